@@ -1,0 +1,162 @@
+"""Pictures by matplotlib's Agg canvas: no pyplot, so no state, no leak and no second display."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+from regimeflow.analytics import svg
+from regimeflow.analytics.fold import priced, rows_by_symbol
+from regimeflow.analytics.months import monthly_returns, percent, yearly_returns, zone_of
+from regimeflow.errors import ConfigError, DataError, did_you_mean
+from regimeflow.model.market import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from regimeflow.analytics.report import Report
+
+GAIN, LOSS, QUIET = "#0072b2", "#d55e00", "#6b7480"
+_BUCKETS = 1000
+_MONTHS = "JFMAMJJASOND"
+
+
+class Picture(Figure):
+    """A matplotlib figure that notebooks show by themselves, whatever the backend."""
+
+    def __init__(self, width: float, height: float) -> None:
+        super().__init__(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
+        FigureCanvasAgg(self)
+
+    def _repr_png_(self) -> bytes:
+        out = io.BytesIO()
+        self.savefig(out, format="png", metadata={"Software": None})
+        return out.getvalue()
+
+
+def draw(report: Report, kind: str, symbol: str | None) -> Picture:
+    """Return one of a report's pictures."""
+    kinds = {"equity": _equity, "monthly": _monthly, "trades": _trades}
+    if kind not in kinds:
+        near = did_you_mean(kind, kinds)
+        raise ConfigError(f"there is no picture {kind!r}: choose from {', '.join(kinds)}.{near}")
+    if symbol is not None and kind != "trades":
+        raise ConfigError(f"a symbol belongs to kind='trades', not to kind={kind!r}")
+    if not len(report.curve.ts):
+        raise DataError("there is nothing to draw: the report has no prices")
+    return kinds[kind](report, symbol)
+
+
+def _equity(report: Report, symbol: str | None) -> Picture:
+    del symbol
+    curve, figure = report.curve, Picture(9.0, 4.6)
+    top, low = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    at, levels = svg.decimate(curve.ts, curve.equity, _BUCKETS)
+    at, levels = np.append([curve.start_ts], at), np.append([curve.start], levels)
+    top.plot(_dates(at), levels, color=GAIN, linewidth=1.3)
+    top.axhline(curve.start, color=QUIET, linewidth=0.8, linestyle=(0, (3, 4)))
+    top.yaxis.set_major_formatter(FuncFormatter(lambda v, _: svg.short(v)))
+    top.set_ylabel("equity")
+    at, depth = svg.decimate(curve.ts, np.nan_to_num(report.drawdown), _BUCKETS)
+    low.fill_between(_dates(at), depth, 0.0, color=LOSS, alpha=0.3, linewidth=0)
+    low.plot(_dates(at), depth, color=LOSS, linewidth=0.8)
+    low.yaxis.set_major_formatter(PercentFormatter(1.0))
+    low.set_ylabel("drawdown")
+    _finish(report, top, "equity")
+    _time_axis(report, low)
+    _plain(low)
+    return figure
+
+
+def _monthly(report: Report, symbol: str | None) -> Picture:
+    del symbol
+    months = monthly_returns(report.curve, report.timezone)
+    years = yearly_returns(months)
+    cells = np.full((len(years), 12), np.nan)
+    for (year, month), value in months.items():
+        cells[list(years).index(year), month - 1] = value
+    figure = Picture(9.0, 1.2 + 0.32 * len(years))
+    axes = figure.subplots()
+    known = np.abs(cells[~np.isnan(cells)])
+    scale = max(float(np.quantile(known, 0.95)) if len(known) else 0.0, 1e-6)
+    axes.imshow(_colours(cells, scale), aspect="auto")
+    for (row, column), value in np.ndenumerate(cells):
+        if not np.isnan(value):
+            axes.text(column, row, percent(value), ha="center", va="center", fontsize=8)
+    for row, value in enumerate(years.values()):
+        axes.text(12.2, row, percent(value), ha="center", va="center", fontsize=8, weight="bold")
+    axes.set_xlim(-0.5, 12.8)
+    axes.set_xticks([*range(12), 12.2], [*_MONTHS, "Year"])
+    axes.set_yticks(range(len(years)), [str(year) for year in years])
+    axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title(f"{_name(report)}: monthly returns, %", loc="left", fontsize=11, pad=14)
+    return figure
+
+
+def _trades(report: Report, symbol: str | None) -> Picture:
+    fills, prices = report.fill_columns, priced(report.data)
+    rows = rows_by_symbol(fills.symbols)
+    if symbol is None:
+        symbol = max(rows, key=lambda s: len(rows[s])) if rows else next(iter(report.symbols), "")
+    if symbol not in prices:
+        near = did_you_mean(symbol, prices)
+        raise DataError(f"there are no prices of {symbol!r} in this report.{near}")
+    figure, series = Picture(9.0, 4.2), prices[symbol]
+    axes = figure.subplots()
+    at, close = svg.decimate(series.ts, series.close, _BUCKETS)
+    axes.plot(_dates(at), close, color=QUIET, linewidth=1.0, label="close")
+    mine = rows.get(symbol, np.empty(0, dtype=np.intp))
+    for sign, marker, colour, name in ((1, "^", GAIN, "buys"), (-1, "v", LOSS, "sells")):
+        some = mine[fills.signed[mine] * sign > 0]
+        axes.scatter(
+            _dates(fills.time[some]), fills.price[some], s=26, marker=marker, color=colour,
+            zorder=3, linewidths=0, label=f"{len(some):,} {name}",
+        )  # fmt: skip
+    axes.legend(frameon=False, ncols=3, fontsize=9)
+    axes.set_ylabel("price")
+    _finish(report, axes, f"trades in {symbol}")
+    _time_axis(report, axes)
+    return figure
+
+
+def _colours(cells: FloatArray, scale: float) -> Any:
+    """Blue for gains, orange for losses over white, no stronger than text can be read on."""
+    strength = np.clip(np.abs(np.nan_to_num(cells)) / scale, 0.0, 1.0)[..., None] * 0.6
+    gain, loss = np.array([0.0, 0.447, 0.698]), np.array([0.835, 0.369, 0.0])
+    hue = np.where((np.nan_to_num(cells) > 0)[..., None], gain, loss)
+    return 1.0 - strength * (1.0 - hue)
+
+
+def _dates(ts: IntArray) -> Any:
+    return ts.astype("datetime64[ns]")
+
+
+def _name(report: Report) -> str:
+    # A dollar sign would start a formula: names are text, not mathematics.
+    return (report.strategy or "report").replace("$", r"\$")
+
+
+def _finish(report: Report, axes: Axes, what: str) -> None:
+    title = f"{_name(report)}: {what.replace('$', chr(92) + '$')}"
+    axes.set_title(title, loc="left", fontsize=11)
+    _plain(axes)
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#e4e7eb", linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def _time_axis(report: Report, axes: Axes) -> None:
+    zone = zone_of(report.timezone)
+    locator = AutoDateLocator(tz=zone)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    formatter = ConciseDateFormatter(locator, tz=zone)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(formatter)

@@ -1,0 +1,229 @@
+"""Small charts as inline SVG: no script, no ids, colours from the page's style sheet.
+
+A chart is a few hundred points, whatever the run's length: every bucket of time keeps its lowest
+and its highest value, so no drawdown is ever drawn shallower than it was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta, tzinfo
+from html import escape
+from itertools import pairwise
+
+import numpy as np
+
+from regimeflow.analytics.fold import BoolArray
+from regimeflow.analytics.months import local, to_ns
+from regimeflow.model.market import FloatArray, IntArray
+
+WIDTH, LEFT, RIGHT = 900.0, 64.0, 8.0
+BUCKETS = 300
+MARKERS = 1500
+
+Scale = Callable[[float], float]
+
+
+def equity_chart(
+    ts: IntArray,
+    equity: FloatArray,
+    drawdown: FloatArray,
+    start: tuple[int, float],
+    zone: tzinfo,
+    benchmark: FloatArray | None = None,
+) -> str:
+    """Return equity above its drawdown.
+
+    Args:
+        ts, equity, drawdown: shape ``(n,)``, at least one point.
+        start: time and value of the starting capital, drawn as the level it is held against.
+        benchmark: what the starting capital would have become, shape ``(n,)``, NaN where unknown.
+    """
+    x = _time_scale(start[0], int(ts[-1]))
+    at, levels = decimate(ts, equity)
+    shown = [levels, np.array([start[1]])]
+    lines = []
+    if benchmark is not None and (known := ~np.isnan(benchmark)).any():
+        b_at, b_levels = decimate(ts[known], benchmark[known])
+        shown.append(b_levels)
+        lines.append((b_at, b_levels))
+    every = np.concatenate(shown)
+    y, ticks = _value_scale(float(every.min()), float(every.max()), 6.0, 176.0)
+    d_at, depth = decimate(ts, np.nan_to_num(drawdown))
+    floor = min(float(depth.min()), -1e-4)
+    y_depth: Scale = lambda v: 196.0 + 56.0 * v / floor  # noqa: E731
+    path = _line([start[0], *at.tolist()], [start[1], *levels.tolist()], x, y)
+    hill = _line([start[0], *d_at.tolist()], [0.0, *depth.tolist()], x, y_depth)
+    parts = [
+        _grid(ticks, y),
+        _time_axis(start[0], int(ts[-1]), zone, x, 6.0, 252.0),
+        _rule(y(start[1]), "rf-start"),
+        *(f'<path class="rf-bench" d="{_line(a.tolist(), v.tolist(), x, y)}"/>' for a, v in lines),
+        f'<path class="rf-line" d="{path}"/>',
+        f'<path class="rf-down" d="{hill}V196H{x(start[0]):.1f}Z"/>',
+        _rule(196.0, "rf-rule"),
+        _text(LEFT - 6, 200.0, "0 %", "end"),
+        _text(LEFT - 6, 254.0, f"{floor * 100:.1f} %", "end"),
+    ]
+    label = f"Equity from {short(start[1])} to {short(float(equity[-1]))} and its drawdown"
+    return _svg(270.0, label, parts)
+
+
+def trades_chart(
+    ts: IntArray,
+    close: FloatArray,
+    fills: tuple[IntArray, FloatArray, BoolArray],
+    zone: tzinfo,
+    label: str,
+) -> str:
+    """Return a price with its fills: triangles up for buys, down for sells.
+
+    ``fills`` are times, prices and whether each was a buy; of more than 1,500, evenly spaced ones.
+    """
+    when, price, buy = fills
+    if len(when) > MARKERS:
+        keep = np.linspace(0, len(when) - 1, MARKERS).astype(np.int64)
+        when, price, buy = when[keep], price[keep], buy[keep]
+    first, last = int(min(ts[0], *when[:1])), int(max(ts[-1], *when[-1:]))
+    x = _time_scale(first, last)
+    at, levels = decimate(ts, close)
+    every = np.concatenate((levels, price))
+    y, ticks = _value_scale(float(every.min()), float(every.max()), 6.0, 196.0)
+    ups = "".join(
+        f"M{x(t):.1f} {y(p) + 2:.1f}l4 8h-8z"
+        for t, p in zip(when[buy].tolist(), price[buy].tolist(), strict=True)
+    )
+    downs = "".join(
+        f"M{x(t):.1f} {y(p) - 2:.1f}l4 -8h-8z"
+        for t, p in zip(when[~buy].tolist(), price[~buy].tolist(), strict=True)
+    )
+    parts = [
+        _grid(ticks, y),
+        _time_axis(first, last, zone, x, 6.0, 200.0),
+        f'<path class="rf-price" d="{_line(at.tolist(), levels.tolist(), x, y)}"/>',
+        f'<path class="rf-buy" d="{ups}"/><path class="rf-sell" d="{downs}"/>',
+    ]
+    return _svg(218.0, label, parts)
+
+
+def decimate(
+    ts: IntArray, values: FloatArray, buckets: int = BUCKETS
+) -> tuple[IntArray, FloatArray]:
+    """Return at most two points a bucket, its lowest and its highest, and the ends.
+
+    >>> at, v = decimate(np.arange(1000), np.sin(np.arange(1000.0)), 10)
+    >>> len(at) <= 22, bool(v.max() == np.sin(np.arange(1000.0)).max())
+    (True, True)
+    """
+    n = len(ts)
+    if n <= 2 * buckets:
+        return ts, values
+    edges = np.linspace(0, n, buckets + 1).astype(np.int64).tolist()
+    keep = {0, n - 1}
+    for a, b in pairwise(edges):
+        bucket = values[a:b]
+        keep.add(a + int(bucket.argmin()))
+        keep.add(a + int(bucket.argmax()))
+    rows = np.array(sorted(keep))
+    return ts[rows], values[rows]
+
+
+def value_ticks(low: float, high: float, count: int = 4) -> list[float]:
+    """Return round numbers between two values.
+
+    >>> value_ticks(97_000.0, 131_000.0)
+    [100000.0, 110000.0, 120000.0, 130000.0]
+    """
+    span = (high - low) / count
+    size = 10.0 ** math.floor(math.log10(span))
+    width = next(size * k for k in (1, 2, 2.5, 5, 10) if size * k >= span * 0.999)
+    first, last = math.ceil(low / width - 1e-9), math.floor(high / width + 1e-9)
+    return [i * width for i in range(first, last + 1)]
+
+
+_DAY = timedelta(days=1)
+_FINE = [timedelta(minutes=m) for m in (1, 5, 15, 30, 60, 120, 240, 480, 720)]
+_FINE += [_DAY * d for d in (1, 2, 5, 10)]
+_COARSE = [1, 2, 3, 6, 12, 24, 60, 120, 240, 600, 1200]  # months
+
+
+def time_ticks(first: int, last: int, zone: tzinfo, count: int = 8) -> list[tuple[int, str]]:
+    """Return at most about ``count`` round times between two, with what to call them."""
+    begin, end = local(first, zone), local(last, zone)
+    for width in _FINE:
+        if (end - begin) / width <= count:
+            style = "%H:%M" if width < _DAY else "%d %b"
+            midnight = begin.replace(hour=0, minute=0, second=0, microsecond=0)
+            steps = range(int((end - midnight) / width) + 1)
+            whens = (midnight + width * i for i in steps)
+            return [(to_ns(w), _called(w, style)) for w in whens if w >= begin]
+    months = (end.year - begin.year) * 12 + end.month - begin.month
+    each = next((m for m in _COARSE if months / m <= count), _COARSE[-1])
+    style = "%Y" if each >= 12 else "%b %Y"
+    zero = begin.year * 12 + begin.month - 1
+    starts = range(-(-zero // each) * each, zero + months + 1, each)
+    whens = (datetime(m // 12, m % 12 + 1, 1, tzinfo=zone) for m in starts)
+    return [(to_ns(w), w.strftime(style)) for w in whens if w >= begin]
+
+
+def short(value: float) -> str:
+    """Return a number as an axis shows it.
+
+    >>> short(125_000.0), short(0.25), short(-3_200_000.0)
+    ('125k', '0.25', '-3.2M')
+    """
+    for size, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= size:
+            return f"{value / (1e3 if suffix == 'k' else size):.6g}{suffix}"
+    return f"{value:.6g}"
+
+
+def _called(when: datetime, style: str) -> str:
+    return when.strftime("%d %b" if (when.hour, when.minute) == (0, 0) else style)
+
+
+def _time_scale(first: int, last: int) -> Scale:
+    span = max(last - first, 1)
+    return lambda t: LEFT + (WIDTH - LEFT - RIGHT) * (t - first) / span
+
+
+def _value_scale(low: float, high: float, top: float, bottom: float) -> tuple[Scale, list[float]]:
+    room = (high - low) * 0.04 or abs(high) * 0.01 or 1.0
+    low, high = low - room, high + room
+    return lambda v: bottom - (bottom - top) * (v - low) / (high - low), value_ticks(low, high)
+
+
+def _line(ts: Sequence[int], values: Sequence[float], x: Scale, y: Scale) -> str:
+    return "M" + "L".join(f"{x(t):.1f} {y(v):.1f}" for t, v in zip(ts, values, strict=True))
+
+
+def _grid(ticks: list[float], y: Scale) -> str:
+    return "".join(
+        _rule(y(t), "rf-rule") + _text(LEFT - 6, y(t) + 4, short(t), "end") for t in ticks
+    )
+
+
+def _time_axis(first: int, last: int, zone: tzinfo, x: Scale, top: float, bottom: float) -> str:
+    out = []
+    for at, name in time_ticks(first, last, zone):
+        px = x(at)
+        out.append(f'<path class="rf-rule" d="M{px:.1f} {top:.1f}V{bottom:.1f}"/>')
+        if LEFT + 16 < px < WIDTH - 24:
+            out.append(_text(px, bottom + 15, name, "middle"))
+    return "".join(out)
+
+
+def _rule(y: float, kind: str) -> str:
+    return f'<path class="{kind}" d="M{LEFT:.0f} {y:.1f}H{WIDTH - RIGHT:.0f}"/>'
+
+
+def _text(x: float, y: float, text: str, anchor: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _svg(height: float, label: str, parts: list[str]) -> str:
+    return (
+        f'<svg viewBox="0 0 {WIDTH:.0f} {height:.0f}" role="img" aria-label="{escape(label)}">'
+        f"{''.join(parts)}</svg>"
+    )

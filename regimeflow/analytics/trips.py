@@ -1,0 +1,175 @@
+"""Round trips: from the fill that opens a position to the one that closes or turns it.
+
+Accounting is by average cost: what is added and taken off in between belongs to the same trip, its
+entry price is the mean of all entries and its exit price that of all exits. A fill that turns the
+position ends one trip and begins the next, its fee shared by quantity.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+
+import msgspec
+import numpy as np
+
+from regimeflow.analytics.fold import FillColumns, RunData, rows_by_symbol
+from regimeflow.model.market import FloatArray, IntArray
+
+
+class Trips(msgspec.Struct, frozen=True):
+    """Round trips as columns, shape ``(n,)``, in order of their end.
+
+    Attributes:
+        symbols, sides: side is that of the entry, "buy" for a long trip.
+        qty: units entered in all; for an open trip the units still held.
+        entry_time, exit_time: UTC nanoseconds; of an open trip the last time it was marked.
+        entry_price, exit_price: means; of an open trip the last price.
+        pnl: money, net of fees; of an open trip what it would be at the last price.
+        fees: money paid on both sides.
+        returns: ``pnl`` over the value entered, a fraction.
+        bars: how many prices of the symbol lie between entry and exit.
+    """
+
+    symbols: list[str]
+    sides: list[str]
+    qty: FloatArray
+    entry_time: IntArray
+    entry_price: FloatArray
+    exit_time: IntArray
+    exit_price: FloatArray
+    pnl: FloatArray
+    fees: FloatArray
+    returns: FloatArray
+    bars: IntArray
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+
+class _Trip:
+    """One trip while it runs; ``units`` is signed, sums are positive."""
+
+    __slots__ = (
+        "entered", "entry_time", "entry_ts", "fees", "left", "paid", "received", "sign", "symbol",
+        "units",
+    )  # fmt: skip
+
+    def __init__(
+        self, symbol: str, units: float, price: float, fee: float, time: int, ts: int
+    ) -> None:
+        self.symbol = symbol
+        self.sign = 1.0 if units > 0 else -1.0
+        self.units = units
+        self.entered = abs(units)
+        self.paid = self.entered * price
+        self.left = self.received = 0.0
+        self.fees = fee
+        self.entry_time = time
+        self.entry_ts = ts
+
+
+# A trip with its end: time, ts, and what units still held are worth each.
+_Ended = tuple[_Trip, int, int, float]
+
+
+def round_trips(data: RunData, fills: FillColumns, now: int) -> tuple[Trips, Trips]:
+    """Return the closed and the open round trips of a run that was last looked at ``now``."""
+    closed, running = _walk(data, fills)
+    marks = {p.symbol: float(p.close[-1]) for p in data.prices if len(p.ts)}
+    paid = dict(zip(fills.symbols, fills.price.tolist(), strict=True))
+    averages = {symbol: price for symbol, (_, price) in data.start.positions.items()}
+    last = averages | paid | marks
+    still_open = [(trip, now, now, last[trip.symbol]) for trip in running]
+    return _columns(data, fills, closed), _columns(data, fills, still_open)
+
+
+def _walk(data: RunData, fills: FillColumns) -> tuple[list[_Ended], list[_Trip]]:
+    start = data.start
+    running = {
+        symbol: _Trip(symbol, units, price, 0.0, start.ts, start.ts)
+        for symbol, (units, price) in start.positions.items()
+        if units
+    }
+    traded = dict.fromkeys((*start.positions, *fills.symbols))
+    flat = {symbol: fills.instruments[symbol].lot / 2.0 for symbol in traded}
+    closed: list[_Ended] = []
+    rows = zip(
+        fills.symbols,
+        fills.signed.tolist(),
+        fills.price.tolist(),
+        fills.fee.tolist(),
+        fills.time.tolist(),
+        fills.ts.tolist(),
+        strict=True,
+    )
+    for symbol, signed, price, fee, time, ts in rows:
+        trip = running.get(symbol)
+        if trip is None:
+            running[symbol] = _Trip(symbol, signed, price, fee, time, ts)
+            continue
+        if signed * trip.sign > 0:
+            trip.entered += abs(signed)
+            trip.paid += abs(signed) * price
+            trip.fees += fee
+            trip.units += signed
+            continue
+        after = trip.units + signed
+        turns = after * trip.sign < -flat[symbol]
+        out = abs(trip.units) if turns else abs(signed)
+        share = fee * out / abs(signed) if turns else fee
+        trip.left += out
+        trip.received += out * price
+        trip.fees += share
+        trip.units = after
+        if turns or abs(after) < flat[symbol]:
+            trip.units = 0.0
+            closed.append((trip, time, ts, 0.0))
+            del running[symbol]
+        if turns:
+            running[symbol] = _Trip(symbol, after, price, fee - share, time, ts)
+    return closed, list(running.values())
+
+
+def _columns(data: RunData, fills: FillColumns, ended: list[_Ended]) -> Trips:
+    trips = [trip for trip, *_ in ended]
+    symbols = [trip.symbol for trip in trips]
+
+    def column(name: str) -> FloatArray:
+        return np.fromiter(map(attrgetter(name), trips), np.float64, len(trips))
+
+    sign, entered, paid, fees = map(column, ("sign", "entered", "paid", "fees"))
+    left, received, held = column("left"), column("received"), np.abs(column("units"))
+    size = np.array([fills.instruments[s].multiplier for s in symbols], dtype=np.float64)
+    mark = np.array([price for *_, price in ended], dtype=np.float64)
+    exit_ts = np.array([ts for _, _, ts, _ in ended], dtype=np.int64)
+    entry_ts = np.array([trip.entry_ts for trip in trips], dtype=np.int64)
+    pnl = sign * (received + held * mark - paid) * size - fees
+    return Trips(
+        symbols=symbols,
+        sides=["buy" if s > 0 else "sell" for s in sign],
+        qty=np.where(held > 0, held, entered),
+        entry_time=np.array([trip.entry_time for trip in trips], dtype=np.int64),
+        entry_price=_ratio(paid, entered),
+        exit_time=np.array([time for _, time, _, _ in ended], dtype=np.int64),
+        exit_price=np.where(held > 0, mark, _ratio(received, left)),
+        pnl=pnl,
+        fees=fees,
+        returns=_ratio(pnl, np.abs(paid) * size),
+        bars=_bars(data, symbols, entry_ts, exit_ts),
+    )
+
+
+def _ratio(over: FloatArray, under: FloatArray) -> FloatArray:
+    out = np.full(len(over), np.nan)  # what cost nothing has no return
+    np.divide(over, under, out=out, where=under != 0)
+    return out
+
+
+def _bars(data: RunData, symbols: list[str], entry: IntArray, leave: IntArray) -> IntArray:
+    series = {p.symbol: p.ts for p in data.prices}
+    bars = np.zeros(len(symbols), dtype=np.int64)
+    for symbol, rows in rows_by_symbol(symbols).items():
+        ts = series.get(symbol)
+        if ts is not None:
+            bars[rows] = np.searchsorted(ts, leave[rows]) - np.searchsorted(ts, entry[rows])
+    return bars

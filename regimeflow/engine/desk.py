@@ -1,0 +1,571 @@
+"""The order path: from an intent to a request, and from what the venue says to the ledger.
+
+Invariants:
+
+1. nothing leaves that has not passed the gate, and a denied intent is an order with its reason;
+2. a client order id is made once per intent and never used again;
+3. an order ends only on evidence from the venue; a fill is booked once per execution id, whatever
+   the order's state, and position and cash follow from fills alone;
+4. ``reserved`` is the buying power held back by all working orders, and is zero without any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from regimeflow.engine.limits import Denial, Gate, finite
+from regimeflow.errors import OrderError
+from regimeflow.model.events import Cancel, Denied, Fill, OrderUpdate, Output, Replace, Submit
+from regimeflow.model.instrument import Instruments
+from regimeflow.model.ledger import Ledger
+from regimeflow.model.models import Costs, Limits
+from regimeflow.model.order import Happening, Order, Status
+
+ACTIVE, REDUCING, HALTED = "active", "reducing", "halted"
+
+_TYPES = {
+    (False, False): "market",
+    (True, False): "limit",
+    (False, True): "stop",
+    (True, True): "stop_limit",
+}
+_TIFS = ("day", "gtc", "ioc", "fok", "gtd")
+_NONE: dict[str, Order] = {}
+FAR = 1e200  # beyond this, counting ticks or lots would overflow
+
+
+class MarketView(Protocol):
+    """What the desk needs to know of the engine's present.
+
+    Attributes:
+        now, seq: of the event being handled.
+        out: where its outputs go.
+    """
+
+    seq: int
+    out: list[Output]
+
+    @property
+    def now(self) -> int:
+        """When the current event was let in, UTC nanoseconds."""
+
+    def price(self, symbol: str) -> float:
+        """Return the last price, 0.0 if there is none yet."""
+
+    def price_ts(self, symbol: str) -> int:
+        """Return when the last price was made."""
+
+    def held_back(self, symbol: str) -> bool:
+        """Whether only exits may leave for this symbol."""
+
+
+class Desk:
+    """Orders, positions and cash of one engine."""
+
+    def __init__(
+        self,
+        *,
+        prefix: str,
+        ledger: Ledger,
+        instruments: Instruments,
+        costs: Costs,
+        limits: Limits,
+        market: MarketView,
+        default_tif: Callable[[str], str],
+    ) -> None:
+        self.ledger = ledger
+        self.instruments = instruments
+        self.costs = costs
+        self.state = ACTIVE
+        self.orders: dict[str, Order] = {}
+        self.working: dict[str, dict[str, Order]] = {}
+        self.reserved = 0.0
+        self.gate = Gate(limits, self)
+        self.limits = limits
+        self.executions: set[str] = set()
+        self.peak_equity = 0.0
+        self.day_equity = 0.0
+        self._market = market
+        self._prefix = prefix
+        self._made = 0
+        self._default_tif = default_tif
+        bps = costs.rate_bps("taker") + costs.taker_shift_bps()
+        self._cost_rate = bps * 1e-4
+        self._fixed_cost = max(costs.per_order, costs.minimum)
+
+    # ------------------------------------------------------------ what others ask
+
+    @property
+    def now(self) -> int:
+        """When the current event was let in, UTC nanoseconds."""
+        return self._market.now
+
+    def data_age_ns(self, symbol: str) -> int:
+        """Return how old a symbol's last price is."""
+        return self._market.now - self._market.price_ts(symbol)
+
+    def equity(self) -> float:
+        """Return cash plus positions at last prices, money."""
+        return self.ledger.equity(self._market.price)
+
+    def buying_power(self) -> float:
+        """Return the money that new orders may still take.
+
+        Cash, plus what positions on margin leave free, less what shorts and working orders hold
+        back: a short of value v takes its proceeds and as much again times the margin.
+        """
+        power = self.ledger.cash - self.reserved
+        for symbol, position in self.ledger.levered.items():
+            instrument = position.instrument
+            value = position.qty * self._market.price(symbol) * instrument.multiplier
+            power += value - instrument.margin * abs(value)
+        return power
+
+    def working_qty(self, symbol: str) -> tuple[float, float]:
+        """Return the units still to be bought and sold by working orders, unknown ones included."""
+        buys = sells = 0.0
+        for order in self.working.get(symbol, _NONE).values():
+            if order.sign > 0:
+                buys += order.qty - order.filled
+            else:
+                sells += order.qty - order.filled
+        return buys, sells
+
+    def worst_exposure(self, extra: Order, price: float) -> tuple[float, float, float]:
+        """Return gross, long and short exposure at their worst once ``extra`` works, money.
+
+        Worst for a symbol is all its buys filling and no sell, or the reverse.
+        """
+        gross = longest = shortest = 0.0
+        symbols = {*self.ledger.held, *self.working, extra.symbol}
+        for symbol in sorted(symbols):
+            position = self.ledger.position(symbol)
+            buys, sells = self.working_qty(symbol)
+            at = self._market.price(symbol) or position.average_price
+            if symbol == extra.symbol:
+                at = max(at, price)
+                if extra.sign > 0:
+                    buys += extra.qty
+                else:
+                    sells += extra.qty
+            unit = at * position.instrument.multiplier
+            high, low = (position.qty + buys) * unit, (position.qty - sells) * unit
+            gross += max(abs(high), abs(low))
+            longest += high
+            shortest += low
+        return gross, longest, shortest
+
+    def loss_breach(self) -> tuple[str, str] | None:
+        """Return which loss limit is broken and a sentence, or None."""
+        limits = self.limits
+        equity = self.equity()
+        most, peak = limits.max_drawdown, self.peak_equity
+        if most is not None and equity < peak * (1 - most):
+            fallen = 1 - equity / peak
+            return "max_drawdown", f"{fallen:.2%} below the peak {peak:.2f}, {most:.2%} is allowed"
+        lost = self.day_equity - equity
+        if limits.daily_loss is not None and lost > limits.daily_loss:
+            return ("daily_loss", f"{lost:.2f} lost today, {limits.daily_loss:.2f} is allowed")
+        if limits.daily_loss_pct is not None and lost > limits.daily_loss_pct * self.day_equity:
+            share = lost / self.day_equity
+            allowed = limits.daily_loss_pct
+            return "daily_loss_pct", f"{share:.2%} of equity lost today, {allowed:.2%} is allowed"
+        return None
+
+    # ------------------------------------------------------------ intents
+
+    def submit(
+        self,
+        symbol: str,
+        sign: float,
+        qty: float,
+        limit: float | None = None,
+        stop: float | None = None,
+        tif: str | None = None,
+        expire_at: int | None = None,
+        reduce_only: bool = False,
+        tag: str = "",
+        *,
+        exit_: bool = False,
+    ) -> Order:
+        """Make an order of an intent and send it, or deny it with the reason.
+
+        ``exit_`` marks the engine's own exits, which pass every limit but finite numbers, grid and
+        rate.
+        """
+        if tif is None:
+            tif = "gtd" if expire_at else self._default_tif(symbol)
+        elif tif not in _TIFS:
+            raise OrderError(f"tif must be one of {', '.join(_TIFS)}, not {tif!r}")
+        if (tif == "gtd") != bool(expire_at):
+            raise OrderError("tif='gtd' and expire_at= go together")
+        market = self._market
+        last = market.price(symbol)
+        self._made += 1
+        side = "buy" if sign > 0 else "sell"
+        now = market.now
+        order = Order(
+            f"{self._prefix}{self._made}",
+            symbol,
+            side,
+            qty,
+            _TYPES[limit is not None, stop is not None],
+            limit,
+            stop,
+            tif,
+            expire_at or 0,
+            reduce_only,
+            tag,
+            now,
+            market.seq,
+            last,
+        )
+        self.orders[order.id] = order
+        denial = self._check(order, last, exit_)
+        if denial is not None:
+            self._deny(order, denial)
+            return order
+        order.status = Status.SENT
+        order.log.append((now, "sent", ""))
+        self.working.setdefault(symbol, {})[order.id] = order
+        self.reserved += order.reserve * order.qty
+        if self.gate.active:
+            self.gate.sent(order)
+        market.out.append(
+            Submit(
+                market.seq,
+                now,
+                order.id,
+                symbol,
+                side,
+                order.qty,
+                order.type,
+                order.limit,
+                order.stop,
+                tif,
+                order.expire_at,
+                reduce_only,
+                tag,
+            )
+        )
+        return order
+
+    def cancel(self, order: Order) -> None:
+        """Ask the venue to cancel; nothing is asked twice, nor of an order that is over."""
+        if not order.working or order.cancel_pending:
+            return
+        order.cancel_pending = True
+        order.log.append((self._market.now, "cancel asked", ""))
+        self._market.out.append(Cancel(self._market.seq, self._market.now, order.id))
+
+    def replace(
+        self,
+        order: Order,
+        qty: float | None = None,
+        limit: float | None = None,
+        stop: float | None = None,
+    ) -> bool:
+        """Ask the venue to change a working order; return whether the request left.
+
+        A larger quantity or another price passes the gate like a new order. While an earlier
+        cancel or replace is pending, or the order is unknown, nothing is sent.
+        """
+        if not order.working or order.cancel_pending or order.replace_pending:
+            return False
+        if order.status is Status.UNKNOWN:
+            return False
+        market = self._market
+        probe = Order(
+            order.id,
+            order.symbol,
+            order.side,
+            order.qty if qty is None else qty,
+            order.type,
+            order.limit if limit is None else limit,
+            order.stop if stop is None else stop,
+            order.tif,
+            order.expire_at,
+            order.reduce_only,
+            order.tag,
+            market.now,
+            market.seq,
+            market.price(order.symbol),
+        )
+        # Judged as if the old order were gone and only the unfilled part of the new one came.
+        working = self.working[order.symbol]
+        del working[order.id]
+        held_back = order.reserve * order.remaining
+        self.reserved -= held_back
+        wanted = finite(probe.qty)
+        if wanted is not None:  # else the gate says what is wrong with it
+            probe.qty = wanted - order.filled
+        denial = self._check(probe, probe.decision_price, False)
+        working[order.id] = order
+        self.reserved += held_back
+        if denial is not None:
+            order.log.append((market.now, "replace denied", denial.reason))
+            self._note_denied(probe, denial)
+            return False
+        order.replace_pending = True
+        order.log.append((market.now, "replace asked", ""))
+        market.out.append(
+            Replace(
+                market.seq, market.now, order.id, probe.qty + order.filled, probe.limit, probe.stop
+            )
+        )
+        return True
+
+    def _check(self, order: Order, last: float, exit_: bool) -> Denial | None:
+        """Finite numbers, grid, price, trading state, limits, affordability: in this order."""
+        denial = self._put_on_grid(order)
+        if denial is not None:
+            return denial
+        if not last > 0.0:
+            return Denial("no_price", f"there is no price of {order.symbol} yet")
+        if exit_:
+            return None
+        if order.reduce_only:
+            denial = self._check_reduces(order)
+            if denial is not None:
+                return denial
+        if self.state != ACTIVE or self._market.held_back(order.symbol):
+            denial = self._check_state(order)
+            if denial is not None:
+                return denial
+        price = order.limit or order.stop or last
+        if self.gate.active:
+            denial = self.gate.check(order, price)
+            if denial is not None:
+                return denial
+        return self._check_affordable(order, price)
+
+    def _put_on_grid(self, order: Order) -> Denial | None:
+        instrument = self.instruments[order.symbol]
+        qty = order.qty
+        if (
+            order.limit is order.stop is None
+            and qty.__class__ is float
+            and 0.0 < qty < FAR
+            and not instrument.min_qty
+            and not instrument.min_notional
+        ):  # the usual case, without the detours
+            order.qty = instrument.round_qty(qty)
+            return None if order.qty else self._less_than_a_lot(order.symbol)
+        for name in ("qty", "limit", "stop"):
+            value = getattr(order, name)
+            if value is None:
+                continue
+            number = finite(value)
+            if number is None or not 0.0 < number < FAR:
+                return Denial("finite", f"{name} must be a positive finite number, got {value!r}")
+            if name == "qty":
+                order.qty = instrument.round_qty(number)
+            elif name == "limit":
+                order.limit = instrument.round_price(number, order.side)
+            else:
+                order.stop = instrument.round_price(number)
+            if name != "qty" and not getattr(order, name) > 0.0:
+                return Denial("grid", f"{name} {number:g} is less than one tick")
+        if order.qty <= 0.0:
+            return self._less_than_a_lot(order.symbol)
+        if order.qty < instrument.min_qty:
+            return Denial(
+                "grid", f"{order.qty:g} is below the smallest order {instrument.min_qty:g}"
+            )
+        if instrument.min_notional:
+            price = order.limit or order.stop or order.decision_price
+            if order.qty * price * instrument.multiplier < instrument.min_notional:
+                return Denial(
+                    "grid",
+                    f"the order is worth less than {instrument.min_notional:g}, the smallest",
+                )
+        return None
+
+    def _less_than_a_lot(self, symbol: str) -> Denial:
+        lot = self.instruments[symbol].lot
+        return Denial("grid", f"the quantity is less than one lot of {lot:g} {symbol}")
+
+    def _check_state(self, order: Order) -> Denial | None:
+        if self.state == HALTED:
+            return Denial("trading_state", "trading is halted; only cancels leave until resume")
+        held = self.ledger.position(order.symbol).qty
+        buys, sells = self.working_qty(order.symbol)
+        room = -held - buys if order.sign > 0 else held - sells
+        if order.qty > room + 1e-12:
+            return Denial("trading_state", "trading is reducing; only exits leave")
+        return None
+
+    def _check_reduces(self, order: Order) -> Denial | None:
+        held = self.ledger.position(order.symbol).qty
+        room = -held * order.sign
+        for other in self.working.get(order.symbol, _NONE).values():
+            if other.sign == order.sign and not other.cancel_pending:
+                room -= other.remaining
+        if order.qty > room + 1e-12:
+            return Denial(
+                "reduce_only", f"{order.qty:g} is more than the {max(room, 0.0):g} left to take off"
+            )
+        return None
+
+    def _check_affordable(self, order: Order, price: float) -> Denial | None:
+        """Set what the order holds back, and deny it where that is more than there is."""
+        symbol, qty, sign = order.symbol, order.qty, order.sign
+        instrument = self.instruments[symbol]
+        held = self.ledger.held.get(symbol)
+        projected = held.qty if held is not None else 0.0
+        if symbol in self.working:
+            buys, sells = self.working_qty(symbol)
+            projected += buys - sells
+        against = -projected * sign
+        reducing = 0.0 if against <= 0.0 else min(qty, against)
+        adding = qty - reducing
+        if sign < 0.0 < adding and not instrument.shortable:
+            return Denial("borrow", f"{symbol} cannot be sold short")
+        value = price * instrument.multiplier
+        cost = value * self._cost_rate + self.costs.per_share
+        needed = adding * value * instrument.margin + qty * cost
+        if self._fixed_cost:
+            needed += max(0.0, self.costs.per_order, self.costs.minimum - qty * cost)
+        if reducing and order.limit is order.stop is None:
+            # A market exit frees its proceeds for entries decided with it: both fill at one open.
+            needed -= reducing * value * instrument.margin
+        order.reserve = needed / qty
+        if adding == 0.0:
+            return None
+        power = self.buying_power()
+        if needed > power + 1e-9 * abs(power):
+            return Denial("buying_power", f"it needs {needed:.2f} and {power:.2f} is there")
+        return None
+
+    def _deny(self, order: Order, denial: Denial) -> None:
+        order.reason = denial.reason
+        order.move(Happening.DENIED, self._market.now, f"{denial.check}: {denial.reason}")
+        self._note_denied(order, denial)
+
+    def _note_denied(self, order: Order, denial: Denial) -> None:
+        market = self._market
+        market.out.append(
+            Denied(
+                market.seq,
+                market.now,
+                order.id,
+                order.symbol,
+                order.side,
+                finite(order.qty),
+                denial.check,
+                denial.reason,
+                denial.retry_after_ms,
+            )
+        )
+
+    # ------------------------------------------------------------ sizing
+
+    def target(self, symbol: str, qty: float, price: float, slot: dict[str, Order]) -> Order | None:
+        """Move a position towards ``qty`` units; return the new order, if one was made.
+
+        ``slot`` holds the last target order of each symbol.
+        """
+        working = slot.get(symbol)
+        if working is not None and not working.working:
+            working = None
+        position = self.ledger.positions.get(symbol)
+        held = position.qty if position is not None else 0.0
+        if working is None:
+            change = qty - held
+            if change == 0.0:
+                return None
+            order = self.submit(symbol, 1.0 if change > 0 else -1.0, abs(change))
+            if order.status is not Status.DENIED:
+                slot[symbol] = order
+            return order
+        if working.status is not Status.OPEN or working.cancel_pending or working.replace_pending:
+            return None
+        change = qty - held
+        if change == working.sign * working.remaining:
+            return None
+        if change * working.sign > 0.0:
+            self.replace(working, working.filled + abs(change))
+        else:
+            self.cancel(working)
+        return None
+
+    def affordable_change(self, symbol: str, gap: float, price: float) -> float:
+        """Return the signed units that bring a position ``gap`` (money) closer to its target.
+
+        Rounded towards no change, and leaving room for costs: an order that is only short of them
+        shrinks by as much; one that is short of more is left to the gate, which says so.
+        """
+        instrument = self.instruments[symbol]
+        value = price * instrument.multiplier
+        position = self.ledger.positions.get(symbol)
+        held = position.qty if position is not None else 0.0
+        if held * gap < 0.0 and abs(gap) <= abs(held) * value:
+            # On a lot within rounding of the target: take the nearest, which a plain floor of a
+            # quotient such as 99.99999999 would miss.
+            return instrument.round_qty(gap / value)
+        rate = self._cost_rate + self.costs.per_share / value
+        fixed = self._fixed_cost
+        adding = max(0.0, abs(gap) - fixed) if fixed else abs(gap)
+        units = adding / (value * (1.0 + rate))
+        power = self.buying_power()
+        margin = instrument.margin
+        if held * gap >= 0.0 and margin == 1.0:
+            most = (power - fixed) / (value * (margin + rate))
+            if most < units <= most * 1.02:
+                units = most
+        return instrument.round_qty(units if gap > 0 else -units)
+
+    # ------------------------------------------------------------ what the venue says
+
+    def update(self, event: OrderUpdate) -> Order | None:
+        """Apply what the venue said; return the order if it is ours and something changed."""
+        order = self.orders.get(event.order_id)
+        if order is None:
+            return None
+        if event.what == "accepted":
+            order.on_update(event)
+            if self.gate.refusals:
+                self.gate.accepted(order)
+            return order
+        held_back = order.reserve * order.remaining if order.working else 0.0
+        order.on_update(event)
+        if event.what == "rejected":
+            self.gate.refused(order, event.reason)
+        if order.working:
+            if event.what == "replaced":
+                self.reserved += order.reserve * order.remaining - held_back
+        elif order.id in self.working.get(order.symbol, _NONE):
+            self.reserved -= held_back
+            self._unfile(order)
+        return order
+
+    def fill(self, event: Fill) -> Order | None:
+        """Book an execution; return its order, or None where it was booked before.
+
+        An execution without an order of ours is booked as well: it is a fact.
+        """
+        if event.execution_id in self.executions:
+            return None
+        self.executions.add(event.execution_id)
+        qty, price = event.qty, event.price
+        sign = 1.0 if event.side == "buy" else -1.0
+        self.ledger.book(event.symbol, sign * qty, price, event.fee)
+        order = self.orders.get(event.order_id)
+        if order is None:
+            return None
+        if not order.working:
+            order.on_fill(event, self.instruments[order.symbol])
+            return order
+        self.reserved -= order.reserve * min(qty, order.qty - order.filled)
+        if order.on_fill(event, self.instruments[order.symbol]):
+            self._unfile(order)
+        return order
+
+    def _unfile(self, order: Order) -> None:
+        working = self.working.get(order.symbol, _NONE)
+        working.pop(order.id, None)
+        if not working:
+            self.working.pop(order.symbol, None)
+        if not self.working:
+            self.reserved = 0.0  # sums of floats leave dust, an empty desk does not

@@ -1,0 +1,498 @@
+"""One deterministic machine: an event in, requests and notes out.
+
+The engine reads no clock, file or random source. Fed the same events it makes the same requests:
+that is what a replay checks, and why a live run can be one.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from regimeflow.engine.context import Context
+from regimeflow.engine.cursor import Cursor
+from regimeflow.engine.desk import ACTIVE, HALTED, REDUCING, Desk
+from regimeflow.engine.history import HistoryPort
+from regimeflow.engine.regime import Regime
+from regimeflow.engine.strategy import CALLBACKS, Strategy, overridden
+from regimeflow.errors import ConfigError, StrategyError, did_you_mean
+from regimeflow.model.events import (
+    Clock,
+    Command,
+    EndOfDay,
+    Failed,
+    Fill,
+    Finish,
+    Input,
+    OrderUpdate,
+    Output,
+    RegimeChanged,
+    Start,
+    StateChanged,
+    Timer,
+)
+from regimeflow.model.instrument import Instruments
+from regimeflow.model.ledger import Ledger
+from regimeflow.model.market import Bar, Bars, Book, History, Quote, Trade, by_symbol
+from regimeflow.model.order import Order, OrderHandle
+from regimeflow.model.timeframe import iso
+
+_NOTHING: tuple[Output, ...] = ()
+
+
+class Engine:
+    """Runs one strategy over events.
+
+    Args:
+        strategy: a strategy of its own, not shared with another engine.
+        history: where closed bars are looked up.
+
+    Everything else that decides the run comes with the `Start` event.
+    """
+
+    def __init__(self, strategy: Strategy, history: HistoryPort) -> None:
+        self.strategy = strategy
+        self.history = history
+        self.seq = 0
+        self.out: list[Output] = []
+        self.event: Input = _BEFORE_START
+        self.bar_ts = -(2**63)
+        self.symbols: tuple[str, ...] = ()
+        self.symbol_set: frozenset[str] = frozenset()
+        self.finest: dict[str, int] = {}
+        self.quotes: dict[str, Quote] = {}
+        self.trades: dict[str, Trade] = {}
+        self.books: dict[str, Book] = {}
+        self.target_orders: dict[str, Order] = {}
+        self.regime = "neutral"
+        self.seed = 0
+        self.start: Start | None = None
+        self.initializing = False
+        self.tracking = True
+        self._cursor: Cursor | None = None
+        self.failure: StrategyError | None = None
+        self.finished = False
+        self.instruments = Instruments()
+        self._own: dict[str, Callable[..., None] | None] = {}
+        self._detectors: dict[str, Regime] = {}
+        self._held_back: frozenset[str] = frozenset()
+        self._flattening = ""
+        self._watching_losses = False
+        self._started = False
+        self._on_bar: Callable[..., None] | None = None
+        self._on_bars: Callable[..., None] | None = None
+        self._on_tick: Callable[..., None] | None = None
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            Start: self._begin,
+            History: self._warm,
+            Bars: self._bars,
+            Trade: self._trade,
+            Quote: self._quote,
+            Book: self._book,
+            OrderUpdate: self._order_update,
+            Fill: self._fill,
+            Timer: self._timer,
+            EndOfDay: self._end_of_day,
+            Clock: self._clock,
+            Command: self._command,
+            Finish: self._finish,
+        }
+
+    def step(self, event: Input) -> Sequence[Output]:
+        """Handle one event and return what it caused, in order."""
+        self.event = event
+        self.seq += 1
+        if event.__class__ is Bar:
+            # The one path that a million bars take: no call that is not needed.
+            self.bar_ts = event.ts
+            cursor = self._cursor
+            if cursor is not None:
+                cursor.i += 1
+            elif self.tracking:
+                self.history.store(event)
+            if self._ready:
+                on_bar = self._on_bar
+                if on_bar is not None:
+                    try:
+                        on_bar(self.ctx, event)
+                    except Exception as error:
+                        self._fail("on_bar", error, event.symbol)
+            else:
+                self._bar(event)
+        else:
+            self._handlers[event.__class__](event)
+        if self.out:
+            out = self.out
+            self.out = []
+            return out
+        return _NOTHING
+
+    # ------------------------------------------------------------ what desk and context ask
+
+    @property
+    def now(self) -> int:
+        """When the current event was let in, UTC nanoseconds."""
+        return self.event.seen
+
+    def price(self, symbol: str) -> float:
+        """Return a symbol's last price: trade, middle of the quote or close; 0.0 without any."""
+        event = self.event
+        if event.__class__ is Bar and event.symbol == symbol:
+            return event.close
+        if self.quotes or self.trades:
+            return self._last(symbol)[0]
+        bar = self.history.latest(symbol, self.bar_ts)
+        return bar.close if bar is not None else 0.0
+
+    def price_ts(self, symbol: str) -> int:
+        """Return when a symbol's last price was made, UTC nanoseconds; long ago without any."""
+        return self._last(symbol)[1]
+
+    def _last(self, symbol: str) -> tuple[float, int]:
+        price, ts = 0.0, -(2**62)
+        bar = self.history.latest(symbol, self.bar_ts) if symbol in self.finest else None
+        if bar is not None:
+            price, ts = bar.close, bar.ts
+        quote = self.quotes.get(symbol)
+        if quote is not None and quote.ts >= ts:
+            price, ts = quote.mid, quote.ts
+        trade = self.trades.get(symbol)
+        if trade is not None and trade.ts >= ts:
+            price, ts = trade.price, trade.ts
+        return price, ts
+
+    def held_back(self, symbol: str) -> bool:
+        """Whether only exits may leave for this symbol."""
+        return symbol in self._held_back
+
+    def watch_regime(self, detector: Regime, symbol: str) -> None:
+        """Let a detector judge every bar of the finest series of ``symbol``."""
+        self._detectors[symbol] = detector
+
+    # ------------------------------------------------------------ beginning and end
+
+    def _begin(self, start: Start) -> None:
+        self.start = start
+        # The same symbol stands there once for each of its timeframes.
+        self.symbols = tuple(dict.fromkeys(start.symbols))
+        self.symbol_set = frozenset(self.symbols)
+        for symbol, timeframe in zip(start.symbols, start.timeframes, strict=True):
+            if timeframe:
+                self.finest[symbol] = min(timeframe, self.finest.get(symbol, timeframe))
+        self.seed = start.seed
+        self.instruments.update((i.symbol, i) for i in start.instruments)
+        ledger = Ledger(start.cash, self.instruments)
+        for symbol, (qty, average_price) in start.positions.items():
+            ledger.open(symbol, qty, average_price)
+        limits = start.limits
+        self.desk = Desk(
+            prefix=f"{start.run}-{start.epoch}-",
+            ledger=ledger,
+            instruments=self.instruments,
+            costs=start.model.costs,
+            limits=limits,
+            market=self,
+            default_tif=self._default_tif,
+        )
+        self._watching_losses = any(
+            limit is not None
+            for limit in (limits.max_drawdown, limits.daily_loss, limits.daily_loss_pct)
+        )
+        self.ctx = Context(self)
+        self.desk.day_equity = self.desk.peak_equity = ledger.equity(
+            lambda symbol: ledger.position(symbol).average_price
+        )
+        self._own = {name: overridden(self.strategy, name) for name in CALLBACKS}
+        self._on_bar = self._own["on_bar"]
+        self._on_bars = self._own["on_bars"]
+        self._on_tick = self._own["on_tick"]
+        self._ready = False
+        self.initializing = True
+        self.tracking = self.history.tracking
+        self._call("initialize", self.ctx)
+        self.initializing = False
+        self._cursor = self.history.cursor
+        if self._cursor is not None:
+            self.history.follow()
+
+    def _default_tif(self, symbol: str) -> str:
+        return "day" if self.instruments[symbol].calendar else "gtc"
+
+    def _warm(self, event: History) -> None:
+        self.history.warm(event)
+        if event.times:
+            self.bar_ts = max(self.bar_ts, event.times[-1])
+
+    def _go(self) -> None:
+        """Warm-up is over: tell the strategy, and choose the path that bars take from now on."""
+        self._started = True
+        self._call("on_start", self.ctx)
+        self._choose_path()
+
+    def _choose_path(self) -> None:
+        self._ready = (
+            self._started
+            and not self._detectors
+            and not self._watching_losses
+            and self._on_bars is None
+            and self.failure is None
+            and not self.finished
+        )
+
+    def _finish(self, event: Finish) -> None:
+        if not self._started and self.start is not None:
+            self._go()
+        self.finished = True
+        self._choose_path()
+        # What a strategy asks for in on_stop comes too late, but for cancels.
+        self.desk.state = HALTED
+        if self.failure is None:
+            self._call("on_stop", self.ctx)
+
+    # ------------------------------------------------------------ market data
+
+    def _bar(self, bar: Bar) -> None:
+        """Handle a lone bar where more than ``on_bar`` is to be done."""
+        if not self._started:
+            self._go()
+        if self._detectors:
+            self._judge(bar)
+        if self._watching_losses:
+            self._watch_losses()
+        if self.failure is not None or self.finished:
+            return
+        if self._on_bar is not None:
+            self._guard("on_bar", self._on_bar, bar, bar.symbol)
+        if self._on_bars is not None and not bar.late and self.failure is None:
+            self._guard("on_bars", self._on_bars, {bar.symbol: bar}, bar.symbol)
+
+    def _bars(self, event: Bars) -> None:
+        self.bar_ts = event.ts
+        if self._cursor is not None:
+            self._cursor.i += 1
+        elif self.tracking:
+            self.history.store(event)
+        if not self._started:
+            self._go()
+        if self._detectors:
+            for bar in event.bars:
+                self._judge(bar)
+        if self._watching_losses:
+            self._watch_losses()
+        if self.failure is not None or self.finished:
+            return
+        if self._on_bar is not None:
+            on_bar, ctx, symbol = self._on_bar, self.ctx, ""
+            try:
+                for bar in event.bars:
+                    symbol = bar.symbol
+                    on_bar(ctx, bar)
+            except Exception as error:
+                self._fail("on_bar", error, symbol)
+                return
+        if self._on_bars is not None:
+            self._guard("on_bars", self._on_bars, by_symbol(event.bars), "")
+
+    def _trade(self, trade: Trade) -> None:
+        self.trades[trade.symbol] = trade
+        if not self._started:
+            self._go()
+        if self._watching_losses:
+            self._watch_losses()
+        if self._on_tick is not None and self.failure is None and not self.finished:
+            try:
+                self._on_tick(self.ctx, trade)
+            except Exception as error:
+                self._fail("on_tick", error, trade.symbol)
+
+    def _quote(self, quote: Quote) -> None:
+        self.quotes[quote.symbol] = quote
+        if not self._started:
+            self._go()
+        if self._watching_losses:
+            self._watch_losses()
+        self._call("on_quote", self.ctx, quote)
+
+    def _book(self, book: Book) -> None:
+        self.books[book.symbol] = book
+        if not self._started:
+            self._go()
+        self._call("on_order_book", self.ctx, book)
+
+    def _judge(self, bar: Bar) -> None:
+        detector = self._detectors.get(bar.symbol)
+        if detector is None or bar.timeframe != self.finest.get(bar.symbol):
+            return
+        label, confidence = detector.update(bar)
+        if label == self.regime:
+            return
+        change = RegimeChanged(self.seq, self.now, self.regime, label, confidence)
+        self.regime = label
+        self.out.append(change)
+        self._call("on_regime_change", self.ctx, change)
+
+    # ------------------------------------------------------------ orders
+
+    def _order_update(self, event: OrderUpdate) -> None:
+        order = self.desk.update(event)
+        if order is None:
+            return
+        self._forget_target(order)
+        if self._flattening:
+            self._exit()
+        if self._own["on_order_update"] is not None:
+            self._call("on_order_update", self.ctx, OrderHandle(order))
+
+    def _fill(self, fill: Fill) -> None:
+        known = len(self.desk.executions)
+        order = self.desk.fill(fill)
+        if order is None and known == len(self.desk.executions):
+            return  # told before
+        if order is None or order.filled > order.qty + 1e-12 or fill.side != order.side:
+            self._set_state(HALTED, f"execution {fill.execution_id} is not what was ordered")
+            self._cancel_all()
+        if order is not None:
+            self._forget_target(order)
+        if self._flattening:
+            self._exit()
+        self._call("on_fill", self.ctx, fill)
+        if order is not None and self._own["on_order_update"] is not None:
+            self._call("on_order_update", self.ctx, OrderHandle(order))
+
+    def _forget_target(self, order: Order) -> None:
+        if not order.working and self.target_orders.get(order.symbol) is order:
+            del self.target_orders[order.symbol]
+
+    def _cancel_all(self) -> None:
+        for orders in list(self.desk.working.values()):
+            for order in list(orders.values()):
+                self.desk.cancel(order)
+
+    # ------------------------------------------------------------ trading state
+
+    def _set_state(self, state: str, why: str) -> None:
+        before = self.desk.state
+        if before != state:
+            self.desk.state = state
+            self.out.append(StateChanged(self.seq, self.now, before, state, why))
+
+    def _command(self, command: Command) -> None:
+        name, why = command.name, command.why or command.name
+        if name == "halt":
+            self._flattening = ""
+            self._set_state(HALTED, why)
+            self._cancel_all()
+        elif name == "flatten":
+            self._flatten(why)
+        elif name == "resume":
+            if self.failure is None:
+                self.desk.gate.forgive()
+                self._flattening = ""
+                self.desk.day_equity = min(self.desk.day_equity, self.desk.equity())
+                self.desk.peak_equity = self.desk.equity()
+                self._set_state(ACTIVE, why)
+        elif name == "stop":
+            self._set_state(HALTED, why)
+            self._cancel_all()
+        else:
+            names = ("halt", "flatten", "resume", "stop")
+            raise ConfigError(f"there is no command {name!r}.{did_you_mean(name, names)}")
+
+    def _flatten(self, why: str) -> None:
+        self._set_state(REDUCING, why)
+        self._flattening = why
+        self._cancel_all()
+        self._exit()
+
+    def _exit(self) -> None:
+        """Send an exit for everything held whose working orders are gone; halt when flat.
+
+        An exit waits until cancels are confirmed: an order that fills while its cancel is on the
+        way would otherwise be closed twice.
+        """
+        desk = self.desk
+        for symbol, position in list(desk.ledger.held.items()):
+            if symbol not in desk.working:
+                sign = -1.0 if position.qty > 0 else 1.0
+                desk.submit(
+                    symbol, sign, abs(position.qty), reduce_only=True, tag="flatten", exit_=True
+                )
+        if not desk.ledger.held and not desk.working:
+            self._set_state(HALTED, f"flat after: {self._flattening}")
+            self._flattening = ""
+
+    def _watch_losses(self) -> None:
+        desk = self.desk
+        equity = desk.equity()
+        desk.peak_equity = max(desk.peak_equity, equity)
+        if desk.state == ACTIVE:
+            breach = desk.loss_breach()
+            if breach is not None:
+                self._flatten(f"{breach[0]}: {breach[1]}")
+
+    # ------------------------------------------------------------ time
+
+    def _timer(self, event: Timer) -> None:
+        if not self._started:
+            self._go()
+        self._call("on_timer", self.ctx, event)
+
+    def _end_of_day(self, event: EndOfDay) -> None:
+        if self._started:
+            self._call("on_end_of_day", self.ctx, event)
+        self.desk.day_equity = self.desk.equity()
+
+    def _clock(self, event: Clock) -> None:
+        if self._flattening:
+            self._exit()
+
+    # ------------------------------------------------------------ the strategy's own code
+
+    def _call(self, callback: str, *args: Any) -> None:
+        own = self._own[callback]
+        if own is None or self.failure is not None:
+            return
+        if self.finished and callback != "on_stop":
+            return
+        try:
+            own(*args)
+        except Exception as error:
+            self._fail(callback, error, getattr(args[-1], "symbol", ""))
+
+    def _guard(self, callback: str, own: Callable[..., None], thing: Any, symbol: str) -> None:
+        try:
+            own(self.ctx, thing)
+        except Exception as error:
+            self._fail(callback, error, symbol)
+
+    def _fail(self, callback: str, error: Exception, symbol: str) -> None:
+        """The strategy raised: halt, cancel, and keep what it said for whoever asks."""
+        trace = "".join(traceback.format_exception(_without_us(error)))
+        where = f" of {symbol}" if symbol else ""
+        text = f"{type(error).__name__}: {error}"
+        self.failure = StrategyError(
+            f"{self.strategy!r} failed in {callback}{where} at {iso(self.event.ts)}: {text}",
+            callback=callback,
+            symbol=symbol or None,
+            ts=self.event.ts,
+            trace=trace,
+        )
+        self.failure.__cause__ = error
+        self._choose_path()
+        self.out.append(Failed(self.seq, self.now, callback, symbol, text, trace))
+        self._set_state(HALTED, f"strategy error in {callback}: {text}")
+        self._cancel_all()
+
+
+def _without_us(error: Exception) -> Exception:
+    """Return the error with our own frames taken off the front of its traceback."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        if "regimeflow" not in str(trace.tb_frame.f_globals.get("__name__", "")).split(".")[:1]:
+            break
+        trace = trace.tb_next
+    return error.with_traceback(trace)
+
+
+_BEFORE_START = Clock(0, 0)

@@ -1,0 +1,131 @@
+"""What a journal asks of a disk, in one place, so that a test can make each of it fail."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from regimeflow.errors import JournalError, SessionBusy
+
+# Neither exists on Windows, where O_BINARY keeps line ends as they are.
+_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
+
+class Disk:
+    """The real disk. Every method raises OSError where the system does."""
+
+    def open(self, path: Path) -> int:
+        """Open a file for appending, made if it isn't there: readable by its owner only."""
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _FLAGS, 0o600)
+        self.sync_directory(path.parent)
+        return fd
+
+    def write(self, fd: int, data: bytes) -> int:
+        """Write, and return how many bytes were."""
+        return os.write(fd, data)
+
+    def sync(self, fd: int) -> None:
+        """Return only when what was written would survive a power failure."""
+        if sys.platform == "darwin":
+            import fcntl
+
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync there leaves data in the drive's cache
+        elif sys.platform == "win32":
+            os.fsync(fd)
+        else:
+            os.fdatasync(fd)
+
+    def truncate(self, fd: int, size: int) -> None:
+        """Cut a file to ``size`` bytes."""
+        os.ftruncate(fd, size)
+
+    def sync_directory(self, path: Path) -> None:
+        """Make the names in a directory durable: a file's own sync does not."""
+        if sys.platform != "win32":  # which cannot open a directory
+            fd = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    def close(self, fd: int) -> None:
+        """Close a file."""
+        os.close(fd)
+
+
+class Lock:
+    """Exclusive ownership of a run directory, until closed or until the process ends.
+
+    Raises:
+        SessionBusy: another owns it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
+        except OSError as error:
+            raise JournalError(f"cannot open the lock file {path}: {error.strerror}") from error
+        try:
+            _lock(self._fd)
+        except OSError as error:
+            owner = _owner(self._fd)
+            os.close(self._fd)
+            raise SessionBusy(
+                f"{path.parent} is in use by {owner}: "
+                "stop that session first, or choose another run_dir"
+            ) from error
+        os.ftruncate(self._fd, 0)
+        os.write(self._fd, b"%d\n" % os.getpid())
+
+    def close(self) -> None:
+        """Give it up. The file stays: to remove it would let two processes lock two files."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def compress(path: Path) -> None:
+    """Replace ``path`` by ``path.gz``; at every moment one of the two is whole.
+
+    The bytes depend on the content only: no time, no name.
+    """
+    whole = path.with_name(path.name + ".gz")
+    part = path.with_name(path.name + ".gz.part")
+    disk = Disk()
+    part.unlink(missing_ok=True)
+    fd = disk.open(part)
+    try:
+        with (
+            open(path, "rb") as source,
+            open(fd, "wb", closefd=False) as sink,
+            gzip.GzipFile("", "wb", 1, sink, mtime=0) as out,
+        ):
+            shutil.copyfileobj(source, out, 1 << 20)
+        disk.sync(fd)
+    finally:
+        os.close(fd)
+    os.replace(part, whole)
+    disk.sync_directory(path.parent)
+    path.unlink()
+
+
+def _owner(fd: int) -> str:
+    try:
+        text = os.read(fd, 20).decode("ascii", "replace").strip()
+    except OSError:  # Windows does not let one read what another has locked
+        text = ""
+    return f"process {text}" if text.isdigit() else "another process"
+
+
+def _lock(fd: int) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

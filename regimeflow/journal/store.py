@@ -1,0 +1,281 @@
+"""Writing a journal: what is to be durable is durable before ``record`` returns, or it raises."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from regimeflow.errors import JournalError
+from regimeflow.journal.disk import Disk, Lock, compress
+from regimeflow.journal.format import ORDERS, LineReader, LineWriter
+from regimeflow.journal.legacy import SCHEMA_V1
+from regimeflow.journal.reading import Scan, Torn, schema_of, segment_name, segments
+from regimeflow.model.events import Failed, Input, Output, StateChanged
+
+#: What must be on the disk before anything leaves: orders, and why there will be no more of them.
+DURABLE: frozenset[type] = ORDERS | {StateChanged, Failed}
+#: Everything else is handed to the system in pieces of this size.
+BUFFER_BYTES = 64 << 10
+
+
+class JournalWriter:
+    """Appends a run to the journal in its directory, or begins one.
+
+    One ``os.write`` of whole lines and one sync stand before every order, so that an order which
+    may have reached the venue is always in the journal. The first write or sync that fails is the
+    last: after it nobody knows what the file holds, so the writer refuses everything from then on.
+
+    Args:
+        run_dir: the run's directory; made, readable by its owner only, if it isn't there.
+        run: name of the run; a journal that is continued must carry the same.
+        segment_bytes: a segment of this size is closed, compressed, and the next one begun.
+        sync: whether to wait for the disk; a backtest needs not.
+        disk: the disk to write to; tests pass one that fails.
+
+    Attributes:
+        repaired: the torn tail that was cut off and set aside on opening, or None.
+
+    Raises:
+        SessionBusy: another session owns the directory.
+        JournalCorrupt: what is there already is damaged.
+        JournalError: what is there belongs to another run, or cannot be written.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path | str,
+        run: str,
+        *,
+        segment_bytes: int = 64 << 20,
+        sync: bool = True,
+        disk: Disk | None = None,
+    ) -> None:
+        self._dir = Path(run_dir)
+        self._run = run
+        self._segment_bytes = segment_bytes
+        self._sync = sync
+        self._disk = disk or Disk()
+        self._fd = -1
+        self._number = 1
+        self._size = 0
+        self._unsynced = False
+        self._buffer: list[bytes] = []
+        self._pending = 0
+        self._refused = ""  # why no further event is taken
+        self._dead = False  # whether the file must not be touched any more
+        self._compressing: list[threading.Thread] = []
+        self.repaired: Torn | None = None
+        try:
+            self._dir.mkdir(0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise JournalError(f"cannot make the run directory {self._dir}: {error}") from error
+        self._lock = Lock(self._dir / "lock")
+        try:
+            self._chain = self._continued()
+        except OSError as error:
+            self._lock.close()
+            raise JournalError(f"cannot open the journal in {self._dir}: {error}") from error
+        except BaseException:
+            self._lock.close()
+            raise
+
+    @property
+    def seq(self) -> int:
+        """Number of the last input recorded."""
+        return self._chain.seq
+
+    @property
+    def sum(self) -> str:
+        """Sum of the last line recorded: the digest of the journal up to there."""
+        return self._chain.sum
+
+    @property
+    def path(self) -> Path:
+        """The segment that is being written."""
+        return self._dir / segment_name(self._number)
+
+    def record(self, event: Input, outputs: Sequence[Output] = ()) -> None:
+        """Write an event and what it caused.
+
+        With an order, a change of the trading state or a failure among ``outputs`` this returns
+        only when all of it is on the disk; else the lines are collected and written later.
+
+        Raises:
+            JournalError: it is not recorded, and nothing after it will be: send no order.
+        """
+        if self._refused:
+            raise JournalError(self._refused)
+        seq = self._chain.seq + 1
+        try:
+            lines = self._chain.lines(event, outputs)
+            self._buffer += lines
+        except BaseException as error:
+            # The event has happened but is not here: what follows would not be the run any more.
+            self._refuse(f"event {seq} could not be recorded: {error}")
+            raise
+        self._pending += sum(map(len, lines)) if outputs else len(lines[0])
+        if outputs and any(type(output) in DURABLE for output in outputs):
+            self._write(sync=self._sync)
+        elif self._pending >= BUFFER_BYTES:
+            self._write(sync=False)
+
+    def flush(self, sync: bool = True) -> None:
+        """Write what was collected, and wait for the disk unless ``sync`` is false.
+
+        Raises:
+            JournalError: some of it is not on the disk.
+        """
+        if self._dead:
+            raise JournalError(self._refused)
+        self._write(sync=sync and self._sync)
+
+    def close(self) -> None:
+        """Write what was collected, finish compressing, and give up the directory. Idempotent.
+
+        The last segment stays as it is, for the run to be continued in.
+
+        Raises:
+            JournalError: the last lines are not on the disk; everything is closed all the same.
+        """
+        try:
+            if not self._dead:
+                self._write(sync=self._sync)
+        finally:
+            self._refuse(f"the journal in {self._dir} is closed", dead=True)
+            if self._fd >= 0:
+                self._disk.close(self._fd)
+                self._fd = -1
+            for thread in self._compressing:
+                thread.join()
+            self._compressing.clear()
+            self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = f", refusing: {self._refused}" if self._refused else ""
+        return f"<JournalWriter {self.path}: {self.seq} events{state}>"
+
+    # ------------------------------------------------------------ on the disk
+
+    def _write(self, *, sync: bool) -> None:
+        try:
+            if self._buffer:
+                if self._size >= self._segment_bytes:
+                    self._rotate()
+                if self._fd < 0:
+                    self._fd = self._disk.open(self.path)
+                data = b"".join(self._buffer)
+                self._unsynced = True
+                written = self._disk.write(self._fd, data)
+                if written != len(data):
+                    # A regular file takes all or is full: a second try would only tear elsewhere.
+                    raise OSError(errno.ENOSPC, f"{written} of {len(data)} bytes were written")
+                self._buffer.clear()
+                self._pending = 0
+                self._size += written
+            if sync and self._unsynced and self._fd >= 0:
+                self._disk.sync(self._fd)
+                self._unsynced = False
+        except OSError as error:
+            self._refuse(
+                f"the journal {self.path} failed at event {self.seq} and is not written any more: "
+                f"{error}",
+                dead=True,
+            )
+            raise JournalError(self._refused) from error
+        except BaseException:
+            self._refuse(f"writing the journal {self.path} was interrupted", dead=True)
+            raise
+
+    def _rotate(self) -> None:
+        if self._fd >= 0:
+            if self._sync:
+                self._disk.sync(self._fd)
+            self._disk.close(self._fd)
+            self._fd = -1
+        self._compress(self.path)
+        self._number += 1
+        self._size = 0
+        self._unsynced = False
+
+    def _compress(self, path: Path) -> None:
+        """Compress a closed segment beside the trading: 64 MB take a second or two."""
+        thread = threading.Thread(target=_compressed, args=(path,), name=f"compress {path.name}")
+        thread.start()
+        self._compressing.append(thread)
+
+    def _refuse(self, why: str, *, dead: bool = False) -> None:
+        self._refused = self._refused or why
+        self._dead = self._dead or dead
+
+    # ------------------------------------------------------------ what is there already
+
+    def _continued(self) -> LineWriter:
+        found = segments(self._dir)
+        if not found:
+            return LineWriter(self._run)
+        if schema_of(found[0]) == SCHEMA_V1:
+            raise JournalError(
+                f"{self._dir} holds a journal of the schema {SCHEMA_V1}, which can be read but not "
+                "continued: choose another run_dir"
+            )
+        reader = LineReader()
+        scan = Scan(found, reader)
+        for _ in scan:
+            pass
+        if reader.run and reader.run != self._run:
+            raise JournalError(
+                f"{self._dir} holds the journal of the run {reader.run!r}, not of {self._run!r}: "
+                "choose another run_dir"
+            )
+        last = found[-1]
+        if last.suffix == ".gz":
+            self._number = len(found) + 1
+        else:
+            self._number = len(found)
+            if scan.torn is not None:
+                self.repaired = self._cut(last, scan.torn, scan.tail)
+            self._size = last.stat().st_size
+        for path in found[:-1]:
+            if path.suffix != ".gz":  # the process ended before it was compressed
+                self._compress(path)
+        return LineWriter(self._run, reader.seq, reader.sum)
+
+    def _cut(self, path: Path, torn: Torn, tail: bytes) -> Torn:
+        """Set the bytes of a torn tail aside, then cut them off; in this order, to lose nothing."""
+        count = 1
+        while (aside := path.with_name(f"{path.stem}.torn-{count}")).exists():
+            count += 1
+        for target, data in ((aside, tail), (path, None)):
+            fd = self._disk.open(target)
+            try:
+                if data is None:
+                    self._disk.truncate(fd, path.stat().st_size - len(tail))
+                elif self._disk.write(fd, data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                self._disk.sync(fd)
+            finally:
+                self._disk.close(fd)
+        return Torn(torn.file, torn.line, torn.size_bytes, aside.name)
+
+
+def _compressed(path: Path) -> None:
+    try:
+        compress(path)
+    except OSError:
+        pass  # nothing is lost: the segment stays as it is, and the next session tries again

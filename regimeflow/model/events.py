@@ -1,0 +1,277 @@
+"""What goes into the engine, what comes out: three closed unions of tagged structs.
+
+Their JSON is the journal, so fields are plain and finite on the way in; floats in notes may be
+``None``, because JSON cannot carry a NaN back.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from regimeflow.model.instrument import Instrument
+from regimeflow.model.market import Bar, Bars, Book, History, Quote, Trade
+from regimeflow.model.models import Limits, Model
+
+# ---------------------------------------------------------------- inputs
+
+
+class Start(msgspec.Struct, frozen=True, tag_field="kind", tag="start"):
+    """Everything a run is decided by, besides its events: with it a journal replays alone.
+
+    Attributes:
+        run: name of the run; part of every client order id.
+        epoch: how often the run was started before.
+        symbols, timeframes: series of the session in event order; timeframes in nanoseconds.
+        cash, positions: what the ledger begins with; positions as symbol -> (units, average price).
+        model: assumptions by which sizing leaves room for costs.
+        seed: of ``ctx.rng``.
+        strategy, params: what is run, by name, and its parameters.
+        source_sha256, frozen_sha256: of the strategy's source text and of its frozen form.
+        history: how many closed bars of each series the strategy can look back on.
+        warmup: how many of them ``Strategy.features`` is computed on.
+        flavour, timezone: of the frames that it is given; an empty zone means naive UTC.
+        calendar: exchange calendar, "" for UTC days.
+    """
+
+    ts: int
+    seen: int
+    run: str
+    epoch: int
+    symbols: tuple[str, ...]
+    timeframes: tuple[int, ...]
+    cash: float
+    positions: dict[str, tuple[float, float]] = {}
+    instruments: tuple[Instrument, ...] = ()
+    limits: Limits = Limits()
+    model: Model = Model()
+    seed: int = 0
+    strategy: str = ""
+    params: dict[str, Any] = {}
+    source_sha256: str = ""
+    frozen_sha256: str = ""
+    history: int = 10_000
+    warmup: int = 0
+    flavour: str = "pandas"
+    timezone: str = "UTC"
+    calendar: str = ""
+
+
+class OrderUpdate(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="order_update"):
+    """The venue says something about an order other than a fill.
+
+    ``what`` is one of accepted, rejected, canceled, expired, lost, replaced, cancel_rejected,
+    replace_rejected. ``replaced`` carries the new quantity and prices.
+    """
+
+    ts: int
+    seen: int
+    order_id: str
+    what: str
+    reason: str = ""
+    venue_order_id: str = ""
+    qty: float | None = None
+    limit: float | None = None
+    stop: float | None = None
+
+
+class Fill(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="fill"):
+    """One execution. A fact: booked once per ``execution_id``, whatever the order's state.
+
+    ``fee`` is money, positive = paid; ``executed_at`` says when inside a bar it happened.
+    """
+
+    ts: int
+    seen: int
+    execution_id: str
+    order_id: str
+    symbol: str
+    side: str
+    qty: float
+    price: float
+    fee: float = 0.0
+    liquidity: str = "taker"
+    venue: str = ""
+    executed_at: int = 0
+
+
+class Timer(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="timer"):
+    """A timer that the strategy set has come due."""
+
+    ts: int
+    seen: int
+    name: str
+
+
+class EndOfDay(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="end_of_day"):
+    """The session day is over; ``session`` is its date, ISO."""
+
+    ts: int
+    seen: int
+    session: str
+
+
+class Clock(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="clock"):
+    """Time passes on a live venue even when nothing else happens."""
+
+    ts: int
+    seen: int
+
+
+class Command(msgspec.Struct, frozen=True, tag_field="kind", tag="command"):
+    """A human, or the session on their behalf, steers the run: halt, resume, flatten or stop."""
+
+    ts: int
+    seen: int
+    name: str
+    why: str = ""
+    who: str = ""
+
+
+class Finish(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="finish"):
+    """The venue has no more events: ``on_stop`` follows."""
+
+    ts: int
+    seen: int
+    why: str = ""
+
+
+Market = Bar | Bars | Trade | Quote | Book
+Input = (
+    Start
+    | History
+    | Bar
+    | Bars
+    | Trade
+    | Quote
+    | Book
+    | OrderUpdate
+    | Fill
+    | Timer
+    | EndOfDay
+    | Clock
+    | Command
+    | Finish
+)
+
+# ---------------------------------------------------------------- requests to the venue
+
+
+class Submit(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="submit"):
+    """Send an order. ``seq`` and ``seen`` are those of the event that caused it."""
+
+    seq: int
+    seen: int
+    order_id: str
+    symbol: str
+    side: str
+    qty: float
+    type: str
+    limit: float | None = None
+    stop: float | None = None
+    tif: str = "gtc"
+    expire_at: int = 0
+    reduce_only: bool = False
+    tag: str = ""
+
+
+class Cancel(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="cancel"):
+    """Cancel an order."""
+
+    seq: int
+    seen: int
+    order_id: str
+
+
+class Replace(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="replace"):
+    """Change a working order's total quantity or prices."""
+
+    seq: int
+    seen: int
+    order_id: str
+    qty: float
+    limit: float | None = None
+    stop: float | None = None
+
+
+class SetTimer(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="set_timer"):
+    """Fire ``name`` at ``at``, then every ``every`` nanoseconds unless that is 0."""
+
+    seq: int
+    seen: int
+    name: str
+    at: int
+    every: int = 0
+
+
+Request = Submit | Cancel | Replace | SetTimer
+
+# ---------------------------------------------------------------- notes
+
+
+class Denied(msgspec.Struct, frozen=True, tag_field="kind", tag="denied"):
+    """An intent that our own limits stopped; ``check`` names the limit."""
+
+    seq: int
+    seen: int
+    order_id: str
+    symbol: str
+    side: str
+    qty: float | None
+    check: str
+    reason: str
+    retry_after_ms: float | None = None
+
+
+class Recorded(msgspec.Struct, frozen=True, tag_field="kind", tag="recorded"):
+    """Values of ``ctx.record``."""
+
+    seq: int
+    seen: int
+    values: dict[str, float | None]
+
+
+class Logged(msgspec.Struct, frozen=True, tag_field="kind", tag="logged"):
+    """A line of ``ctx.log``."""
+
+    seq: int
+    seen: int
+    text: str
+    level: str = "info"
+
+
+class RegimeChanged(msgspec.Struct, frozen=True, tag_field="kind", tag="regime_changed"):
+    """The regime detector changed its mind."""
+
+    seq: int
+    seen: int
+    before: str
+    after: str
+    confidence: float | None = None
+
+
+class StateChanged(msgspec.Struct, frozen=True, tag_field="kind", tag="state_changed"):
+    """The trading state moved between active, reducing and halted; ``symbol`` is "" for all."""
+
+    seq: int
+    seen: int
+    before: str
+    after: str
+    why: str
+    symbol: str = ""
+
+
+class Failed(msgspec.Struct, frozen=True, tag_field="kind", tag="failed"):
+    """The strategy raised: trading is halted."""
+
+    seq: int
+    seen: int
+    callback: str
+    symbol: str
+    error: str
+    trace: str = ""
+
+
+Note = Denied | Recorded | Logged | RegimeChanged | StateChanged | Failed
+Output = Request | Note

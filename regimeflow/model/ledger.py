@@ -1,0 +1,147 @@
+"""Cash and positions, moved by fills alone.
+
+Invariants, each a property test against a ``Decimal`` oracle:
+
+1. cash = starting cash - sum(signed quantity x price x multiplier) - sum(fees);
+2. a position = starting position + sum(signed quantities), exactly on the instrument's grid;
+3. realised profit + unrealised profit = change in equity + fees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from regimeflow.model.instrument import Instrument, Instruments
+
+
+class Position:
+    """Holding of one symbol.
+
+    Attributes:
+        qty: units, negative when short.
+        average_price: mean entry price of what is held.
+        realized: profit of what was closed, before fees, money.
+        fees: paid, money.
+    """
+
+    __slots__ = ("average_price", "fees", "instrument", "qty", "realized", "symbol")
+
+    def __init__(
+        self, instrument: Instrument, qty: float = 0.0, average_price: float = 0.0
+    ) -> None:
+        self.symbol = instrument.symbol
+        self.instrument = instrument
+        self.qty = qty
+        self.average_price = average_price
+        self.realized = 0.0
+        self.fees = 0.0
+
+    def __repr__(self) -> str:
+        return f"<{self.symbol} {self.qty:g} @ {self.average_price:g}>"
+
+
+class Ledger:
+    """Cash and positions of one run, in one currency.
+
+    Args:
+        cash: what it begins with.
+        instruments: the rules of every symbol.
+    """
+
+    __slots__ = ("_carry", "_cash", "_instruments", "cash", "fees", "held", "levered", "positions")
+
+    def __init__(self, cash: float, instruments: Instruments) -> None:
+        #: Money on the account; negative is a debit.
+        self.cash = cash
+        self._cash = cash
+        self._carry = 0.0
+        self._instruments = instruments
+        self.fees = 0.0
+        self.positions: dict[str, Position] = {}
+        # Only what is held now, so that valuing costs nothing for what was ever traded.
+        self.held: dict[str, Position] = {}
+        # Positions whose value counts for or against buying power: short, or bought on margin.
+        self.levered: dict[str, Position] = {}
+
+    def position(self, symbol: str) -> Position:
+        """Return the position of a symbol, flat if it was never traded."""
+        position = self.positions.get(symbol)
+        if position is None:
+            position = self.positions[symbol] = Position(self._instruments[symbol])
+        return position
+
+    def open(self, symbol: str, qty: float, average_price: float) -> None:
+        """Put in a position that was there before the run; no cash moves."""
+        position = self.position(symbol)
+        position.qty = position.instrument.snap_qty(qty)
+        position.average_price = average_price
+        self._file(position)
+
+    def book(self, symbol: str, signed_qty: float, price: float, fee: float) -> Position:
+        """Book one execution and return the position after it."""
+        position = self.positions.get(symbol) or self.position(symbol)
+        instrument = position.instrument
+        self._pay(-signed_qty * price * instrument.multiplier)
+        if fee:
+            self._pay(-fee)
+            self.fees += fee
+            position.fees += fee
+        before = position.qty
+        if before == 0.0:  # opens
+            position.qty = instrument.snap_qty(signed_qty)
+            position.average_price = price
+        elif (before > 0.0) is (signed_qty > 0.0):  # adds
+            share = signed_qty / (before + signed_qty)
+            position.average_price += (price - position.average_price) * share
+            position.qty = instrument.snap_qty(before + signed_qty)
+        else:
+            self._take_off(position, signed_qty, price)
+        self._file(position)
+        return position
+
+    def _take_off(self, position: Position, signed_qty: float, price: float) -> None:
+        """Realise what an execution against the position closes; the rest opens the other side."""
+        before, instrument = position.qty, position.instrument
+        after = instrument.snap_qty(before + signed_qty)
+        closed = min(abs(before), abs(signed_qty))
+        gain = price - position.average_price if before > 0 else position.average_price - price
+        position.realized += closed * gain * instrument.multiplier
+        if after == 0.0:
+            position.average_price = 0.0
+        elif before * after < 0.0:  # went through zero: what is left was entered here
+            position.average_price = price
+        position.qty = after
+
+    def equity(self, price_of: Callable[[str], float]) -> float:
+        """Return cash plus positions at the given prices, money."""
+        total = self.cash
+        for symbol, position in self.held.items():
+            total += position.qty * price_of(symbol) * position.instrument.multiplier
+        return total
+
+    def snapshot(self) -> Mapping[str, float]:
+        """Return symbol -> units of what is held."""
+        return {symbol: position.qty for symbol, position in self.held.items()}
+
+    def _pay(self, amount: float) -> None:
+        # Neumaier's compensated sum: a million fills lose nothing to rounding.
+        cash = self._cash
+        total = cash + amount
+        if abs(cash) >= abs(amount):
+            self._carry += (cash - total) + amount
+        else:
+            self._carry += (amount - total) + cash
+        self._cash = total
+        self.cash = total + self._carry
+
+    def _file(self, position: Position) -> None:
+        symbol = position.symbol
+        if position.qty == 0.0:
+            self.held.pop(symbol, None)
+            self.levered.pop(symbol, None)
+            return
+        self.held[symbol] = position
+        if position.qty < 0.0 or position.instrument.margin < 1.0:
+            self.levered[symbol] = position
+        else:
+            self.levered.pop(symbol, None)

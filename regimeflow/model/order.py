@@ -1,0 +1,315 @@
+"""An order's life as a table.
+
+``CREATED -> DENIED | SENT -> OPEN -> FILLED | CANCELED | REJECTED | EXPIRED``, with ``UNKNOWN`` for
+an order whose fate the venue has not told. Filled quantity and "cancel pending" are fields, never
+states, so a fill can always be booked, whatever the order's state.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from regimeflow.errors import RegimeflowError
+from regimeflow.model.events import Fill, OrderUpdate, Submit
+from regimeflow.model.instrument import Instrument
+from regimeflow.model.timeframe import iso
+
+
+# Plain text, not enums: an enum hashes in Python, and after a notebook's autoreload its members
+# are no longer equal to themselves.
+class Status:
+    """Where an order stands."""
+
+    CREATED: Final = "created"
+    DENIED: Final = "denied"
+    SENT: Final = "sent"
+    OPEN: Final = "open"
+    UNKNOWN: Final = "unknown"
+    FILLED: Final = "filled"
+    CANCELED: Final = "canceled"
+    REJECTED: Final = "rejected"
+    EXPIRED: Final = "expired"
+
+
+class Happening:
+    """What can happen to an order."""
+
+    DENIED: Final = "denied"  # by our own limits: the venue never heard of it
+    SENT: Final = "sent"
+    ACCEPTED: Final = "accepted"
+    PARTLY_FILLED: Final = "partly_filled"
+    FILLED: Final = "filled"
+    CANCELED: Final = "canceled"
+    REJECTED: Final = "rejected"
+    EXPIRED: Final = "expired"
+    LOST: Final = "lost"  # no answer: a timeout is not a rejection
+
+
+S, H = Status, Happening
+
+#: Every legal move. A pair that is not here is an error in our code or a message we misread.
+MOVES: dict[tuple[str, str], str] = {
+    (S.CREATED, H.DENIED): S.DENIED,
+    (S.CREATED, H.SENT): S.SENT,
+    (S.SENT, H.ACCEPTED): S.OPEN,
+    (S.SENT, H.PARTLY_FILLED): S.OPEN,  # a fill overtakes its acknowledgement
+    (S.SENT, H.FILLED): S.FILLED,
+    (S.SENT, H.CANCELED): S.CANCELED,
+    (S.SENT, H.REJECTED): S.REJECTED,
+    (S.SENT, H.EXPIRED): S.EXPIRED,
+    (S.SENT, H.LOST): S.UNKNOWN,
+    (S.SENT, H.DENIED): S.DENIED,  # found on resume to have never left
+    (S.OPEN, H.ACCEPTED): S.OPEN,  # told twice
+    (S.OPEN, H.PARTLY_FILLED): S.OPEN,
+    (S.OPEN, H.FILLED): S.FILLED,
+    (S.OPEN, H.CANCELED): S.CANCELED,
+    (S.OPEN, H.REJECTED): S.REJECTED,  # exchanges do reject after a gateway's acceptance
+    (S.OPEN, H.EXPIRED): S.EXPIRED,
+    (S.OPEN, H.LOST): S.UNKNOWN,
+    (S.UNKNOWN, H.ACCEPTED): S.OPEN,
+    (S.UNKNOWN, H.PARTLY_FILLED): S.OPEN,
+    (S.UNKNOWN, H.FILLED): S.FILLED,
+    (S.UNKNOWN, H.CANCELED): S.CANCELED,
+    (S.UNKNOWN, H.REJECTED): S.REJECTED,
+    (S.UNKNOWN, H.EXPIRED): S.EXPIRED,
+    (S.UNKNOWN, H.LOST): S.UNKNOWN,
+    # A fill on a dead order is a fact and is booked; the order stays dead unless it is now whole.
+    (S.CANCELED, H.PARTLY_FILLED): S.CANCELED,
+    (S.CANCELED, H.FILLED): S.FILLED,
+    (S.REJECTED, H.PARTLY_FILLED): S.REJECTED,
+    (S.REJECTED, H.FILLED): S.FILLED,
+    (S.EXPIRED, H.PARTLY_FILLED): S.EXPIRED,
+    (S.EXPIRED, H.FILLED): S.FILLED,
+    (S.DENIED, H.PARTLY_FILLED): S.DENIED,  # reality wins over our books; the engine halts
+    (S.DENIED, H.FILLED): S.FILLED,
+    (S.FILLED, H.FILLED): S.FILLED,  # more than was asked: booked, and the engine halts
+    # Late or repeated news about an order that is over changes nothing.
+    (S.FILLED, H.ACCEPTED): S.FILLED,
+    (S.FILLED, H.CANCELED): S.FILLED,
+    (S.FILLED, H.EXPIRED): S.FILLED,
+    (S.FILLED, H.LOST): S.FILLED,
+    (S.CANCELED, H.ACCEPTED): S.CANCELED,
+    (S.CANCELED, H.CANCELED): S.CANCELED,
+    (S.CANCELED, H.EXPIRED): S.CANCELED,
+    (S.CANCELED, H.LOST): S.CANCELED,
+    (S.REJECTED, H.ACCEPTED): S.REJECTED,
+    (S.REJECTED, H.REJECTED): S.REJECTED,
+    (S.REJECTED, H.LOST): S.REJECTED,
+    (S.EXPIRED, H.ACCEPTED): S.EXPIRED,
+    (S.EXPIRED, H.CANCELED): S.EXPIRED,
+    (S.EXPIRED, H.EXPIRED): S.EXPIRED,
+    (S.EXPIRED, H.LOST): S.EXPIRED,
+}
+
+#: What a venue says -> what that means for an order.
+TOLD = {
+    "accepted": H.ACCEPTED,
+    "rejected": H.REJECTED,
+    "canceled": H.CANCELED,
+    "expired": H.EXPIRED,
+    "lost": H.LOST,
+}
+
+#: No more is to come from these, but for a late fill.
+TERMINAL = frozenset({S.DENIED, S.FILLED, S.CANCELED, S.REJECTED, S.EXPIRED})
+
+
+class IllegalMove(RegimeflowError):
+    """Something happened to an order that cannot happen in its state."""
+
+
+class Order:
+    """One order as the engine knows it. Strategies hold an `OrderHandle`, which only reads.
+
+    Attributes:
+        id: client order id, made once per intent and never used again.
+        side: "buy" or "sell"; ``qty`` is positive.
+        type: "market", "limit", "stop" or "stop_limit".
+        tif: "day", "gtc", "ioc", "fok" or "gtd".
+        expire_at: for "gtd", UTC nanoseconds, else 0.
+        filled: units filled so far; ``average_price`` is their mean price.
+        cancel_pending, replace_pending: asked, and not answered yet.
+        reason: why it was denied, rejected or canceled.
+        decision_price: last price of the symbol when it was decided.
+        reserve: buying power that one unfilled unit holds back, money.
+    """
+
+    __slots__ = (
+        "average_price", "cancel_pending", "created", "decision_price", "expire_at", "fees",
+        "filled", "id", "limit", "log", "qty", "reason", "reduce_only", "replace_pending",
+        "reserve", "seq",
+        "side", "sign", "status", "stop", "symbol", "tag", "tif", "type", "updated",
+        "venue_order_id",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        id: str,
+        symbol: str,
+        side: str,
+        qty: float,
+        type: str,
+        limit: float | None,
+        stop: float | None,
+        tif: str,
+        expire_at: int,
+        reduce_only: bool,
+        tag: str,
+        created: int,
+        seq: int,
+        decision_price: float,
+    ) -> None:
+        self.id = id
+        self.symbol = symbol
+        self.side = side
+        self.sign = 1.0 if side == "buy" else -1.0
+        self.qty = qty
+        self.type = type
+        self.limit = limit
+        self.stop = stop
+        self.tif = tif
+        self.expire_at = expire_at
+        self.reduce_only = reduce_only
+        self.tag = tag
+        self.created = self.updated = created
+        self.seq = seq
+        self.decision_price = decision_price
+        self.status: str = Status.CREATED
+        self.filled = 0.0
+        self.average_price = 0.0
+        self.fees = 0.0
+        self.reason = ""
+        self.venue_order_id = ""
+        self.reserve = 0.0
+        self.cancel_pending = False
+        self.replace_pending = False
+        self.log: list[tuple[int, str, str]] = []
+
+    @property
+    def remaining(self) -> float:
+        """Units still to be filled."""
+        return self.qty - self.filled
+
+    @property
+    def working(self) -> bool:
+        """Whether it can still fill as far as we know; an unknown order counts."""
+        return self.status not in TERMINAL
+
+    def move(self, happening: str, at: int, detail: str = "") -> None:
+        """Apply what happened, by the table.
+
+        Raises:
+            IllegalMove: where the table has no such pair.
+        """
+        to = MOVES.get((self.status, happening))
+        if to is None:
+            raise IllegalMove(f"order {self.id} is {self.status} and cannot be {happening}")
+        self.status = to
+        self.updated = at
+        self.log.append((at, happening, detail))
+        if to in TERMINAL:
+            self.cancel_pending = self.replace_pending = False
+
+    @classmethod
+    def of(cls, submit: Submit, decision_price: float = 0.0) -> Order:
+        """Return the order that a request sends."""
+        order = cls(
+            submit.order_id,
+            submit.symbol,
+            submit.side,
+            submit.qty,
+            submit.type,
+            submit.limit,
+            submit.stop,
+            submit.tif,
+            submit.expire_at,
+            submit.reduce_only,
+            submit.tag,
+            submit.seen,
+            submit.seq,
+            decision_price,
+        )
+        order.move(Happening.SENT, submit.seen)
+        return order
+
+    def on_update(self, event: OrderUpdate) -> None:
+        """Apply what the venue said about it."""
+        what = event.what
+        if event.venue_order_id:
+            self.venue_order_id = event.venue_order_id
+        if what == "accepted":
+            self.move(Happening.ACCEPTED, event.seen, event.reason)
+        elif what == "replaced":
+            self.replace_pending = False
+            self.qty = self.qty if event.qty is None else event.qty
+            self.limit = self.limit if event.limit is None else event.limit
+            self.stop = self.stop if event.stop is None else event.stop
+            self.log.append((event.seen, "replaced", f"qty {self.qty:g}"))
+        elif what == "cancel_rejected" or what == "replace_rejected":
+            if what == "cancel_rejected":
+                self.cancel_pending = False
+            else:
+                self.replace_pending = False
+            self.log.append((event.seen, what.replace("_", " "), event.reason))
+        else:
+            self.move(TOLD[what], event.seen, event.reason)
+            if event.reason and what != "accepted":
+                self.reason = event.reason
+
+    def on_fill(self, event: Fill, instrument: Instrument) -> bool:
+        """Apply an execution, whatever the state; return whether the order is now filled."""
+        filled = self.filled + event.qty
+        self.average_price += (event.price - self.average_price) * (event.qty / filled)
+        self.fees += event.fee
+        self.filled = instrument.snap_qty(filled)
+        whole = self.filled >= self.qty
+        self.move(Happening.FILLED if whole else Happening.PARTLY_FILLED, event.seen)
+        return whole
+
+
+class OrderHandle:
+    """A read-only view of one order; ``handle.log`` tells its story."""
+
+    __slots__ = ("_order",)
+
+    _order: Order
+
+    def __init__(self, order: Order) -> None:
+        _hold(self, order)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("an order handle is read-only: use ctx.replace or ctx.cancel")
+
+    def __getattr__(self, name: str) -> object:
+        if name == "log":
+            return tuple(
+                f"{iso(at)} {what} {detail}".rstrip() for at, what, detail in self._order.log
+            )
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._order, name)
+
+    def __dir__(self) -> list[str]:
+        return [*Order.__slots__, "remaining", "working"]
+
+    def __bool__(self) -> bool:
+        """Whether it left, or may have left: a denied order is false."""
+        return self._order.status is not Status.DENIED
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OrderHandle) and other._order.id == self._order.id
+
+    def __hash__(self) -> int:
+        return hash(self._order.id)
+
+    def __repr__(self) -> str:
+        o = self._order
+        at = "".join(
+            f" {name} {value}" for name in ("limit", "stop") if (value := getattr(o, name))
+        )
+        why = f" ({o.reason})" if o.reason else ""
+        return f"<{o.side} {o.qty:g} {o.symbol}{at}: {o.status}, filled {o.filled:g}{why}>"
+
+
+# The slot's own descriptor: past our __setattr__, which refuses everything.
+_hold = vars(OrderHandle)["_order"].__set__

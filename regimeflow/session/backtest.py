@@ -1,0 +1,331 @@
+"""A strategy over a historical frame."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from regimeflow.analytics.fold import PriceColumns, RunData
+from regimeflow.analytics.report import Report
+from regimeflow.data.frames import Dataset, load
+from regimeflow.engine.drive import drive
+from regimeflow.engine.engine import Engine
+from regimeflow.engine.history import ColumnHistory
+from regimeflow.engine.strategy import Strategy, as_strategy
+from regimeflow.errors import ConfigError, DataError, did_you_mean
+from regimeflow.journal import JournalWriter
+from regimeflow.model.events import (
+    Failed,
+    Input,
+    Output,
+    Recorded,
+    RegimeChanged,
+    Start,
+)
+from regimeflow.model.instrument import Instrument
+from regimeflow.model.market import BarColumns
+from regimeflow.model.models import Costs, FillModel, Latency, Limits, Model
+from regimeflow.model.timeframe import iso
+from regimeflow.session.features import with_features
+from regimeflow.session.moments import moment
+from regimeflow.session.progress import Progress
+from regimeflow.session.source import name_of, source_hash
+from regimeflow.venues.matching import Matched, Matcher, matched_on
+from regimeflow.venues.tape import Tape
+
+
+def backtest(
+    strategy: Any,
+    data: Any,
+    *,
+    symbols: str | Sequence[str] | None = None,
+    timeframe: str | int | None = None,
+    label: str = "open",
+    timezone: str = "UTC",
+    cash: float = 100_000.0,
+    costs: Costs | None = None,
+    fills: FillModel | None = None,
+    latency: Latency | None = None,
+    limits: Limits | None = None,
+    instruments: Mapping[str, Instrument] | Iterable[Instrument] | None = None,
+    calendar: str | None = None,
+    benchmark: Any = None,
+    start: Any = None,
+    end: Any = None,
+    seed: int = 0,
+    journal: str | Path | None = None,
+    progress: bool | Callable[[float], None] | None = None,
+    on_bad: str = "raise",
+) -> Report:
+    """Run a strategy over historical data and return its report.
+
+    Args:
+        strategy: a `Strategy`, its class, or a function ``f(ctx, bar)``. It is copied: running it
+            twice gives the same report twice.
+        data: one frame, a mapping symbol -> frame, or one long frame with a ``symbol`` column;
+            pandas or polars; bars, trades or quotes. It is never changed.
+        symbols: which to use, and in which order; names a single frame.
+        timeframe: of the bars, such as "1min"; inferred without it.
+        label: whether bars are labelled by their "open" or their "close" time.
+        timezone: what naive times mean.
+        cash: money at the start.
+        costs, fills, latency: assumptions, written into the report.
+        limits: risk limits; all off without them.
+        instruments: trading rules, for symbols whose default does not fit.
+        calendar: exchange calendar such as "XNYS"; UTC days without it.
+        benchmark: a symbol of the data, or a frame of bars, to compare with.
+        start, end: when trading begins and ends; earlier bars are history.
+        seed: of ``ctx.rng``.
+        journal: a directory to write the run into, for `certify` and `replay`.
+        progress: True or False shows a bar or not (None: where it takes long); a callable is told
+            the fraction done.
+        on_bad: "raise" refuses bad rows, "drop" leaves them out and says so.
+
+    Raises:
+        DataError: data that cannot be used, with the first offending row.
+        StrategyError: the strategy raised; ``.report`` holds the report up to there.
+
+    >>> import regimeflow as rf
+    >>> frame = rf.datasets.synthetic(n=300)
+    >>> report = rf.backtest(lambda ctx, bar: ctx.target(bar.symbol, qty=10), frame)
+    >>> len(report.fills)
+    1
+    """
+    own = copy.deepcopy(as_strategy(strategy))
+    dataset = load(
+        data,
+        symbols=symbols,
+        timeframe=timeframe,
+        label=label,
+        timezone=timezone,
+        calendar=calendar,
+        on_bad=on_bad,
+    )
+    model = Model(fills=fills or FillModel(), costs=costs or Costs(), latency=latency or Latency())
+    dataset = with_features(own, dataset)
+    rules = instruments_of(dataset, instruments)
+    tape = Tape(
+        dataset,
+        start=moment(start, timezone),
+        end=moment(end, timezone),
+        data_latency_ns=model.latency.data_ns,
+        carry=journal is not None,
+    )
+    if not tape.count:
+        raise DataError("there is no data between start and end: widen them")
+    begin = start_event(own, tape, run="bt", cash=cash, model=model, rules=rules, seed=seed,
+                        limits=limits or Limits())  # fmt: skip
+    run = _Run(own, tape, begin, model)
+    run.go(progress, journal)
+    return run.report(dataset, benchmark, timezone)
+
+
+class _Run:
+    """One backtest under way: engine, venue, and what they leave behind."""
+
+    def __init__(self, strategy: Strategy, tape: Tape, begin: Start, model: Model) -> None:
+        self.strategy = strategy
+        self.tape = tape
+        self.begin = begin
+        self.history = ColumnHistory(
+            tape.data.bars, strategy.history_depth, data_latency_ns=model.latency.data_ns
+        )
+        self.engine = Engine(strategy, self.history)
+        self.matcher = Matcher(model, self.engine.instruments, matched_on(tape.data))
+        self.notes: list[Output] = []
+        self.interrupted = False
+        self._failed = False
+        self._venue = Matched(self._segments, self.matcher)
+        self._progress: Callable[[int], None] | None = None
+
+    def events(self) -> Iterable[Input]:
+        """Yield what the venue has to say."""
+        return self._venue.events()
+
+    def send(self, outputs: Sequence[Output]) -> None:
+        """Pass requests on to the venue, and keep what the report shows."""
+        self.matcher.send(outputs)
+        for output in outputs:
+            if isinstance(output, _KEPT):
+                self.notes.append(output)
+                self._failed = self._failed or isinstance(output, Failed)
+
+    def _segments(self) -> Iterator[Iterable[Input]]:
+        yield (self.begin, *self.tape.warmup(self.begin.seen))
+        for segment in self.tape.segments(self._progress):
+            yield segment
+            if self._failed:
+                return
+
+    def go(self, progress: Any, journal: str | Path | None) -> None:
+        """Run to the end, an interrupt or a failure of the strategy."""
+        with Progress(progress, self.tape.count, name_of(self.strategy)) as shown:
+            self._progress = shown.to
+            writer = JournalWriter(Path(journal), self.begin.run) if journal is not None else None
+            try:
+                drive(self.engine, self, writer)
+            except KeyboardInterrupt:
+                self.interrupted = True
+            finally:
+                if writer is not None:
+                    writer.close()
+
+    def report(self, dataset: Dataset, benchmark: Any, timezone: str) -> Report:
+        """Return the report; raise the strategy's failure with the report on it."""
+        engine = self.engine
+        failure = engine.failure
+        last = engine.event.ts if failure is None else failure.ts
+        stopped = self.interrupted or failure is not None
+        notes = [*dataset.notes]
+        if self.begin.model.fills.market == "close":
+            notes.append("market orders fill at the close they were decided on: optimistic")
+        if self.interrupted:
+            notes.append(f"interrupted at {iso(last)}")
+        run = RunData(
+            start=self.begin,
+            fills=self.matcher.fills
+            if not stopped
+            else [f for f in self.matcher.fills if f.ts <= last],
+            orders=list(engine.desk.orders.values()),
+            records=[n for n in self.notes if isinstance(n, Recorded)],
+            prices=prices_of(self.tape, last if stopped else None),
+            timeframe=min((b.timeframe for b in dataset.bars), default=0),
+            flavour=dataset.flavour,
+            timezone=dataset.timezone,
+            calendar=dataset.calendar,
+            benchmark=_benchmark(benchmark, dataset, timezone),
+            regimes=[n for n in self.notes if isinstance(n, RegimeChanged)],
+            notes=tuple(notes),
+            source_hash=source_hash(self.strategy),
+            fingerprint=dataset.fingerprint,
+            error=str(failure) if failure is not None else "",
+        )
+        report = Report(run)
+        if failure is not None:
+            failure.report = report
+            raise failure from failure.__cause__
+        return report
+
+
+_KEPT = (Recorded, RegimeChanged, Failed)
+
+
+def start_event(
+    strategy: Strategy,
+    tape: Tape,
+    *,
+    run: str,
+    epoch: int = 0,
+    cash: float,
+    model: Model,
+    rules: Sequence[Instrument],
+    limits: Limits,
+    seed: int,
+) -> Start:
+    """Return the event that decides everything about a run besides its later events."""
+    data = tape.data
+    series = [(b.symbol, b.timeframe) for b in data.bars]
+    barless = [s for s in data.symbols if s not in {symbol for symbol, _ in series}]
+    series += [(symbol, 0) for symbol in barless]
+    series.sort(key=lambda pair: (data.symbols.index(pair[0]), pair[1]))
+    # A run begins where its first bar does, not where that bar closes.
+    at = tape.begins
+    return Start(
+        at,
+        at,
+        run,
+        epoch,
+        tuple(symbol for symbol, _ in series),
+        tuple(timeframe for _, timeframe in series),
+        cash,
+        instruments=tuple(rules),
+        limits=limits,
+        model=model,
+        seed=seed,
+        strategy=name_of(strategy),
+        params=plain_params(strategy),
+    )
+
+
+def plain_params(strategy: Strategy) -> dict[str, Any]:
+    """Return the parameters as JSON can carry them; what it cannot stands as text."""
+    return {
+        name: value if isinstance(value, bool | int | float | str | type(None)) else repr(value)
+        for name, value in strategy.params.items()
+    }
+
+
+def instruments_of(
+    dataset: Dataset, given: Mapping[str, Instrument] | Iterable[Instrument] | None
+) -> list[Instrument]:
+    """Return the trading rules of every symbol, the usual ones where none were given."""
+    chosen: dict[str, Instrument] = {}
+    if isinstance(given, Mapping):
+        chosen = dict(given)
+    elif given is not None:
+        chosen = {i.symbol: i for i in given}
+    for symbol in chosen:
+        if symbol not in dataset.symbols:
+            raise ConfigError(
+                f"instruments= names {symbol!r}, which is not in the data."
+                f"{did_you_mean(symbol, dataset.symbols)}"
+            )
+    rules = []
+    for symbol in dataset.symbols:
+        rule = chosen.get(symbol, Instrument.default(symbol))
+        if dataset.calendar and not rule.calendar:
+            rule = msgspec.structs.replace(rule, calendar=dataset.calendar)
+        rules.append(rule)
+    return rules
+
+
+def prices_of(tape: Tape, until: int | None) -> list[PriceColumns]:
+    """Return what equity is marked at: closes of the finest bars, else last trades or mids."""
+    prices: dict[str, PriceColumns] = {}
+    for quotes in tape.quotes:
+        prices[quotes.symbol] = _last_per_time(
+            quotes.symbol, quotes.ts, (quotes.bid + quotes.ask) / 2
+        )
+    for trades in tape.trades:
+        prices[trades.symbol] = _last_per_time(trades.symbol, trades.ts, trades.price)
+    finest: dict[str, BarColumns] = {}
+    for bars in tape.bars:
+        known = finest.get(bars.symbol)
+        if known is None or bars.timeframe < known.timeframe:
+            finest[bars.symbol] = bars
+    for symbol, bars in finest.items():
+        prices[symbol] = PriceColumns(symbol, bars.ts, bars.close)
+    chosen = [prices[s] for s in tape.data.symbols if s in prices]
+    if until is None:
+        return chosen
+    stops = [int(np.searchsorted(p.ts, until, side="right")) for p in chosen]
+    return [
+        PriceColumns(p.symbol, p.ts[:n], p.close[:n]) for p, n in zip(chosen, stops, strict=True)
+    ]
+
+
+def _last_per_time(symbol: str, ts: Any, price: Any) -> PriceColumns:
+    last = np.append(ts[1:] != ts[:-1], True)
+    return PriceColumns(symbol, ts[last], price[last])
+
+
+def _benchmark(benchmark: Any, dataset: Dataset, timezone: str) -> PriceColumns | None:
+    if benchmark is None:
+        return None
+    if isinstance(benchmark, str):
+        bars = [b for b in dataset.bars if b.symbol == benchmark]
+        if not bars:
+            raise ConfigError(
+                f"benchmark {benchmark!r} is not in the data."
+                f"{did_you_mean(benchmark, dataset.symbols)}"
+            )
+        return PriceColumns(benchmark, bars[0].ts, bars[0].close)
+    other = load(benchmark, calendar=dataset.calendar or None, timezone=timezone)
+    if not other.bars:
+        raise DataError("benchmark= must be bars: a frame with open, high, low and close")
+    return PriceColumns(other.bars[0].symbol, other.bars[0].ts, other.bars[0].close)

@@ -1,0 +1,91 @@
+"""``Strategy.features``: computed once in a backtest, on the last few bars in a live session."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from regimeflow.data.features import check_causal, feature_columns, user_frame
+from regimeflow.data.frames import Dataset
+from regimeflow.engine.history import FeatureSource, Window
+from regimeflow.engine.strategy import Strategy
+from regimeflow.errors import DataError
+from regimeflow.model.market import BarColumns, FloatArray
+
+
+def compute_of(strategy: Strategy) -> Callable[[Any], Any] | None:
+    """Return the strategy's ``features``, or None where it has none."""
+    compute = getattr(strategy, "features", None)
+    return compute if callable(compute) else None
+
+
+def with_features(strategy: Strategy, dataset: Dataset, *, warmup: int | None = None) -> Dataset:
+    """Return the data with the strategy's feature columns, after checking that none looks ahead.
+
+    Args:
+        warmup: bars that a live session would compute them on; all of them without it.
+    """
+    compute = compute_of(strategy)
+    if compute is None:
+        return dataset
+    if not dataset.bars:
+        raise DataError("Strategy.features works on bars, and the data holds none")
+    made = []
+    finest: dict[str, int] = {}
+    for bars in dataset.bars:
+        finest[bars.symbol] = min(bars.timeframe, finest.get(bars.symbol, bars.timeframe))
+    for bars in dataset.bars:
+        if bars.timeframe != finest[bars.symbol]:
+            made.append(bars)
+            continue
+        columns = check_causal(
+            compute,
+            bars,
+            dataset.flavour,
+            dataset.timezone,
+            warmup=warmup,
+            tolerance=getattr(strategy, "tolerance", 1e-9),
+        )
+        made.append(_with(bars, columns))
+    return dataclasses.replace(dataset, bars=tuple(made))
+
+
+def rolling(strategy: Strategy, flavour: str, timezone: str | None) -> FeatureSource | None:
+    """Return what computes the newest features from a window of bars, for a live session."""
+    compute = compute_of(strategy)
+    if compute is None:
+        return None
+
+    def newest(
+        symbol: str, timeframe: int, window: Window, given: dict[str, float]
+    ) -> dict[str, float]:
+        bars = BarColumns(
+            symbol,
+            timeframe,
+            window.ts,
+            window.open,
+            window.high,
+            window.low,
+            window.close,
+            window.volume,
+        )
+        frame = user_frame(bars, flavour, timezone)
+        columns = feature_columns(compute(frame), len(bars), (), times=bars.ts)
+        return {**given, **{name: float(column[-1]) for name, column in columns.items()}}
+
+    return newest
+
+
+def _with(bars: BarColumns, features: dict[str, FloatArray]) -> BarColumns:
+    return BarColumns(
+        bars.symbol,
+        bars.timeframe,
+        bars.ts,
+        bars.open,
+        bars.high,
+        bars.low,
+        bars.close,
+        bars.volume,
+        {**bars.features, **features},
+    )

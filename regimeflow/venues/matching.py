@@ -1,0 +1,511 @@
+"""Matches orders against market events, on the engine's own thread.
+
+Invariants, each a property test:
+
+1. no fill uses market data from before its order existed at the venue, or after it expired;
+2. a limit order never fills beyond its limit, slippage included;
+3. given the same events and requests it answers the same, whatever clock paces them.
+
+A bar can fill an order only if its *interval* begins once the order is there. Times of the market
+(``ts``) rule what can fill; what the engine is told is delayed by the data latency (``seen``).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from regimeflow.data.frames import Dataset
+from regimeflow.model.events import (
+    Cancel,
+    Clock,
+    EndOfDay,
+    Fill,
+    Finish,
+    Input,
+    OrderUpdate,
+    Output,
+    Replace,
+    SetTimer,
+    Submit,
+    Timer,
+)
+from regimeflow.model.instrument import Instruments
+from regimeflow.model.market import Bar, BarRow, Bars, Book, Quote, Trade
+from regimeflow.model.models import Model
+
+_FAR = 2**63 - 1
+
+
+class Matcher:
+    """Working orders of a simulated venue, and what market events do to them.
+
+    Args:
+        model: fill, cost and latency assumptions.
+        instruments: the rules of every symbol.
+        matched_on: symbol -> what its orders match against: "quote", "trade", or the timeframe of
+            its finest bars in nanoseconds.
+        venue: name written into fills.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        instruments: Instruments,
+        matched_on: dict[str, str | int],
+        venue: str = "simulated",
+    ) -> None:
+        self.model = model
+        self.venue = venue
+        #: Whether anything could come of the next event; while false, `due` need not be asked.
+        self.busy = False
+        #: The market event that orders sent now have been decided on.
+        self.current: Input = Clock(0, 0)
+        self.fills: list[Fill] = []
+        self._instruments = instruments
+        self._matched_on = matched_on
+        self._book: dict[str, dict[str, _Working]] = {}
+        self._arrivals: deque[tuple[int, Submit | Cancel | Replace, Input]] = deque()
+        self._timers: list[tuple[int, int, str, int]] = []
+        self._timer_count = 0
+        self._seen = -_FAR
+        self._matched: Input | None = None
+        self._order_ns = model.latency.order_ns
+        self._data_ns = model.latency.data_ns
+        self._shift = model.costs.taker_shift_bps() * 1e-4
+        self._slip = model.costs.slippage_bps * 1e-4
+        self._charges = model.costs.charges
+        self._at_close = model.fills.market == "close"
+
+    def send(self, outputs: Sequence[Output]) -> None:
+        """Take requests; each arrives the order latency after its cause."""
+        cause = self.current
+        for output in outputs:
+            if isinstance(output, _ORDERS):
+                self._arrivals.append((output.seen + self._order_ns, output, cause))
+                self.busy = True
+            elif isinstance(output, SetTimer):
+                self._set_timer(output)
+
+    def due(self, event: Input) -> Sequence[Input]:
+        """Return what comes next before the engine sees ``event``; nothing when all is told.
+
+        Asked again and again, since the engine may send more after each: timers and answers in the
+        order of time, then what the event fills.
+        """
+        if self._arrivals or self._timers:
+            told = self._by_the_clock(event)
+            if told:
+                return told
+        if self._matched is not event:
+            self._matched = event
+            self.current = event
+            self._seen = event.seen
+            if self._book:
+                filled = self._match(event)
+                if filled:
+                    return filled
+        self.busy = bool(self._book or self._arrivals or self._timers)
+        return ()
+
+    def around(self, event: Input) -> Iterator[Input]:
+        """Yield an event of the market with all that it brings about."""
+        while self.busy and (told := self.due(event)):
+            yield from told
+        self.current = event
+        yield event
+        if self._at_close and self.busy:
+            yield from self.at_once(event)
+
+    def at_once(self, event: Input) -> Iterator[Input]:
+        """Yield fills at the close of ``event`` itself: only where the model opted into them."""
+        while self._arrivals and self._arrivals[0][0] <= event.ts:
+            _, request, cause = self._arrivals.popleft()
+            yield self._arrive(request, cause)
+            if isinstance(request, Submit) and request.type == "market":
+                bar = _bar_of(event, request.symbol, self._matched_on.get(request.symbol))
+                working = self._book.get(request.symbol, {}).get(request.order_id)
+                if bar is not None and working is not None:
+                    yield self._fill(working, bar.close, bar.ts, bar.seen, bar.ts, "taker")
+
+    @property
+    def fills_at_close(self) -> bool:
+        """Whether `at_once` must be asked after every event."""
+        return self._at_close
+
+    # ------------------------------------------------------------ what is due by the clock
+
+    def _by_the_clock(self, event: Input) -> Sequence[Input]:
+        """Return the next timer, or the answers to all requests that arrived before it."""
+        # At one time the market speaks before the clock, but the clock before the day's end.
+        last_timer = event.seen if event.__class__ in _AFTER_CLOCK else event.seen - 1
+        timer = self._timers[0][0] if self._timers else _FAR
+        told: list[Input] = []
+        arrivals = self._arrivals
+        while arrivals:
+            at, request, cause = arrivals[0]
+            if at > event.ts or at + self._data_ns > timer:
+                break
+            if request.__class__ is not Submit and self._must_wait(event, at, request):
+                break
+            arrivals.popleft()
+            told.append(self._arrive(request, cause))
+        if not told and timer <= last_timer:
+            told.append(self._fire())
+        return told
+
+    def _must_wait(self, event: Input, at: int, request: Submit | Cancel | Replace) -> bool:
+        """Whether a cancel or change comes too late to keep this bar from filling the order."""
+        if self._matched is event:
+            return False
+        working = self._find(request.order_id)
+        if working is None:
+            return False
+        bar = _bar_of(event, working.symbol, self._matched_on.get(working.symbol))
+        return bar is not None and working.eligible and bar.ts - bar.timeframe < at < bar.ts
+
+    def _find(self, order_id: str) -> _Working | None:
+        for orders in self._book.values():
+            working = orders.get(order_id)
+            if working is not None:
+                return working
+        return None
+
+    def _set_timer(self, request: SetTimer) -> None:
+        self._timer_count += 1
+        at, every = request.at, request.every
+        if at < request.seen:
+            # A missed moment is now; of a missed beat the next one counts.
+            at = at - (at - request.seen) // every * every if every else request.seen
+        heapq.heappush(self._timers, (at, self._timer_count, request.name, every))
+        self.busy = True
+
+    def _fire(self) -> Timer:
+        at, order, name, every = heapq.heappop(self._timers)
+        if every:
+            heapq.heappush(self._timers, (at + every, order, name, every))
+        self._seen = max(self._seen, at)
+        return Timer(at, self._seen, name)
+
+    def _arrive(self, request: Submit | Cancel | Replace, cause: Input) -> OrderUpdate:
+        """Take a request in, and return the answer."""
+        at = request.seen + self._order_ns
+        # What the engine is told never steps back in time, even where an answer had to wait.
+        seen = self._seen = max(at + self._data_ns, self._seen)
+        order_id = request.order_id
+        if isinstance(request, Submit):
+            symbol = request.symbol
+            working = _Working(request, at, self._instruments[symbol].multiplier)
+            bar = _bar_of(cause, symbol, self._matched_on.get(symbol))
+            # Decided on a bar's close and here at that very moment: the next bar is all ahead.
+            working.eligible = bar is not None and bar.ts >= at
+            orders = self._book.get(symbol)
+            if orders is None:
+                orders = self._book[symbol] = {}
+            orders[order_id] = working
+            return OrderUpdate(at, seen, order_id, "accepted")
+        found = self._find(order_id)
+        if isinstance(request, Replace):
+            if found is None:
+                return OrderUpdate(at, seen, order_id, "replace_rejected", "the order is over")
+            found.change(request)
+            qty, limit, stop = request.qty, request.limit, request.stop
+            return OrderUpdate(at, seen, order_id, "replaced", "", "", qty, limit, stop)
+        if found is None:
+            return OrderUpdate(at, seen, order_id, "cancel_rejected", "the order is over")
+        return self._end(found, at, seen, "canceled", "")
+
+    # ------------------------------------------------------------ bars
+
+    def _match(self, event: Input) -> list[Input]:
+        """Return what an event of the market does to working orders."""
+        told: list[Input] = []
+        if isinstance(event, Bar):
+            orders = self._book.get(event.symbol)
+            if orders:
+                self._match_bar(orders, event, told)
+        elif isinstance(event, Bars):
+            for symbol in list(self._book):
+                bar = _bar_of(event, symbol, self._matched_on.get(symbol))
+                if bar is not None:
+                    self._match_bar(self._book[symbol], bar, told)
+        elif isinstance(event, Trade | Quote | Book):
+            orders = self._book.get(event.symbol)
+            if orders:
+                told.extend(self._match_tick(orders, event))
+        elif isinstance(event, EndOfDay):
+            told.extend(self._end_day(event))
+        return told
+
+    def _match_bar(self, orders: dict[str, _Working], bar: Bar, told: list[Input]) -> None:
+        if self._matched_on.get(bar.symbol) != bar.timeframe or bar.late:
+            return
+        begins = bar.ts - bar.timeframe
+        ready: list[_Working] = []
+        for working in orders.values():
+            if working.eligible or begins >= working.at:
+                working.eligible = True
+                ready.append(working)
+            elif bar.ts >= working.at:
+                working.eligible = True  # for the next bar: it begins where this one closed
+        if len(ready) > 1:
+            # Within one bar nobody knows the path; the worse for the trader comes first.
+            ready.sort(key=_worse_first)
+        for working in ready:
+            happened = self._match_one(working, bar, begins)
+            if happened is not None:
+                told.append(happened)
+
+    def _match_one(self, working: _Working, bar: Bar, begins: int) -> Input | None:
+        working.could_trade = True
+        expire_at = working.expire_at
+        if expire_at and begins >= expire_at:
+            return self._end(working, expire_at, bar.seen, "expired", "gtd")
+        # A bar that outlives the order proves a price only at its open.
+        whole = not expire_at or bar.ts <= expire_at
+        if working.type == "market":
+            at = working.at if working.at > begins else begins
+            return self._fill(working, bar.open, bar.ts, bar.seen, at, "taker")
+        hit = _price_in_bar(working, bar, whole)
+        if hit is not None:
+            price, liquidity, at_open = hit
+            executed_at = max(begins, working.at) if at_open else bar.ts
+            return self._fill(working, price, bar.ts, bar.seen, executed_at, liquidity)
+        if working.tif == "ioc" or working.tif == "fok":
+            return self._end(working, bar.ts, bar.seen, "canceled", working.tif)
+        if not whole:
+            return self._end(working, expire_at, bar.seen, "expired", "gtd")
+        return None
+
+    # ------------------------------------------------------------ trades, quotes, books
+
+    def _match_tick(
+        self, orders: dict[str, _Working], event: Trade | Quote | Book
+    ) -> Iterator[Input]:
+        kind = self._matched_on.get(event.symbol)
+        if event.__class__ is Trade:
+            if kind != "trade":
+                return
+            bid = ask = event.price
+            shift = self._shift
+        else:
+            if kind != "quote":
+                return
+            bid, ask = _touch(event)  # type: ignore[arg-type]
+            shift = self._slip  # the quote has its own spread
+        for working in list(orders.values()):
+            if event.ts < working.at:
+                continue
+            if working.expire_at and event.ts >= working.expire_at:
+                yield self._end(working, working.expire_at, event.seen, "expired", "gtd")
+                continue
+            touch = ask if working.sign > 0 else bid
+            if not touch > 0.0:
+                continue  # an empty side of the book fills nobody
+            working.could_trade = True
+            if working.stop is not None and not working.triggered:
+                if (touch - working.stop) * working.sign < 0.0:
+                    continue
+                working.triggered = True
+            limit = working.limit
+            if limit is not None and (touch - limit) * working.sign > 0.0:
+                if working.tif in ("ioc", "fok"):
+                    yield self._end(working, event.ts, event.seen, "canceled", working.tif)
+                working.resting = True
+                continue
+            if limit is not None and working.resting:
+                price, liquidity = limit, "maker"
+            else:
+                price, liquidity = touch * (1.0 + working.sign * shift), "taker"
+                if limit is not None and (price - limit) * working.sign > 0.0:
+                    price = limit
+            yield self._fill_at(working, price, event.ts, event.seen, event.ts, liquidity)
+
+    # ------------------------------------------------------------ ends
+
+    def _end_day(self, event: EndOfDay) -> Iterator[Input]:
+        for orders in list(self._book.values()):
+            for working in list(orders.values()):
+                if working.tif == "day" and working.could_trade:
+                    yield self._end(working, event.ts, event.seen, "expired", "end of day")
+
+    def _end(self, working: _Working, ts: int, seen: int, what: str, why: str) -> OrderUpdate:
+        self._remove(working)
+        return OrderUpdate(ts, seen, working.order_id, what, why)
+
+    def _remove(self, working: _Working) -> None:
+        orders = self._book[working.symbol]
+        del orders[working.order_id]
+        if not orders:
+            del self._book[working.symbol]
+
+    def _fill(
+        self, working: _Working, price: float, ts: int, seen: int, executed_at: int, liquidity: str
+    ) -> Fill:
+        if self._shift and liquidity == "taker":
+            price *= 1.0 + working.sign * self._shift
+            limit = working.limit
+            if limit is not None and (price - limit) * working.sign > 0.0:
+                price = limit
+        return self._fill_at(working, price, ts, seen, executed_at, liquidity)
+
+    def _fill_at(
+        self, working: _Working, price: float, ts: int, seen: int, executed_at: int, liquidity: str
+    ) -> Fill:
+        self._remove(working)
+        qty = working.qty
+        fee = 0.0
+        if self._charges:
+            fee = self.model.costs.fee(qty, price, liquidity, multiplier=working.multiplier)
+        fill = Fill(
+            ts, seen, working.order_id + ".1", working.order_id, working.symbol,
+            working.side, qty, price, fee, liquidity, self.venue, executed_at,
+        )  # fmt: skip
+        self.fills.append(fill)
+        return fill
+
+
+class _Working:
+    """An order at the venue."""
+
+    __slots__ = (
+        "at", "could_trade", "eligible", "expire_at", "limit", "multiplier", "order_id", "qty",
+        "resting", "side", "sign", "stop", "symbol", "tif", "triggered", "type",
+    )  # fmt: skip
+
+    def __init__(self, request: Submit, at: int, multiplier: float) -> None:
+        self.order_id = request.order_id
+        self.symbol = request.symbol
+        self.side = request.side
+        self.sign = 1.0 if request.side == "buy" else -1.0
+        self.qty = request.qty
+        self.type = request.type
+        self.limit = request.limit
+        self.stop = request.stop
+        self.tif = request.tif
+        self.expire_at = request.expire_at
+        self.at = at
+        self.multiplier = multiplier
+        self.eligible = False  # for a bar: its interval began before the order was here
+        self.could_trade = False
+        self.triggered = False
+        self.resting = False
+
+    def change(self, request: Replace) -> None:
+        self.qty = request.qty
+        if request.limit is not None and request.limit != self.limit:
+            self.limit = request.limit
+            self.resting = False  # at its new price it may meet the market as a taker
+        if request.stop is not None:
+            self.stop = request.stop
+
+
+_ORDERS = (Submit, Cancel, Replace)
+_AFTER_CLOCK = (EndOfDay, Finish)
+_RANK = {"market": 0, "stop": 1, "stop_limit": 2, "limit": 3}
+
+
+def _worse_first(working: _Working) -> int:
+    return _RANK[working.type]
+
+
+def _bar_of(event: Input, symbol: str, timeframe: str | int | None) -> Bar | None:
+    """Return the symbol's bar of the given timeframe in an event, if it is there."""
+    if event.__class__ is Bar:
+        if event.symbol == symbol and event.timeframe == timeframe:
+            return event
+        return None
+    if event.__class__ is not Bars:
+        return None
+    bars = event.bars
+    if isinstance(bars, BarRow):
+        place = bars.places.get(symbol)
+        if place is None:
+            return None
+        bar = bars[place]
+        return bar if bar.timeframe == timeframe else None
+    for bar in bars:
+        if bar.symbol == symbol and bar.timeframe == timeframe:
+            return bar
+    return None
+
+
+def _price_in_bar(working: _Working, bar: Bar, whole: bool) -> tuple[float, str, bool] | None:
+    """Return price, liquidity and whether it was at the open, or None where the bar fills nothing.
+
+    ``whole`` is false where only the bar's open is known to lie within the order's life.
+    """
+    sign, limit, stop = working.sign, working.limit, working.stop
+    first = bar.open
+    far = bar.high if sign > 0 else bar.low  # where a stop of this side triggers
+    near = bar.low if sign > 0 else bar.high  # where a limit of this side fills
+    if stop is not None and not working.triggered:
+        at_open = (first - stop) * sign >= 0.0
+        if not at_open and (not whole or (far - stop) * sign < 0.0):
+            return None
+        if limit is None:
+            return (first if at_open else stop), "taker", at_open
+        working.triggered = True
+        if not at_open:
+            # Triggered somewhere inside: at the stop the limit may hold at once, else only a close
+            # beyond it proves that the price came back.
+            if (stop - limit) * sign <= 0.0:
+                return stop, "taker", False
+            return (limit, "maker", False) if (bar.close - limit) * sign <= 0.0 else None
+    if limit is None:
+        return first, "taker", True
+    if (first - limit) * sign <= 0.0:
+        return first, "taker", True
+    if whole and working.tif not in ("ioc", "fok") and (near - limit) * sign <= 0.0:
+        return limit, "maker", False
+    return None
+
+
+def _touch(event: Quote | Book) -> tuple[float, float]:
+    if isinstance(event, Quote):
+        return event.bid, event.ask
+    bid = event.bids[0][0] if event.bids else 0.0
+    ask = event.asks[0][0] if event.asks else 0.0
+    return bid, ask
+
+
+class Matched:
+    """A venue: a stream of market events with a matcher in front of the engine.
+
+    Args:
+        segments: makes the runs of events, in order; a live inbox is one endless segment.
+        matcher: matches what `send` takes.
+    """
+
+    def __init__(self, segments: Callable[[], Iterable[Iterable[Input]]], matcher: Matcher) -> None:
+        self.matcher = matcher
+        self._segments = segments
+
+    def events(self) -> Iterator[Input]:
+        """Yield market events, and before each what it does to working orders."""
+        matcher = self.matcher
+        at_close = matcher.fills_at_close
+        for segment in self._segments():
+            for event in segment:
+                while matcher.busy and (told := matcher.due(event)):
+                    yield from told
+                matcher.current = event
+                yield event
+                if at_close and matcher.busy:
+                    yield from matcher.at_once(event)
+
+    def send(self, outputs: Sequence[Output]) -> None:
+        """Take requests; notes are for others."""
+        self.matcher.send(outputs)
+
+
+def matched_on(dataset: Dataset) -> dict[str, str | int]:
+    """Return what each symbol's orders match against: quotes, else trades, else its finest bars."""
+    kinds: dict[str, str | int] = {}
+    for bars in dataset.bars:
+        known = kinds.get(bars.symbol)
+        kinds[bars.symbol] = bars.timeframe if known is None else min(int(known), bars.timeframe)
+    kinds |= {t.symbol: "trade" for t in dataset.trades}
+    kinds |= {q.symbol: "quote" for q in dataset.quotes}
+    return kinds
