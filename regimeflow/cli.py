@@ -111,7 +111,7 @@ def _replay(arguments: argparse.Namespace) -> int:
     for order in desk.orders.values():
         states[str(order.status)] = states.get(str(order.status), 0) + 1
     counted = ", ".join(f"{count:,} {state}" for state, count in sorted(states.items())) or "none"
-    print(f"orders      {counted}\ntrading     {desk.state}")
+    print(f"orders      {counted}")
     return code
 
 

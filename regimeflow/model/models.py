@@ -81,7 +81,11 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
         """
         fee = qty * price * multiplier * self.rate_bps(liquidity) * 1e-4 + qty * self.per_share
         if charged is None:
-            return max(fee + self.per_order, self.minimum)
+            fee += self.per_order
+            # Without a minimum nothing stops a rebate from being one.
+            return max(fee, self.minimum) if self.minimum else fee
+        if not self.minimum:
+            return fee
         # The minimum is the order's, not the fill's: later fills pay only what exceeds it.
         return max(charged + fee, self.minimum) - max(charged, self.minimum)
 

@@ -96,7 +96,7 @@ def backtest(
     >>> len(report.fills)
     1
     """
-    own = copy.deepcopy(as_strategy(strategy))
+    own = _copied(as_strategy(strategy))
     dataset = load(
         data,
         symbols=symbols,
@@ -123,6 +123,17 @@ def backtest(
     run = _Run(own, tape, begin, model)
     run.go(progress, journal)
     return run.report(dataset, benchmark, timezone)
+
+
+def _copied(strategy: Strategy) -> Strategy:
+    """Return a copy of the strategy, so that running it leaves no trace on the user's own."""
+    try:
+        return copy.deepcopy(strategy)
+    except Exception as error:
+        raise ConfigError(
+            f"{name_of(strategy)} holds something that cannot be copied ({error}): "
+            "open files and connections in a callback, not before the run"
+        ) from error
 
 
 class _Run:

@@ -104,7 +104,7 @@ class Certificate(msgspec.Struct, frozen=True):
         )
         if self.identical:
             body = (
-                "<div style='font-size:1.4em;color:#0072b2'>✔ IDENTICAL</div>"
+                "<div style='font-size:1.4em;color:var(--jp-brand-color1,#0072b2)'>✔ IDENTICAL</div>"
                 f"<div>{self.events:,} events, {self.decisions:,} decisions, each as recorded</div>"
                 f"<div>state digest <code>{self.digest[:32]}</code></div>"
             )
@@ -122,8 +122,8 @@ class Certificate(msgspec.Struct, frozen=True):
                 )
             )
             body = (
-                "<div style='font-size:1.4em;color:#d55e00'>✘ DIFFERENT</div>"
-                f"<table><tbody>{rows}</tbody></table>"
+                "<div style='font-size:1.4em;color:var(--jp-warn-color1,#d55e00)'>✘ DIFFERENT</div>"
+                f"<table style='margin:.3em 0 0'><tbody>{rows}</tbody></table>"
             )
         return f"<div style='{style}'>{head}{body}</div>"
 

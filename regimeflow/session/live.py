@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import hashlib
 import html
 import os
@@ -96,24 +95,44 @@ class Status(msgspec.Struct, frozen=True):
         )
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{name}</th>"
-            f"<td style='text-align:right'>{account.equity:,.2f}</td>"
-            f"<td style='text-align:right'>{account.cash:,.2f}</td>"
-            f"<td style='text-align:right'>{account.fees:,.2f}</td>"
-            f"<td style='text-align:right'>{account.fills}</td></tr>"
-            for name, account in (("live", self.live), ("shadow", self.shadow), ("twin", self.twin))
-        )
         at = iso(self.live.time) if self.live.time else "not begun"
-        error = f"<p><b>{html.escape(self.error)}</b></p>" if self.error else ""
+        state = f"trading {self.state}{f' ({self.why})' if self.why else ''}"
+        facts = (
+            f"{at} · {self.done:,} of {self.total:,} events · {self.working} working orders · "
+            f"live − shadow, execution: {self.live.equity - self.shadow.equity:,.2f} · "
+            f"shadow − twin, decisions: {self.shadow.equity - self.twin.equity:,.2f}"
+        )
+        error = f"<div style='{_WRONG}'>{html.escape(self.error)}</div>" if self.error else ""
+        heads = "".join(
+            f"<th style='text-align:{side}'>{name}</th>"
+            for name, side in zip(_HEADS, ("right",) * 4 + ("left",), strict=True)
+        )
+        accounts = (("live", self.live), ("shadow", self.shadow), ("twin", self.twin))
+        rows = "".join(_account_row(name, account) for name, account in accounts)
         return (
             "<div style='font-variant-numeric:tabular-nums'>"
-            f"<p><b>{html.escape(self.strategy)}</b> on {html.escape(self.venue)} · {self.phase} · "
-            f"trading {self.state}{f' ({html.escape(self.why)})' if self.why else ''} · {at} · "
-            f"{self.done:,} of {self.total:,} events · {self.working} working orders</p>{error}"
-            "<table><thead><tr><th></th><th>equity</th><th>cash</th><th>fees</th><th>fills</th>"
-            f"</tr></thead><tbody>{rows}</tbody></table></div>"
+            f"<div><b>{html.escape(self.strategy)}</b> on {html.escape(self.venue)}: "
+            f"{self.phase}, {html.escape(state)}</div>"
+            f"<div style='{_DIM}'>{facts}</div>{error}"
+            "<table style='margin:.4em 0'><thead><tr><th></th>"
+            f"{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
         )
+
+
+_HEADS = ("equity", "cash", "fees", "fills", "holds")
+#: Colours of the notebook's theme, so that both light and dark are readable.
+_DIM = "color:var(--jp-ui-font-color2,#5b6675)"
+_WRONG = "font-weight:600;color:var(--jp-warn-color1,#c75000)"
+
+
+def _account_row(name: str, account: Account) -> str:
+    held = ", ".join(f"{qty:g} {symbol}" for symbol, qty in account.positions.items()) or "nothing"
+    money = (f"{value:,.2f}" for value in (account.equity, account.cash, account.fees))
+    cells = "".join(f"<td style='text-align:right'>{text}</td>" for text in (*money, account.fills))
+    return (
+        f"<tr><th style='text-align:left'>{name}</th>{cells}"
+        f"<td style='text-align:left'>{html.escape(held)}</td></tr>"
+    )
 
 
 class LiveSession:
@@ -167,7 +186,7 @@ class LiveSession:
     ) -> None:
         if not isinstance(venue, Simulated):
             raise ConfigError(f"venue must be one of regimeflow.venues, not {venue!r}")
-        given = copy.deepcopy(as_strategy(strategy))
+        given = as_strategy(strategy)
         self.run_dir = Path(run_dir)
         self.venue = venue
         self.baseline = baseline

@@ -16,6 +16,9 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import numpy as np
+
+from regimeflow.data.calendars import session_of
 from regimeflow.data.frames import Dataset
 from regimeflow.model.events import (
     Cancel,
@@ -34,6 +37,7 @@ from regimeflow.model.events import (
 from regimeflow.model.instrument import Instruments
 from regimeflow.model.market import Bar, BarRow, Bars, Book, Quote, Trade
 from regimeflow.model.models import Model
+from regimeflow.model.timeframe import NS_PER_DAY
 
 _FAR = 2**63 - 1
 
@@ -71,6 +75,7 @@ class Matcher:
         self._timer_count = 0
         self._seen = -_FAR
         self._matched: Input | None = None
+        self._day: dict[str, tuple[int, int, int]] = {}
         self._order_ns = model.latency.order_ns
         self._data_ns = model.latency.data_ns
         self._shift = model.costs.taker_shift_bps() * 1e-4
@@ -163,7 +168,7 @@ class Matcher:
         if working is None:
             return False
         bar = _bar_of(event, working.symbol, self._matched_on.get(working.symbol))
-        return bar is not None and working.eligible and bar.ts - bar.timeframe < at < bar.ts
+        return bar is not None and working.eligible and self._begins(bar) < at < bar.ts
 
     def _find(self, order_id: str) -> _Working | None:
         for orders in self._book.values():
@@ -241,7 +246,7 @@ class Matcher:
     def _match_bar(self, orders: dict[str, _Working], bar: Bar, told: list[Input]) -> None:
         if self._matched_on.get(bar.symbol) != bar.timeframe or bar.late:
             return
-        begins = bar.ts - bar.timeframe
+        begins = self._begins(bar)
         ready: list[_Working] = []
         for working in orders.values():
             if working.eligible or begins >= working.at:
@@ -256,6 +261,23 @@ class Matcher:
             happened = self._match_one(working, bar, begins)
             if happened is not None:
                 told.append(happened)
+
+    def _begins(self, bar: Bar) -> int:
+        """Return when a bar's interval begins: on an exchange not before its session opens."""
+        begins = bar.ts - bar.timeframe
+        calendar = self._instruments[bar.symbol].calendar
+        if not calendar or bar.timeframe > NS_PER_DAY:
+            return begins
+        day = self._day.get(calendar)
+        if day is None or not day[0] < bar.ts <= day[1]:
+            found, places = session_of(calendar, np.array([bar.ts]))
+            place = int(places[0])
+            day = self._day[calendar] = (
+                int(found.day_start_ns[place]),
+                int(found.day_end_ns[place]),
+                int(found.open_ns[place]),
+            )
+        return day[2] if begins < day[2] < bar.ts else begins
 
     def _match_one(self, working: _Working, bar: Bar, begins: int) -> Input | None:
         working.could_trade = True

@@ -1,0 +1,444 @@
+"""A session on the simulator decides as its backtest, to the last bit, at any pace."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import regimeflow as rf
+from regimeflow.journal import events
+from regimeflow.model.events import Cancel, Failed, StateChanged, Submit
+from regimeflow.session.certify import state_digest
+
+
+class Cross(rf.Strategy):
+    fast: int = 5
+    slow: int = 20
+
+    def initialize(self, ctx):
+        self.quick = ctx.indicator(rf.SMA(self.fast))
+        self.calm = ctx.indicator(rf.EMA(self.slow))
+
+    def on_bar(self, ctx, bar):
+        if self.calm.ready:
+            ctx.target(bar.symbol, weight=0.9 if self.quick.value > self.calm.value else 0.0)
+            ctx.record(gap=self.quick.value - self.calm.value)
+
+
+class Resting(rf.Strategy):
+    """Keeps limit and stop orders at the venue and moves them about."""
+
+    def initialize(self, ctx):
+        self.mine = None
+        ctx.every("30min", "tidy")
+
+    def on_bar(self, ctx, bar):
+        if self.mine is None or not self.mine.working:
+            held = ctx.position(bar.symbol)
+            if held > 0:
+                self.mine = ctx.sell(bar.symbol, held, stop=bar.low * 0.999)
+            else:
+                self.mine = ctx.buy(bar.symbol, 10, limit=bar.close * 0.9995, tif="gtc")
+        elif ctx.rng.random() < 0.2:
+            if self.mine.type == "limit":
+                ctx.replace(self.mine, limit=bar.close * 0.999)
+            else:
+                ctx.cancel(self.mine)
+
+    def on_timer(self, ctx, timer):
+        ctx.record(equity=ctx.equity)
+
+
+@pytest.fixture
+def frame():
+    return rf.datasets.synthetic(n=1_200, seed=3)
+
+
+def session(strategy, frame, run_dir, **options):
+    names = ("costs", "latency", "fills", "speed", "start", "calendar")
+    venue_options = {k: options.pop(k) for k in list(options) if k in names}
+    venue = rf.venues.Simulated(frame, **{"speed": None, **venue_options})
+    return rf.LiveSession(strategy, venue, run_dir=run_dir, **options)
+
+
+COSTS = rf.Costs(commission_bps=3, slippage_bps=1, per_order=0.5)
+
+
+@pytest.mark.parametrize("strategy", [Cross(), Resting()], ids=["market", "resting"])
+@pytest.mark.parametrize(
+    "latency",
+    [rf.Latency(), rf.Latency(order_ms=40, data_ms=15), rf.Latency(order_ms=90_000)],
+    ids=["none", "some", "longer-than-a-bar"],
+)
+def test_live_shadow_twin_and_backtest_agree_to_the_bit(tmp_path, frame, strategy, latency):
+    report = rf.backtest(strategy, frame, costs=COSTS, latency=latency)
+    live = session(
+        strategy, frame, tmp_path / "run", costs=COSTS, latency=latency, baseline=report
+    ).run()
+    assert len(report.fills) > 20
+    assert live.account.cash == live.shadow.cash == live.twin.cash
+    assert live.account.positions == live.shadow.positions == live.twin.positions
+    assert live.account.cash == report.equity["cash"].iloc[-1]
+    for column in ("time", "side", "qty", "price", "fee"):
+        expected = report.fills[column].tolist()
+        assert live.fills[column].tolist() == expected
+        assert live.shadow_fills[column].tolist() == expected
+        assert live.twin_fills[column].tolist() == expected
+    assert rf.certify(tmp_path / "run").identical
+
+
+@pytest.mark.parametrize("speed", [None, 5_000_000.0, 400_000.0])
+def test_speed_changes_sleeping_and_nothing_else(tmp_path, frame, speed):
+    live = session(Cross(), frame.head(400), tmp_path / "run", speed=speed).run()
+    report = rf.backtest(Cross(), frame.head(400))
+    assert live.fills["price"].tolist() == report.fills["price"].tolist()
+    assert live.account.cash == report.equity["cash"].iloc[-1]
+
+
+def test_a_loaded_machine_changes_nothing(tmp_path, frame):
+    done = threading.Event()
+
+    def burn():
+        while not done.is_set():
+            sum(range(10_000))
+
+    threads = [threading.Thread(target=burn) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        live = session(Cross(), frame, tmp_path / "run", speed=20_000_000.0).run()
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert live.account.cash == rf.backtest(Cross(), frame).equity["cash"].iloc[-1]
+    assert rf.certify(tmp_path / "run").identical
+
+
+def test_a_planted_basis_point_of_fee_shows_up_as_exactly_that(tmp_path, frame):
+    baseline = rf.backtest(Cross(), frame, costs=rf.Costs(commission_bps=3))
+    # Sized by quantity, so that the dearer fee changes no decision.
+    live = session(
+        FixedCross(), frame, tmp_path / "run", costs=rf.Costs(commission_bps=4), baseline=baseline
+    ).run()
+    traded = float((live.fills["qty"] * live.fills["price"]).sum())
+    assert live.fills["price"].tolist() == live.shadow_fills["price"].tolist()
+    assert live.shadow.cash == live.twin.cash
+    assert live.shadow.cash - live.account.cash == pytest.approx(traded * 1e-4, abs=1e-6)
+    assert live.account.fees - live.shadow.fees == pytest.approx(traded * 1e-4, abs=1e-6)
+
+
+class FixedCross(Cross):
+    def on_bar(self, ctx, bar):
+        if self.calm.ready:
+            ctx.target(bar.symbol, qty=100 if self.quick.value > self.calm.value else 0)
+
+
+def test_warm_up_reaches_indicators_but_fires_no_callback(tmp_path, frame):
+    start = frame.index[600]
+    live = session(Cross(), frame, tmp_path / "run", start=start).run()
+    report = rf.backtest(Cross(), frame, start=start)
+    assert live.fills["price"].tolist() == report.fills["price"].tolist()
+    assert live.report().equity["time"].iloc[0] > start
+
+
+@pytest.mark.parametrize("flavour", ["pandas", "polars"])
+def test_features_agree_with_the_backtest(tmp_path, flavour):
+    frame = rf.datasets.synthetic(n=400, seed=9, flavour=flavour)
+
+    class Featured(rf.Strategy):
+        def features(self, frame):
+            mean = (
+                frame["close"].rolling(10).mean()
+                if flavour == "pandas"
+                else frame["close"].rolling_mean(10)
+            )
+            gap = (frame["close"] / mean - 1.0).rename("gap") if flavour == "pandas" else (
+                (frame["close"] / mean - 1.0).alias("gap")
+            )  # fmt: skip
+            return frame.assign(gap=gap) if flavour == "pandas" else frame.with_columns(gap)
+
+        def on_bar(self, ctx, bar):
+            gap = ctx.feature(bar.symbol, "gap")
+            if np.isfinite(gap):
+                ctx.target(bar.symbol, qty=10 if gap > 1e-7 else 0)  # never on a knife edge
+
+    live = session(Featured(), frame, tmp_path / "run", warmup=50).run()
+    report = rf.backtest(Featured(), frame)
+    assert len(report.fills) > 10
+    assert list(live.fills["price"]) == list(report.fills["price"])
+    assert type(live.fills) is type(frame)
+    assert rf.certify(tmp_path / "run").identical
+
+
+def test_many_symbols_and_timeframes(tmp_path):
+    frames = {
+        f"S{i}": rf.datasets.synthetic(n=300 + 7 * i, seed=i, symbols=(f"S{i}",)) for i in range(10)
+    }
+    hourly = (
+        frames["S0"]
+        .resample("10min")
+        .agg({"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"})
+    )
+    data = {**frames, ("S0", "10min"): hourly.dropna()}
+
+    class Rank(rf.Strategy):
+        def on_bars(self, ctx, bars):
+            moved = {s: b.close / b.open for s, b in bars.items()}
+            best = sorted(moved, key=moved.get)[-2:]
+            ctx.targets(dict.fromkeys(best, 0.3), band=0.05)
+
+    report = rf.backtest(Rank(), data)
+    live = session(Rank(), data, tmp_path / "run").run()
+    assert len(report.fills) > 50
+    assert live.fills["price"].tolist() == report.fills["price"].tolist()
+    assert live.account.cash == live.shadow.cash == live.twin.cash
+    assert rf.certify(tmp_path / "run").identical
+
+
+# ---------------------------------------------------------------- start, stop and commands
+
+
+def wait_for(condition, seconds=20.0):
+    until = time.monotonic() + seconds
+    ticked = threading.Event()
+    while not condition():
+        assert time.monotonic() < until, "it did not happen"
+        ticked.wait(0.005)
+
+
+def paced(strategy, frame, run_dir, **options):
+    """A session slow enough that a test can act while it runs: about 1,000 bars a second."""
+    return session(strategy, frame, run_dir, speed=60_000.0, **options)
+
+
+def test_stop_ends_the_run_and_keeps_positions(tmp_path, frame):
+    live = paced(Cross(), frame, tmp_path / "run").start()
+    wait_for(lambda: live.account.fills > 3)
+    live.stop()
+    live.stop()  # twice is once
+    assert "stopped" in repr(live)
+    assert live.state == "halted"
+    assert live.status.done < 1_200
+    assert rf.certify(tmp_path / "run").identical
+    with pytest.raises(rf.SessionError, match="make a new one"):
+        live.start()
+
+
+def test_start_twice_is_once(tmp_path, frame):
+    live = paced(Cross(), frame, tmp_path / "run").start()
+    assert live.start() is live
+    live.stop()
+
+
+def test_halt_cancels_and_sends_nothing_until_resume(tmp_path, frame):
+    live = paced(Resting(), frame, tmp_path / "run").start()
+    wait_for(lambda: live.account.fills > 1)
+    live.halt("lunch")
+    wait_for(lambda: live.state == "halted")
+    wait_for(lambda: live.status.working == 0)
+    live.resume()
+    wait_for(lambda: live.state == "active")
+    live.stop()
+    state, seen_halt = "active", False
+    for _, _, outputs in events(tmp_path / "run"):
+        for output in outputs:
+            if isinstance(output, StateChanged):
+                state = output.after
+                seen_halt = seen_halt or state == "halted"
+            assert not (isinstance(output, Submit) and state == "halted")
+    assert seen_halt
+    assert "lunch" in " ".join(live.log["text"])
+    assert rf.certify(tmp_path / "run").identical
+
+
+def test_flatten_leaves_every_position_then_halts(tmp_path, frame):
+    live = paced(Cross(), frame, tmp_path / "run").start()
+    wait_for(lambda: live.positions)
+    live.flatten("enough")
+    wait_for(lambda: live.state == "halted")
+    assert live.positions == {}
+    live.stop()
+    assert rf.certify(tmp_path / "run").identical
+
+
+def test_commands_need_a_running_session(tmp_path, frame):
+    live = session(Cross(), frame, tmp_path / "run")
+    for call in (live.halt, live.resume, live.flatten, live.stop, live.wait):
+        with pytest.raises(rf.SessionError):
+            call()
+
+
+def test_an_interrupt_in_run_stops_cleanly(tmp_path, frame, monkeypatch):
+    live = paced(Cross(), frame, tmp_path / "run")
+    real = live._ended.wait
+    calls = []
+
+    def interrupted(timeout=None):
+        calls.append(timeout)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return real(timeout)
+
+    monkeypatch.setattr(live._ended, "wait", interrupted)
+    assert live.run() is live
+    assert "stopped" in repr(live)
+    assert "interrupted" in live.status.why
+    assert rf.certify(tmp_path / "run").identical
+
+
+def test_a_run_directory_takes_one_run(tmp_path, frame):
+    session(Cross(), frame, tmp_path / "run").run()
+    with pytest.raises(rf.SessionError, match="holds a run already"):
+        session(Cross(), frame, tmp_path / "run").start()
+
+
+def test_nothing_of_a_session_outlives_it(tmp_path, frame):
+    before = set(threading.enumerate())
+    live = session(Cross(), frame, tmp_path / "run").run()
+    live.stop()
+    wait_for(lambda: set(threading.enumerate()) <= before)
+
+
+# ---------------------------------------------------------------- failure
+
+
+class Fails(rf.Strategy):
+    def initialize(self, ctx):
+        self.seen = 0
+
+    def on_bar(self, ctx, bar):
+        self.seen += 1
+        if self.seen == 1:
+            ctx.buy(bar.symbol, 1, limit=bar.close * 0.5)
+        if self.seen == 100:
+            raise ZeroDivisionError("a bug of mine")
+
+
+def test_a_failing_strategy_halts_cancels_and_shows_itself(tmp_path, frame):
+    live = session(Fails(), frame, tmp_path / "run").run()
+    assert live.state == "halted"
+    assert live.status.working == 0
+    assert live.failure.callback == "on_bar"
+    assert live.failure.symbol == "asset"
+    assert "a bug of mine" in live.failure.trace
+    assert "regimeflow/engine" not in live.failure.trace
+    assert "a bug of mine" in repr(live.status)
+    kinds = [type(o) for _, _, outputs in events(tmp_path / "run") for o in outputs]
+    assert kinds.count(Failed) == 1
+    assert kinds.count(Cancel) == 1
+    with pytest.raises(rf.SessionError, match="failed"):
+        live.resume()
+    assert rf.certify(tmp_path / "run").identical
+
+
+def test_a_journal_that_fails_stops_the_session_with_nothing_sent(tmp_path, frame, monkeypatch):
+    live = session(Resting(), frame, tmp_path / "run")
+    sent = []
+    real_send = live._link.send
+    monkeypatch.setattr(
+        live._link, "send", lambda outputs: (sent.extend(outputs), real_send(outputs))
+    )
+    from regimeflow.journal.disk import Disk
+
+    count = []
+    real_write = Disk.write
+
+    def failing(self, fd, data):
+        count.append(1)
+        if len(count) > 12:
+            raise OSError(28, "No space left on device")
+        return real_write(self, fd, data)
+
+    monkeypatch.setattr(Disk, "write", failing)
+    with pytest.raises(rf.SessionError, match="No space left"):
+        live.run()
+    monkeypatch.undo()
+    assert "failed" in repr(live)
+    recorded = {
+        o.order_id for _, _, outs in events(tmp_path / "run") for o in outs if isinstance(o, Submit)
+    }
+    assert {o.order_id for o in sent if isinstance(o, Submit)} == recorded
+
+
+# ---------------------------------------------------------------- frozen
+
+
+LOT = 10
+
+
+class ReadsGlobal(rf.Strategy):
+    boost = 1
+
+    def on_bar(self, ctx, bar):
+        ctx.target(bar.symbol, qty=LOT * self.boost)
+
+
+def test_what_changes_in_the_notebook_does_not_reach_the_session(tmp_path, frame, monkeypatch):
+    live = session(ReadsGlobal(), frame, tmp_path / "run")
+    monkeypatch.setattr(ReadsGlobal, "boost", 50)
+    monkeypatch.setitem(globals(), "LOT", 70)
+    live.run()
+    assert live.positions == {"asset": 10.0}
+    engine, twin = live._engine.strategy, live._twin.engine.strategy
+    assert type(engine) is not ReadsGlobal
+    assert type(engine) is not type(twin)
+    type(engine).boost = 7
+    type(engine).on_bar.__globals__["LOT"] = 1
+    assert type(twin).boost == 1
+    assert type(twin).on_bar.__globals__["LOT"] == 10
+    assert rf.certify(tmp_path / "run").identical  # the frozen one
+    changed = rf.certify(tmp_path / "run", strategy=ReadsGlobal())
+    assert not changed.identical
+
+
+def test_what_cannot_be_frozen_is_refused(tmp_path, frame):
+    strategy = Cross()
+    strategy.file = open(__file__)  # noqa: SIM115
+    try:
+        with pytest.raises(rf.SessionError, match="cannot be frozen"):
+            session(strategy, frame, tmp_path / "run")
+        with pytest.raises(rf.ConfigError, match="cannot be copied"):
+            rf.backtest(strategy, frame)
+    finally:
+        strategy.file.close()
+
+
+# ---------------------------------------------------------------- report and bars
+
+
+def test_the_report_of_a_run_is_that_of_its_backtest(tmp_path, frame):
+    live = session(Cross(), frame, tmp_path / "run", costs=COSTS).run()
+    report, backtest = live.report(), rf.backtest(Cross(), frame, costs=COSTS)
+    assert report.equity["equity"].tolist() == backtest.equity["equity"].tolist()
+    assert report.trades["pnl"].tolist() == backtest.trades["pnl"].tolist()
+    assert report.records["gap"].tolist() == backtest.records["gap"].tolist()
+    assert dict(report.metrics)["sharpe"] == dict(backtest.metrics)["sharpe"]
+
+
+def test_bars_of_a_run_go_straight_into_a_backtest(tmp_path, frame):
+    start = frame.index[300]
+    live = session(Cross(), frame, tmp_path / "run", start=start).run()
+    again = rf.backtest(Cross(), rf.bars(tmp_path / "run"), start=start)
+    assert again.fills["price"].tolist() == live.fills["price"].tolist()
+    assert len(rf.bars(tmp_path / "run", warmup=False)) == live.status.total
+
+
+def test_replay_gives_the_engine_as_it_stood(tmp_path, frame):
+    live = session(Cross(), frame, tmp_path / "run").run()
+    engine = rf.replay(tmp_path / "run")
+    assert engine.desk.ledger.cash == live.account.cash
+    assert state_digest(engine) == state_digest(live._engine)
+    assert engine.strategy.quick.value == live._engine.strategy.quick.value
+
+
+def test_files_are_private(tmp_path: Path, frame):
+    session(Cross(), frame, tmp_path / "run").run()
+    modes = {p.name: p.stat().st_mode & 0o777 for p in (tmp_path / "run").iterdir()}
+    assert set(modes.values()) == {0o600}
+    assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
+    assert {"manifest.json", "strategy.pkl", "journal-0001.jsonl"} <= set(modes)
