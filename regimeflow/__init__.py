@@ -57,7 +57,6 @@ _HOMES = {
     "bars": "session.recorded",
     "certify": "session.certify",
     "datasets": "data.datasets",
-    "parity": "session.parity",
     "read_journal": "journal",
     "replay": "session.certify",
     "venues": "venues",

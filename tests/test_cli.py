@@ -112,7 +112,8 @@ def test_an_index_that_pandas_wrote_without_a_name_is_the_time(capsys, data):
         ("--commission-bps 10", "Fees", "1.00"),
         ("--param qty=5", "Final equity", "1,100.00"),
         ("--param qty=5 --param name=7 --param loud=false", "Final equity", "1,100.00"),
-        ("--start 2024-01-03", "Final equity", "1,100.00"),
+        # Decided at the close of the second day, bought at 110.
+        ("--start 2024-01-03 --param qty=5", "Final equity", "1,050.00"),
         ("--end 2024-01-04", "Final equity", "1,100.00"),
         ("--symbol SPY", "Final equity", "1,200.00"),
         ("--label close --timezone America/New_York", "Final equity", "1,200.00"),
@@ -203,7 +204,7 @@ def test_a_failing_strategy_shows_its_traceback_and_leaves_the_report_so_far(cap
         ("mine.py:Hold long.csv --symbol CC", "CC"),
         ("mine.py:Hold bars.csv --start 2030-01-01", "there is no data between start and end"),
         ("mine.py:Hold bars.csv --cash inf --commission-bps -1", "commission_bps must be"),
-        ("mine.py:Hold bars.csv --out no/such/folder/r.json", "no/such/folder"),
+        ("mine.py:Hold bars.csv --out mine.py/r.json", "mine.py"),
     ],
 )
 def test_mistakes_are_one_sentence_and_exit_code_1(capsys, here, arguments, sentence):
@@ -259,7 +260,6 @@ def test_replay_shows_the_account_at_the_end(capsys, recorded):
     assert rows["equity"].strip() == "100,200.00"
     assert rows["bars"].strip() == "10"
     assert rows["orders"] == "1 filled"
-    assert rows["trading"] == "active"
 
 
 def test_an_altered_journal_is_refused(capsys, here, recorded):
@@ -284,7 +284,7 @@ def test_what_cannot_be_certified_exits_with_1(capsys, recorded, arguments, word
 
 
 def test_as_a_program_it_tells_its_version_and_loads_none_of_the_libraries_for_that():
-    heavy = "pandas polars matplotlib ipywidgets tqdm".split()
+    heavy = ["pandas", "polars", "matplotlib", "ipywidgets", "tqdm"]
     code = (
         "import sys; from regimeflow import cli\n"
         "try: cli.main(['--version'])\n"

@@ -7,7 +7,7 @@ running sum, and equity is both seen at the grid of prices. A backtest and a jou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 
 import msgspec
@@ -50,7 +50,8 @@ class RunData(msgspec.Struct, frozen=True):
         benchmark: what the strategy is held against; may begin before the run.
         regimes: changes of regime, in order.
         notes: remarks and warnings that the reader of the report must see.
-        source_hash, fingerprint: of the strategy's source and of the data.
+        source_hash, fingerprint: of the strategy's source and of the data; the latter may be a
+            function, since it takes a while and few ask for it.
         error: why the run ended early, or "".
     """
 
@@ -67,7 +68,7 @@ class RunData(msgspec.Struct, frozen=True):
     regimes: Sequence[RegimeChanged] = ()
     notes: tuple[str, ...] = ()
     source_hash: str = ""
-    fingerprint: str = ""
+    fingerprint: str | Callable[[], str] = ""
     error: str = ""
 
 

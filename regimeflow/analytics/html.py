@@ -380,7 +380,7 @@ def _assumptions(report: Report) -> list[str]:
     )
     rows.append(("Seed", str(start.seed)))
     rows += [("Strategy source", data.source_hash)] if data.source_hash else []
-    rows += [("Data fingerprint", data.fingerprint)] if data.fingerprint else []
+    rows += [("Data fingerprint", report.fingerprint)] if report.fingerprint else []
     return ["<h2>Assumptions</h2>", _table(("", ""), rows, left=(0, 1), wrap=1)]
 
 

@@ -225,7 +225,8 @@ class Report:
     @property
     def fingerprint(self) -> str:
         """Hash of the data, or ""."""
-        return self.data.fingerprint
+        known = self.data.fingerprint
+        return known if isinstance(known, str) else known()
 
     def facts(self) -> list[str]:
         """Return symbols, bar length, period, count and cash, each in a few words."""

@@ -141,7 +141,7 @@ def encode(report: Report) -> bytes:
         strategy=report.strategy,
         params=report.params,
         source_hash=data.source_hash,
-        fingerprint=data.fingerprint,
+        fingerprint=report.fingerprint,
         model=report.model,
         run=_pack(report) if report.has_run else None,
     )

@@ -183,8 +183,8 @@ def _bars_per_session(calendar: str, timeframe: int, ts: IntArray) -> float:
         whole = _exchange_sessions(resolve(calendar), 2024, 2024)
         seen = 0.0
     else:
-        whole, places = session_of(calendar, ts)
-        counts = np.bincount(places)
+        whole = sessions(calendar, int(ts[0]), int(ts[-1]))
+        counts = np.diff(np.searchsorted(ts, whole.day_end_ns, side="right"), prepend=0)
         seen = float(np.median(counts[counts > 0]))
     if not calendar:
         return seen
@@ -194,8 +194,12 @@ def _bars_per_session(calendar: str, timeframe: int, ts: IntArray) -> float:
 
 def _has_saturdays(ts: IntArray) -> bool:
     # 1970-01-01 was a Thursday. Saturdays and not Sundays: a week of FX begins on Sunday evening.
-    day = (np.asarray(ts, np.int64) - 1) // NS_PER_DAY
-    return bool(((day + 3) % 7 == 5).any())
+    first, last = (int(ts[0]) - 1) // NS_PER_DAY, (int(ts[-1]) - 1) // NS_PER_DAY
+    saturdays = np.arange(first + (2 - first) % 7, last + 1, 7, dtype=np.int64) * NS_PER_DAY
+    # Looked up from the days' side: there are far fewer of them than of bars.
+    before = np.searchsorted(ts, saturdays, side="right")
+    after = np.searchsorted(ts, saturdays + NS_PER_DAY, side="right")
+    return bool((after > before).any())
 
 
 def _year(ns: int) -> int:

@@ -235,33 +235,38 @@ class Context:
             band: changes worth less than this fraction of equity are not made.
         """
         engine, desk = self._engine, self._desk
-        if symbol not in engine.symbol_set:
-            self._unknown(symbol)
-        price = engine.price(symbol)
-        held = desk.ledger.held.get(symbol)
-        units = held.qty if held is not None else 0.0
+        ledger = desk.ledger
+        event = engine.event
+        if event.__class__ is Bar and event.symbol == symbol:
+            price = event.close
+        else:
+            if symbol not in engine.symbol_set:
+                self._unknown(symbol)
+            price = engine.price(symbol)
+        position = ledger.held.get(symbol)
         if weight is not None and qty is None and value is None:
             if weight.__class__ is not float:
                 weight = _number("weight", weight)
-            if weight == 0.0:
-                wanted = 0.0
-            else:
-                wanted = self._sized(symbol, weight * desk.equity(), units, price)
-        elif value is not None and qty is None and weight is None:
-            value = _number("value", value)
-            wanted = self._sized(symbol, value, units, price) if value else 0.0
-        elif qty is not None and weight is None and value is None:
-            wanted = desk.instruments[symbol].round_qty(_number("qty", qty))
-        else:
-            raise OrderError("ctx.target takes exactly one of qty, weight and value")
-        if wanted == units and symbol not in engine.target_orders:
-            return None
-        if band:
-            change = abs(wanted - units) * price * desk.instruments[symbol].multiplier
-            if change < band * desk.equity():
+            # Most calls find the position where it should be: they pay for nothing else.
+            if position is None:
+                if weight == 0.0 and symbol not in engine.target_orders:
+                    return None
+                return self._move(symbol, weight * desk.equity(), 0.0, price, band)
+            rules = position.instrument
+            worth = position.qty * price * rules.multiplier
+            equity = ledger.cash + worth if len(ledger.held) == 1 else desk.equity()
+            gap = weight * equity - worth
+            lot = rules.lot * price * rules.multiplier
+            if weight and -lot < gap < lot and symbol not in engine.target_orders:
                 return None
-        order = desk.target(symbol, wanted, price, engine.target_orders)
-        return OrderHandle(order) if order is not None else None
+            return self._move(symbol, weight * equity, position.qty, price, band)
+        units = position.qty if position is not None else 0.0
+        if value is not None and qty is None and weight is None:
+            return self._move(symbol, _number("value", value), units, price, band)
+        if qty is None or weight is not None or value is not None:
+            raise OrderError("ctx.target takes exactly one of qty, weight and value")
+        wanted = desk.instruments[symbol].round_qty(_number("qty", qty))
+        return self._aim(symbol, wanted, units, price, band)
 
     def targets(
         self, weights: Mapping[str, float], *, rest: str = "close", band: float = 0.0
@@ -299,11 +304,9 @@ class Context:
             changes.append((units * gap >= 0.0, place, symbol, value, units))
         handles = []
         for _, _, symbol, value, units in sorted(changes):
-            price = engine.price(symbol)
-            wanted = self._sized(symbol, value, units, price) if value else 0.0
-            order = desk.target(symbol, wanted, price, engine.target_orders)
+            order = self._move(symbol, value, units, engine.price(symbol), 0.0)
             if order is not None:
-                handles.append(OrderHandle(order))
+                handles.append(order)
         return handles
 
     def close(self, symbol: str) -> OrderHandle | None:
@@ -391,6 +394,27 @@ class Context:
         engine.out.append(Logged(engine.seq, engine.event.seen, str(text), level))
 
     # ------------------------------------------------------------ helpers
+
+    def _move(
+        self, symbol: str, value: float, units: float, price: float, band: float
+    ) -> OrderHandle | None:
+        """Move a position of ``units`` towards a value."""
+        wanted = self._sized(symbol, value, units, price) if value else 0.0
+        return self._aim(symbol, wanted, units, price, band)
+
+    def _aim(
+        self, symbol: str, wanted: float, units: float, price: float, band: float
+    ) -> OrderHandle | None:
+        """Move a position of ``units`` towards ``wanted`` units, unless it is within the band."""
+        engine, desk = self._engine, self._desk
+        if wanted == units and symbol not in engine.target_orders:
+            return None
+        if band:
+            change = abs(wanted - units) * price * desk.instruments[symbol].multiplier
+            if change < band * desk.equity():
+                return None
+        order = desk.target(symbol, wanted, engine.target_orders)
+        return OrderHandle(order) if order is not None else None
 
     def _sized(self, symbol: str, value: float, units: float, price: float) -> float:
         """Return the units that come nearest to a value, leaving room for costs."""

@@ -89,6 +89,9 @@ class Desk:
         self._market = market
         self._prefix = prefix
         self._made = 0
+        # Order id -> total quantity and reserve per unit that were asked for, and what that holds
+        # back beyond the order as it stands; until the venue answers.
+        self._asked: dict[str, tuple[float, float, float]] = {}
         self._default_tif = default_tif
         bps = costs.rate_bps("taker") + costs.taker_shift_bps()
         self._cost_rate = bps * 1e-4
@@ -126,10 +129,13 @@ class Desk:
         """Return the units still to be bought and sold by working orders, unknown ones included."""
         buys = sells = 0.0
         for order in self.working.get(symbol, _NONE).values():
+            qty = order.qty
+            if order.replace_pending and order.id in self._asked:
+                qty = max(qty, self._asked[order.id][0])
             if order.sign > 0:
-                buys += order.qty - order.filled
+                buys += qty - order.filled
             else:
-                sells += order.qty - order.filled
+                sells += qty - order.filled
         return buys, sells
 
     def worst_exposure(self, extra: Order, price: float) -> tuple[float, float, float]:
@@ -205,6 +211,8 @@ class Desk:
         self._made += 1
         side = "buy" if sign > 0 else "sell"
         now = market.now
+        if type(qty) is int and -FAR < qty < FAR:
+            qty = float(qty)
         order = Order(
             f"{self._prefix}{self._made}",
             symbol,
@@ -227,7 +235,7 @@ class Desk:
             self._deny(order, denial)
             return order
         order.status = Status.SENT
-        order.log.append((now, "sent", ""))
+        order.log = ((now, "sent", ""),)
         self.working.setdefault(symbol, {})[order.id] = order
         self.reserved += order.reserve * order.qty
         if self.gate.active:
@@ -256,7 +264,7 @@ class Desk:
         if not order.working or order.cancel_pending:
             return
         order.cancel_pending = True
-        order.log.append((self._market.now, "cancel asked", ""))
+        order.note(self._market.now, "cancel asked", "")
         self._market.out.append(Cancel(self._market.seq, self._market.now, order.id))
 
     def replace(
@@ -304,11 +312,15 @@ class Desk:
         working[order.id] = order
         self.reserved += held_back
         if denial is not None:
-            order.log.append((market.now, "replace denied", denial.reason))
+            order.note(market.now, "replace denied", denial.reason)
             self._note_denied(probe, denial)
             return False
         order.replace_pending = True
-        order.log.append((market.now, "replace asked", ""))
+        # Until the venue answers, the dearer and larger of the two may be what it works on.
+        more = max(0.0, probe.reserve * probe.qty - held_back)
+        self._asked[order.id] = (probe.qty + order.filled, probe.reserve, more)
+        self.reserved += more
+        order.note(market.now, "replace asked", "")
         market.out.append(
             Replace(
                 market.seq, market.now, order.id, probe.qty + order.filled, probe.limit, probe.stop
@@ -354,7 +366,7 @@ class Desk:
             return None if order.qty else self._less_than_a_lot(order.symbol)
         for name in ("qty", "limit", "stop"):
             value = getattr(order, name)
-            if value is None:
+            if value is None and name != "qty":
                 continue
             number = finite(value)
             if number is None or not 0.0 < number < FAR:
@@ -461,7 +473,7 @@ class Desk:
 
     # ------------------------------------------------------------ sizing
 
-    def target(self, symbol: str, qty: float, price: float, slot: dict[str, Order]) -> Order | None:
+    def target(self, symbol: str, qty: float, slot: dict[str, Order]) -> Order | None:
         """Move a position towards ``qty`` units; return the new order, if one was made.
 
         ``slot`` holds the last target order of each symbol.
@@ -530,6 +542,8 @@ class Desk:
             return order
         held_back = order.reserve * order.remaining if order.working else 0.0
         order.on_update(event)
+        if self._asked and not order.replace_pending:
+            self._answered(order, event.what)
         if event.what == "rejected":
             self.gate.refused(order, event.reason)
         if order.working:
@@ -559,8 +573,18 @@ class Desk:
             return order
         self.reserved -= order.reserve * min(qty, order.qty - order.filled)
         if order.on_fill(event, self.instruments[order.symbol]):
+            if self._asked:
+                self._answered(order, "filled")
             self._unfile(order)
         return order
+
+    def _answered(self, order: Order, what: str) -> None:
+        asked = self._asked.pop(order.id, None)
+        if asked is not None:
+            _, reserve, more = asked
+            self.reserved -= more
+            if what == "replaced":
+                order.reserve = reserve
 
     def _unfile(self, order: Order) -> None:
         working = self.working.get(order.symbol, _NONE)

@@ -251,7 +251,8 @@ class ColumnHistory:
 
     def warm(self, event: History) -> None:
         """Move on over bars from before the run, which the columns hold already."""
-        if event.times:
+        # Series come one by one, and one may end before another: never back.
+        if event.times and event.times[-1] > self._asof:
             self._seek(event.times[-1])
 
     def _seek(self, ts: int) -> None:

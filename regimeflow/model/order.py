@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from regimeflow.errors import RegimeflowError
 from regimeflow.model.events import Fill, OrderUpdate, Submit
 from regimeflow.model.instrument import Instrument
@@ -118,72 +120,57 @@ class IllegalMove(RegimeflowError):
     """Something happened to an order that cannot happen in its state."""
 
 
-class Order:
+# gc=False: its fields are scalars and tuples of scalars, so it cannot be part of a cycle; a long
+# run keeps many, and the collector must not walk over them again and again.
+class Order(msgspec.Struct, gc=False, eq=False):
     """One order as the engine knows it. Strategies hold an `OrderHandle`, which only reads.
 
     Attributes:
         id: client order id, made once per intent and never used again.
-        side: "buy" or "sell"; ``qty`` is positive.
+        side: "buy" or "sell"; ``qty`` is positive. ``sign`` is 1.0 or -1.0.
         type: "market", "limit", "stop" or "stop_limit".
         tif: "day", "gtc", "ioc", "fok" or "gtd".
         expire_at: for "gtd", UTC nanoseconds, else 0.
-        filled: units filled so far; ``average_price`` is their mean price.
-        cancel_pending, replace_pending: asked, and not answered yet.
-        reason: why it was denied, rejected or canceled.
+        created, updated: when it was decided and when something last happened, UTC nanoseconds.
+        seq: of the event that caused it.
         decision_price: last price of the symbol when it was decided.
+        filled: units filled so far; ``average_price`` is their mean price.
+        reason: why it was denied, rejected or canceled.
         reserve: buying power that one unfilled unit holds back, money.
+        cancel_pending, replace_pending: asked, and not answered yet.
+        log: what happened, as (time, what, detail), in order.
     """
 
-    __slots__ = (
-        "average_price", "cancel_pending", "created", "decision_price", "expire_at", "fees",
-        "filled", "id", "limit", "log", "qty", "reason", "reduce_only", "replace_pending",
-        "reserve", "seq",
-        "side", "sign", "status", "stop", "symbol", "tag", "tif", "type", "updated",
-        "venue_order_id",
-    )  # fmt: skip
+    id: str
+    symbol: str
+    side: str
+    qty: float
+    type: str
+    limit: float | None
+    stop: float | None
+    tif: str
+    expire_at: int
+    reduce_only: bool
+    tag: str
+    created: int
+    seq: int
+    decision_price: float
+    sign: float = 0.0
+    updated: int = 0
+    status: str = Status.CREATED
+    filled: float = 0.0
+    average_price: float = 0.0
+    fees: float = 0.0
+    reason: str = ""
+    venue_order_id: str = ""
+    reserve: float = 0.0
+    cancel_pending: bool = False
+    replace_pending: bool = False
+    log: tuple[tuple[int, str, str], ...] = ()
 
-    def __init__(
-        self,
-        id: str,
-        symbol: str,
-        side: str,
-        qty: float,
-        type: str,
-        limit: float | None,
-        stop: float | None,
-        tif: str,
-        expire_at: int,
-        reduce_only: bool,
-        tag: str,
-        created: int,
-        seq: int,
-        decision_price: float,
-    ) -> None:
-        self.id = id
-        self.symbol = symbol
-        self.side = side
-        self.sign = 1.0 if side == "buy" else -1.0
-        self.qty = qty
-        self.type = type
-        self.limit = limit
-        self.stop = stop
-        self.tif = tif
-        self.expire_at = expire_at
-        self.reduce_only = reduce_only
-        self.tag = tag
-        self.created = self.updated = created
-        self.seq = seq
-        self.decision_price = decision_price
-        self.status: str = Status.CREATED
-        self.filled = 0.0
-        self.average_price = 0.0
-        self.fees = 0.0
-        self.reason = ""
-        self.venue_order_id = ""
-        self.reserve = 0.0
-        self.cancel_pending = False
-        self.replace_pending = False
-        self.log: list[tuple[int, str, str]] = []
+    def __post_init__(self) -> None:
+        self.sign = 1.0 if self.side == "buy" else -1.0
+        self.updated = self.updated or self.created
 
     @property
     def remaining(self) -> float:
@@ -206,9 +193,13 @@ class Order:
             raise IllegalMove(f"order {self.id} is {self.status} and cannot be {happening}")
         self.status = to
         self.updated = at
-        self.log.append((at, happening, detail))
+        self.log = (*self.log, (at, happening, detail))
         if to in TERMINAL:
             self.cancel_pending = self.replace_pending = False
+
+    def note(self, at: int, what: str, detail: str = "") -> None:
+        """Write down something that leaves the state as it is."""
+        self.log = (*self.log, (at, what, detail))
 
     @classmethod
     def of(cls, submit: Submit, decision_price: float = 0.0) -> Order:
@@ -244,13 +235,13 @@ class Order:
             self.qty = self.qty if event.qty is None else event.qty
             self.limit = self.limit if event.limit is None else event.limit
             self.stop = self.stop if event.stop is None else event.stop
-            self.log.append((event.seen, "replaced", f"qty {self.qty:g}"))
+            self.note(event.seen, "replaced", f"qty {self.qty:g}")
         elif what == "cancel_rejected" or what == "replace_rejected":
             if what == "cancel_rejected":
                 self.cancel_pending = False
             else:
                 self.replace_pending = False
-            self.log.append((event.seen, what.replace("_", " "), event.reason))
+            self.note(event.seen, what.replace("_", " "), event.reason)
         else:
             self.move(TOLD[what], event.seen, event.reason)
             if event.reason and what != "accepted":
@@ -290,7 +281,7 @@ class OrderHandle:
         return getattr(self._order, name)
 
     def __dir__(self) -> list[str]:
-        return [*Order.__slots__, "remaining", "working"]
+        return [*Order.__struct_fields__, "remaining", "working"]
 
     def __bool__(self) -> bool:
         """Whether it left, or may have left: a denied order is false."""

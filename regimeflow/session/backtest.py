@@ -31,9 +31,12 @@ from regimeflow.model.instrument import Instrument
 from regimeflow.model.market import BarColumns
 from regimeflow.model.models import Costs, FillModel, Latency, Limits, Model
 from regimeflow.model.timeframe import iso
+from regimeflow.session import freeze
+from regimeflow.session.collector import rare_collections
 from regimeflow.session.features import with_features
 from regimeflow.session.moments import moment
 from regimeflow.session.progress import Progress
+from regimeflow.session.run_dir import open_run
 from regimeflow.session.source import name_of, source_hash
 from regimeflow.venues.matching import Matched, Matcher, matched_on
 from regimeflow.venues.tape import Tape
@@ -120,8 +123,14 @@ def backtest(
         raise DataError("there is no data between start and end: widen them")
     begin = start_event(own, tape, run="bt", cash=cash, model=model, rules=rules, seed=seed,
                         limits=limits or Limits())  # fmt: skip
+    writer = None
+    if journal is not None:
+        frozen = freeze.freeze(own)
+        manifest = freeze.describe(own, run=begin.run, frozen=frozen, venue="backtest")
+        begin = msgspec.structs.replace(begin, frozen_sha256=manifest.frozen_sha256)
+        writer = open_run(Path(journal), manifest, frozen, sync=False)
     run = _Run(own, tape, begin, model)
-    run.go(progress, journal)
+    run.go(progress, writer)
     return run.report(dataset, benchmark, timezone)
 
 
@@ -173,18 +182,18 @@ class _Run:
             if self._failed:
                 return
 
-    def go(self, progress: Any, journal: str | Path | None) -> None:
+    def go(self, progress: Any, journal: JournalWriter | None) -> None:
         """Run to the end, an interrupt or a failure of the strategy."""
         with Progress(progress, self.tape.count, name_of(self.strategy)) as shown:
             self._progress = shown.to
-            writer = JournalWriter(Path(journal), self.begin.run) if journal is not None else None
             try:
-                drive(self.engine, self, writer)
+                with rare_collections():
+                    drive(self.engine, self, journal)
             except KeyboardInterrupt:
                 self.interrupted = True
             finally:
-                if writer is not None:
-                    writer.close()
+                if journal is not None:
+                    journal.close()
 
     def report(self, dataset: Dataset, benchmark: Any, timezone: str) -> Report:
         """Return the report; raise the strategy's failure with the report on it."""
@@ -212,8 +221,8 @@ class _Run:
             benchmark=_benchmark(benchmark, dataset, timezone),
             regimes=[n for n in self.notes if isinstance(n, RegimeChanged)],
             notes=tuple(notes),
-            source_hash=source_hash(self.strategy),
-            fingerprint=dataset.fingerprint,
+            source_hash=self.begin.source_sha256,
+            fingerprint=lambda: dataset.fingerprint,
             error=str(failure) if failure is not None else "",
         )
         report = Report(run)
@@ -231,12 +240,12 @@ def start_event(
     tape: Tape,
     *,
     run: str,
-    epoch: int = 0,
     cash: float,
     model: Model,
     rules: Sequence[Instrument],
     limits: Limits,
     seed: int,
+    warmup: int | None = None,
 ) -> Start:
     """Return the event that decides everything about a run besides its later events."""
     data = tape.data
@@ -250,7 +259,7 @@ def start_event(
         at,
         at,
         run,
-        epoch,
+        0,
         tuple(symbol for symbol, _ in series),
         tuple(timeframe for _, timeframe in series),
         cash,
@@ -260,6 +269,12 @@ def start_event(
         seed=seed,
         strategy=name_of(strategy),
         params=plain_params(strategy),
+        source_sha256=source_hash(strategy),
+        history=strategy.history_depth,
+        warmup=max((len(b) for b in data.bars), default=1) if warmup is None else warmup,
+        flavour=data.flavour,
+        timezone=data.timezone or "",
+        calendar=data.calendar,
     )
 
 

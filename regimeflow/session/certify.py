@@ -104,7 +104,8 @@ class Certificate(msgspec.Struct, frozen=True):
         )
         if self.identical:
             body = (
-                "<div style='font-size:1.4em;color:var(--jp-brand-color1,#0072b2)'>✔ IDENTICAL</div>"
+                "<div style='font-size:1.4em;color:var(--jp-brand-color1,#0072b2)'>"
+                "✔ IDENTICAL</div>"
                 f"<div>{self.events:,} events, {self.decisions:,} decisions, each as recorded</div>"
                 f"<div>state digest <code>{self.digest[:32]}</code></div>"
             )

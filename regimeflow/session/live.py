@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import html
-import os
 import threading
 import time
 import uuid
@@ -43,7 +41,8 @@ from regimeflow.session.features import with_features
 from regimeflow.session.moments import moment
 from regimeflow.session.progress import Progress
 from regimeflow.session.recorded import OrderFold, report_of
-from regimeflow.session.source import name_of, source_hash
+from regimeflow.session.run_dir import open_run
+from regimeflow.session.source import name_of
 from regimeflow.venues.matching import matched_on
 from regimeflow.venues.simulated import Simulated
 from regimeflow.venues.tape import Tape
@@ -236,27 +235,18 @@ class LiveSession:
     def _start(
         self, strategy: Strategy, cash: float | None, limits: Limits, warmup: int | None, seed: int
     ) -> Start:
-        data = self._dataset
         begin = start_event(
             strategy,
             self._tape,
             run=self._run_name,
             cash=self.venue.cash if cash is None else cash,
             model=self.venue.model,
-            rules=instruments_of(data, self.venue.instruments),
+            rules=instruments_of(self._dataset, self.venue.instruments),
             limits=limits,
             seed=seed,
+            warmup=warmup,
         )
-        longest = max((len(b) for b in data.bars), default=1)
-        return msgspec.structs.replace(
-            begin,
-            source_sha256=source_hash(strategy),
-            frozen_sha256=hashlib.sha256(self._frozen).hexdigest(),
-            warmup=longest if warmup is None else warmup,
-            flavour=data.flavour,
-            timezone=data.timezone or "",
-            calendar=data.calendar,
-        )
+        return msgspec.structs.replace(begin, frozen_sha256=self._manifest.frozen_sha256)
 
     # ------------------------------------------------------------ run and stop
 
@@ -272,7 +262,8 @@ class LiveSession:
                 return self
             if self._phase != "new":
                 raise SessionError(f"this session is {self._phase}: make a new one")
-            self._open_run_dir()
+            journal = open_run(self.run_dir, self._manifest, self._frozen)
+            self._journal = _Journal(journal)
             self._phase = "running"
             # Before the feed can say anything, all of it is on the disk: who and what runs here.
             self._link.open([self._begin, *self._tape.warmup(self._begin.seen)])
@@ -505,24 +496,6 @@ class LiveSession:
             str(error) if error is not None else "",
         )
 
-    # ------------------------------------------------------------ the run directory
-
-    def _open_run_dir(self) -> None:
-        """Write down what runs, then open the journal."""
-        if self.run_dir.exists() and any(self.run_dir.glob("journal-*")):
-            raise SessionError(
-                f"{self.run_dir} holds a run already: choose another run_dir, or remove it"
-            )
-        journal = JournalWriter(self.run_dir, self._run_name)
-        try:
-            _write(self.run_dir / freeze.FROZEN_NAME, self._frozen)
-            manifest = msgspec.json.format(msgspec.json.encode(self._manifest), indent=1)
-            _write(self.run_dir / freeze.MANIFEST_NAME, manifest)
-        except OSError as error:
-            journal.close()
-            raise SessionError(f"cannot write into {self.run_dir}: {error}") from error
-        self._journal = _Journal(journal)
-
 
 class _Journal:
     """The writer, shared between the engine's thread and one that asks for a report."""
@@ -619,15 +592,3 @@ def _slug(name: str) -> str:
     """Return a name that every venue takes in a client order id."""
     kept = "".join(c if c.isalnum() and c.isascii() else "-" for c in name).strip("-").lower()
     return kept[:12].rstrip("-") or "run"
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a private file whole or not at all."""
-    temporary = path.with_suffix(path.suffix + ".part")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
-    fd = os.open(temporary, flags, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

@@ -79,7 +79,7 @@ class OrderFold:
             order = self.orders.get(output.order_id)  # type: ignore[assignment]
             if order is not None:
                 what = "cancel" if isinstance(output, Cancel) else "replace"
-                order.log.append((output.seen, f"{what} asked", ""))
+                order.note(output.seen, f"{what} asked", "")
 
 
 class RunFold:

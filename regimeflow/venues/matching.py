@@ -16,6 +16,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import msgspec
 import numpy as np
 
 from regimeflow.data.calendars import session_of
@@ -110,6 +111,7 @@ class Matcher:
             if self._book:
                 filled = self._match(event)
                 if filled:
+                    self.busy = bool(self._book or self._arrivals or self._timers)
                     return filled
         self.busy = bool(self._book or self._arrivals or self._timers)
         return ()
@@ -201,14 +203,26 @@ class Matcher:
         order_id = request.order_id
         if isinstance(request, Submit):
             symbol = request.symbol
-            working = _Working(request, at, self._instruments[symbol].multiplier)
             bar = _bar_of(cause, symbol, self._matched_on.get(symbol))
-            # Decided on a bar's close and here at that very moment: the next bar is all ahead.
-            working.eligible = bar is not None and bar.ts >= at
             orders = self._book.get(symbol)
             if orders is None:
                 orders = self._book[symbol] = {}
-            orders[order_id] = working
+            orders[order_id] = _Working(
+                order_id,
+                symbol,
+                request.side,
+                1.0 if request.side == "buy" else -1.0,
+                request.qty,
+                request.type,
+                request.limit,
+                request.stop,
+                request.tif,
+                request.expire_at,
+                at,
+                self._instruments[symbol].multiplier,
+                # Decided on a bar's close and here at that very moment: the next bar is all ahead.
+                bar is not None and bar.ts >= at,
+            )
             return OrderUpdate(at, seen, order_id, "accepted")
         found = self._find(order_id)
         if isinstance(request, Replace):
@@ -287,7 +301,7 @@ class Matcher:
         # A bar that outlives the order proves a price only at its open.
         whole = not expire_at or bar.ts <= expire_at
         if working.type == "market":
-            at = working.at if working.at > begins else begins
+            at = max(begins, working.at)
             return self._fill(working, bar.open, bar.ts, bar.seen, at, "taker")
         hit = _price_in_bar(working, bar, whole)
         if hit is not None:
@@ -388,31 +402,28 @@ class Matcher:
         return fill
 
 
-class _Working:
-    """An order at the venue."""
+class _Working(msgspec.Struct, gc=False, eq=False):
+    """An order at the venue.
 
-    __slots__ = (
-        "at", "could_trade", "eligible", "expire_at", "limit", "multiplier", "order_id", "qty",
-        "resting", "side", "sign", "stop", "symbol", "tif", "triggered", "type",
-    )  # fmt: skip
+    ``at`` is when it arrived; ``eligible``: no bar that began before that is still to come.
+    """
 
-    def __init__(self, request: Submit, at: int, multiplier: float) -> None:
-        self.order_id = request.order_id
-        self.symbol = request.symbol
-        self.side = request.side
-        self.sign = 1.0 if request.side == "buy" else -1.0
-        self.qty = request.qty
-        self.type = request.type
-        self.limit = request.limit
-        self.stop = request.stop
-        self.tif = request.tif
-        self.expire_at = request.expire_at
-        self.at = at
-        self.multiplier = multiplier
-        self.eligible = False  # for a bar: its interval began before the order was here
-        self.could_trade = False
-        self.triggered = False
-        self.resting = False
+    order_id: str
+    symbol: str
+    side: str
+    sign: float
+    qty: float
+    type: str
+    limit: float | None
+    stop: float | None
+    tif: str
+    expire_at: int
+    at: int
+    multiplier: float
+    eligible: bool
+    could_trade: bool = False
+    triggered: bool = False
+    resting: bool = False
 
     def change(self, request: Replace) -> None:
         self.qty = request.qty

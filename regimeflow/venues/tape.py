@@ -13,7 +13,7 @@ from itertools import islice, repeat
 
 import numpy as np
 
-from regimeflow.data.calendars import session_of
+from regimeflow.data.calendars import sessions
 from regimeflow.data.frames import Dataset, QuoteColumns, TradeColumns
 from regimeflow.model.events import EndOfDay, Finish, Input
 from regimeflow.model.market import (
@@ -224,10 +224,11 @@ def _day_ends(calendar: str, times: IntArray) -> Iterator[tuple[int, str, int]]:
     """
     if not len(times):
         return
-    found, places = session_of(calendar, times)
-    stops = np.append(np.flatnonzero(np.diff(places)) + 1, len(times)).tolist()
-    for stop in stops:
-        place = int(places[stop - 1])
+    found = sessions(calendar, int(times[0]), int(times[-1]))
+    # Looked up from the days' side: there are far fewer of them than of events.
+    stops = np.searchsorted(times, found.day_end_ns, side="right")
+    for place in np.flatnonzero(np.diff(stops, prepend=0)).tolist():
+        stop = int(stops[place])
         yield stop, found.label(place), max(int(found.close_ns[place]), int(times[stop - 1]))
 
 

@@ -68,7 +68,7 @@ def test_without_a_side_prices_go_to_the_nearest_tick(price, tick):
     assert got == float(exact(price, exact_tick, ROUND_HALF_EVEN))
 
 
-@given(st.lists(st.integers(-10**6, 10**6), min_size=1, max_size=50), steps)
+@given(st.lists(st.integers(-(10**6), 10**6), min_size=1, max_size=50), steps)
 def test_sums_of_lots_snap_back_onto_the_grid(counts, lot):
     instrument = Instrument("X", lot=float(lot))
     held = 0.0

@@ -22,9 +22,7 @@ SECOND = 1_000_000_000
 
 
 def order(status: str = Status.CREATED, qty: float = 10.0) -> Order:
-    made = Order(
-        "r-0-1", "SPY", "buy", qty, "limit", 100.0, None, "gtc", 0, False, "", 0, 1, 101.0
-    )
+    made = Order("r-0-1", "SPY", "buy", qty, "limit", 100.0, None, "gtc", 0, False, "", 0, 1, 101.0)
     made.status = status
     return made
 
@@ -44,7 +42,7 @@ def test_every_pair_moves_by_the_table_or_is_refused(status, happening):
         with pytest.raises(IllegalMove, match=f"is {status} and cannot be {happening}"):
             it.move(happening, 7)
         assert it.status == status
-        assert it.log == []
+        assert it.log == ()
 
 
 def test_the_table_knows_only_real_words():

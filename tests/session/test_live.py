@@ -398,14 +398,14 @@ def test_what_changes_in_the_notebook_does_not_reach_the_session(tmp_path, frame
 
 def test_what_cannot_be_frozen_is_refused(tmp_path, frame):
     strategy = Cross()
-    strategy.file = open(__file__)  # noqa: SIM115
+    strategy.lock = threading.Lock()
     try:
         with pytest.raises(rf.SessionError, match="cannot be frozen"):
             session(strategy, frame, tmp_path / "run")
         with pytest.raises(rf.ConfigError, match="cannot be copied"):
             rf.backtest(strategy, frame)
     finally:
-        strategy.file.close()
+        del strategy.lock
 
 
 # ---------------------------------------------------------------- report and bars

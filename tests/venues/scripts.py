@@ -62,7 +62,9 @@ class Scripted(rf.Strategy):
             elif verb == "replace":
                 ctx.replace(self.sent[int(rest[0]) - 1], **pairs(rest[1:], BEGIN))
             else:
-                self.sent.append(getattr(ctx, verb)(symbol, float(rest[0]), **pairs(rest[1:], BEGIN)))
+                self.sent.append(
+                    getattr(ctx, verb)(symbol, float(rest[0]), **pairs(rest[1:], BEGIN))
+                )
 
 
 def pairs(words: list[str], begin: int) -> dict[str, Any]:

@@ -1,0 +1,295 @@
+"""The rows of the table: what each measures, on which data, and what it is to reach.
+
+Targets were set on a machine with B = 0.04 us and L = 0.25 us and are held as ratios to those.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks import prices
+
+_BARS = 1_000_000
+_SYMBOLS, _DAYS = 500, 1_260
+_SESSION = 100_000
+
+
+class Work(NamedTuple):
+    """What is measured: a small run that loads everything, the run itself, and its items."""
+
+    warm: Callable[[], object]
+    run: Callable[[], object]
+    items: int
+
+
+class Row(NamedTuple):
+    """One row.
+
+    Attributes:
+        prepare: makes its data in a folder, given by what to divide the sizes.
+        work: reads the data and returns the work.
+        target: in words.
+        limits: in numbers: ("B", most), ("L", most), ("mb", most), ("cpu_s", most).
+        repeats: the best of so many counts.
+        memory: measures one run's memory and seconds instead of the CPU time per item.
+        shows: values of a row without microseconds, with their units.
+        peer: another library.
+    """
+
+    name: str
+    title: str
+    prepare: Callable[[Path, int], None]
+    work: Callable[[Path, int], Work]
+    target: str = ""
+    limits: tuple[tuple[str, float], ...] = ()
+    repeats: int = 3
+    memory: bool = False
+    shows: tuple[tuple[str, str], ...] = ()
+    peer: bool = False
+
+
+# ---------------------------------------------------------------- backtests
+
+
+def _minutes(folder: Path, scale: int) -> None:
+    prices.make(folder, "bars", _BARS // scale)
+
+
+def _trades(folder: Path, scale: int) -> None:
+    prices.make(folder, "trades", _BARS // scale, timeframe="1s")
+
+
+def _days(folder: Path, scale: int) -> None:
+    prices.make(folder, "bars", _DAYS, symbols=_SYMBOLS // scale, timeframe="1D")
+
+
+def _backtest_of(name: str, kind: str = "bars") -> Callable[[Path, int], Work]:
+    """Return the work of a backtest, the report's metrics and fills included."""
+
+    def work(folder: Path, scale: int) -> Work:
+        from benchmarks import strategies
+
+        strategy = getattr(strategies, name)
+        if name.startswith("Momentum"):
+            count = _SYMBOLS // scale
+            data = prices.read(folder, "bars", _DAYS, symbols=count)
+            first = {symbol: data[symbol].iloc[:200] for symbol in list(data)[:60]}
+            items = count * _DAYS
+        else:
+            items = _BARS // scale
+            data = prices.read(folder, kind, items)
+            first = data.iloc[:2_000]
+        return Work(lambda: _report(strategy, first), lambda: _report(strategy, data), items)
+
+    return work
+
+
+def _report(strategy: Any, data: Any) -> Any:
+    import regimeflow as rf
+
+    report = rf.backtest(strategy, data, cash=10_000_000, progress=False)
+    _ = report.metrics["sharpe"], len(report.fills)
+    return report
+
+
+# ---------------------------------------------------------------- journal
+
+
+def _session(folder: Path, scale: int) -> None:
+    """Record a live session on the simulator."""
+    import regimeflow as rf
+    from benchmarks.strategies import Crossings
+
+    if (folder / "session").exists():
+        return
+    n = _SESSION // scale
+    prices.make(folder, "bars", n)
+    venue = rf.venues.Simulated(prices.read(folder, "bars", n), speed=None)
+    rf.LiveSession(Crossings, venue, run_dir=folder / "session").run(progress=False)
+
+
+def _journal(*, sync: bool) -> Callable[[Path, int], Work]:
+    """Return the work of writing the events of that session once more."""
+
+    def work(folder: Path, scale: int) -> Work:
+        from regimeflow.journal import JournalWriter, events
+
+        recorded = [(event, outputs) for _, event, outputs in events(folder / "session")]
+
+        def write(count: int) -> None:
+            again = folder / "again"
+            shutil.rmtree(again, ignore_errors=True)
+            with JournalWriter(again, "again", sync=sync) as journal:
+                record = journal.record
+                for event, outputs in recorded[:count]:
+                    record(event, outputs)
+
+        return Work(lambda: write(1_000), lambda: write(len(recorded)), len(recorded))
+
+    return work
+
+
+def _recorded(folder: Path, scale: int) -> None:
+    """Record a backtest."""
+    import regimeflow as rf
+    from benchmarks.strategies import Crossings
+
+    _minutes(folder, scale)
+    _session(folder, max(10, scale))  # a small one, that loads everything
+    data = prices.read(folder, "bars", _BARS // scale)
+    rf.backtest(Crossings, data, journal=folder / "recorded", progress=False)
+
+
+def _certify(folder: Path, scale: int) -> Work:
+    """Certify it."""
+    import regimeflow as rf
+    from benchmarks.strategies import Crossings
+
+    def certify(name: str) -> None:
+        certificate = rf.certify(folder / name, strategy=Crossings, progress=False)
+        if not certificate.identical:
+            raise AssertionError(str(certificate))
+
+    return Work(lambda: certify("session"), lambda: certify("recorded"), _BARS // scale)
+
+
+# ---------------------------------------------------------------- others
+
+
+def _backtesting_py(folder: Path, scale: int) -> Work:
+    """backtesting.py on the first row's data and strategy."""
+    import warnings
+
+    import pandas as pd
+
+    warnings.simplefilter("ignore")
+    import backtesting
+
+    def mean(values: Any, n: int) -> Any:
+        return pd.Series(values).rolling(n).mean()
+
+    class Cross(backtesting.Strategy):
+        def init(self) -> None:
+            self.quick = self.I(mean, self.data.Close, 20)
+            self.calm = self.I(mean, self.data.Close, 50)
+            self.above = False
+
+        def next(self) -> None:
+            above = self.quick[-1] > self.calm[-1]
+            if above != self.above:
+                self.above = above
+                if above:
+                    self.buy(size=100)
+                else:
+                    self.sell(size=100)
+
+    # Without its progress bar, as in the other rows.
+    backtesting.backtesting._tqdm = lambda items, **_: items
+    items = _BARS // scale
+    data = prices.read(folder, "bars", items).rename(columns=str.capitalize)
+
+    def run(frame: Any) -> Any:
+        return backtesting.Backtest(frame, Cross, cash=10_000_000).run()
+
+    return Work(lambda: run(data.iloc[:2_000]), lambda: run(data), items)
+
+
+#: The rows in the order of the table.
+ROWS = {
+    row.name: row
+    for row in (
+        Row(
+            "crossings",
+            "1,000,000 one-minute bars, SMA 20/50 cross, orders at the crossings",
+            _minutes,
+            _backtest_of("Crossings"),
+            "3 L (0.75 us)",
+            (("L", 3.0),),
+        ),
+        Row(
+            "target",
+            "the same with `target` on every bar",
+            _minutes,
+            _backtest_of("SmaCross"),
+            "27.5 B (1.1 us)",
+            (("B", 27.5),),
+        ),
+        Row(
+            "empty",
+            "the same with an empty `on_bar`",
+            _minutes,
+            _backtest_of("Nothing"),
+            "11.25 B (0.45 us)",
+            (("B", 11.25),),
+        ),
+        Row(
+            "momentum",
+            "500 symbols x 1,260 days, monthly top 50 by 60-day momentum, `on_bars`",
+            _days,
+            _backtest_of("Momentum"),
+            "5 B (0.2 us)",
+            (("B", 5.0),),
+        ),
+        Row(
+            "momentum-by-bar",
+            "the same with `on_bar`",
+            _days,
+            _backtest_of("MomentumByBar"),
+            "12.5 B (0.5 us)",
+            (("B", 12.5),),
+        ),
+        Row(
+            "trades",
+            "1,000,000 trades, EWMA on each, rare orders",
+            _trades,
+            _backtest_of("Ewma", "trades"),
+            "10 B (0.4 us)",
+            (("B", 10.0),),
+        ),
+        Row(
+            "memory",
+            "peak memory over the frame itself, first row",
+            _minutes,
+            _backtest_of("Crossings"),
+            "150 MB",
+            (("mb", 150.0),),
+            memory=True,
+            shows=(("mb", "MB"),),
+        ),
+        Row(
+            "journal",
+            "journalling a simulated live session, an event",
+            _session,
+            _journal(sync=True),
+            "150 B (6 us)",
+            (("B", 150.0),),
+        ),
+        Row(
+            "journal-unsynced",
+            "the same without what the system's `fdatasync` takes, once per decision",
+            _session,
+            _journal(sync=False),
+        ),
+        Row(
+            "certify",
+            "certifying a recorded run of 1,000,000 bars; memory over what is loaded",
+            _recorded,
+            _certify,
+            "20 s, flat memory",
+            (("cpu_s", 20.0), ("mb", 50.0)),
+            memory=True,
+            shows=(("cpu_s", "s"), ("mb", "MB")),
+        ),
+        Row(
+            "backtesting.py",
+            "backtesting.py: the first row",
+            _minutes,
+            _backtesting_py,
+            repeats=2,
+            peer=True,
+        ),
+    )
+}
