@@ -302,9 +302,11 @@ class Context:
                 continue
             # Exits first: their proceeds pay for the entries.
             changes.append((units * gap >= 0.0, place, symbol, value, units))
+        rules = desk.instruments
+        feasible = sum(abs(w) * rules[s].margin for s, w in weights.items()) <= _CARRIED
         handles = []
         for _, _, symbol, value, units in sorted(changes):
-            order = self._move(symbol, value, units, engine.price(symbol), 0.0)
+            order = self._move(symbol, value, units, engine.price(symbol), 0.0, feasible)
             if order is not None:
                 handles.append(order)
         return handles
@@ -396,10 +398,19 @@ class Context:
     # ------------------------------------------------------------ helpers
 
     def _move(
-        self, symbol: str, value: float, units: float, price: float, band: float
+        self,
+        symbol: str,
+        value: float,
+        units: float,
+        price: float,
+        band: float,
+        feasible: bool | None = None,
     ) -> OrderHandle | None:
         """Move a position of ``units`` towards a value."""
-        wanted = self._sized(symbol, value, units, price) if value else 0.0
+        if value and price > 0.0:
+            wanted = self._sized(symbol, value, units, price, feasible)
+        else:
+            wanted = units if value else 0.0
         return self._aim(symbol, wanted, units, price, band)
 
     def _aim(
@@ -416,18 +427,18 @@ class Context:
         order = desk.target(symbol, wanted, engine.target_orders)
         return OrderHandle(order) if order is not None else None
 
-    def _sized(self, symbol: str, value: float, units: float, price: float) -> float:
-        """Return the units that come nearest to a value, leaving room for costs."""
-        if not price > 0.0:
-            return units
+    def _sized(
+        self, symbol: str, value: float, units: float, price: float, feasible: bool | None
+    ) -> float:
+        """Return the units that come nearest to a value."""
+        if not -FAR < value < FAR:  # a NaN included
+            raise OrderError(f"a target of {symbol!r} must be a finite amount, got {value:g}")
         desk = self._desk
         instrument = desk.instruments[symbol]
-        gap = value - units * price * instrument.multiplier
-        if not -FAR < gap < FAR:  # a NaN included
-            raise OrderError(f"a target of {symbol!r} must be a finite amount, got {value:g}")
-        if -price < gap / instrument.multiplier / instrument.lot < price:
-            return units  # less than a lot away
-        return instrument.snap_qty(units + desk.affordable_change(symbol, gap, price))
+        if feasible is None:
+            feasible = abs(value) * instrument.margin <= desk.equity() * _CARRIED
+        change = desk.change_towards(symbol, value, price, feasible=feasible)
+        return instrument.snap_qty(units + change)
 
     def _order(
         self,
@@ -480,3 +491,7 @@ def _number(name: str, value: Any) -> float:
     if number is None or abs(number) >= FAR:
         raise OrderError(f"a target's {name} must be a finite number, got {value!r}")
     return number
+
+
+#: Weights that add up to one may be a rounding above it.
+_CARRIED = 1.0 + 1e-9

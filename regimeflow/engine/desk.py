@@ -16,7 +16,16 @@ from typing import Protocol
 
 from regimeflow.engine.limits import Denial, Gate, finite
 from regimeflow.errors import OrderError
-from regimeflow.model.events import Cancel, Denied, Fill, OrderUpdate, Output, Replace, Submit
+from regimeflow.model.events import (
+    Cancel,
+    Denied,
+    Fill,
+    Input,
+    OrderUpdate,
+    Output,
+    Replace,
+    Submit,
+)
 from regimeflow.model.instrument import Instruments
 from regimeflow.model.ledger import Ledger
 from regimeflow.model.models import Costs, Limits
@@ -39,25 +48,21 @@ class MarketView(Protocol):
     """What the desk needs to know of the engine's present.
 
     Attributes:
-        now, seq: of the event being handled.
+        event, seq: what is being handled, and its number.
         out: where its outputs go.
+        held_back: symbols for which only exits may leave.
     """
 
+    event: Input
     seq: int
     out: list[Output]
-
-    @property
-    def now(self) -> int:
-        """When the current event was let in, UTC nanoseconds."""
+    held_back: frozenset[str]
 
     def price(self, symbol: str) -> float:
         """Return the last price, 0.0 if there is none yet."""
 
     def price_ts(self, symbol: str) -> int:
         """Return when the last price was made."""
-
-    def held_back(self, symbol: str) -> bool:
-        """Whether only exits may leave for this symbol."""
 
 
 class Desk:
@@ -102,11 +107,11 @@ class Desk:
     @property
     def now(self) -> int:
         """When the current event was let in, UTC nanoseconds."""
-        return self._market.now
+        return self._market.event.seen
 
     def data_age_ns(self, symbol: str) -> int:
         """Return how old a symbol's last price is."""
-        return self._market.now - self._market.price_ts(symbol)
+        return self._market.event.seen - self._market.price_ts(symbol)
 
     def equity(self) -> float:
         """Return cash plus positions at last prices, money."""
@@ -210,7 +215,7 @@ class Desk:
         last = market.price(symbol)
         self._made += 1
         side = "buy" if sign > 0 else "sell"
-        now = market.now
+        now = market.event.seen
         if type(qty) is int and -FAR < qty < FAR:
             qty = float(qty)
         order = Order(
@@ -264,8 +269,8 @@ class Desk:
         if not order.working or order.cancel_pending:
             return
         order.cancel_pending = True
-        order.note(self._market.now, "cancel asked", "")
-        self._market.out.append(Cancel(self._market.seq, self._market.now, order.id))
+        order.note(self._market.event.seen, "cancel asked", "")
+        self._market.out.append(Cancel(self._market.seq, self._market.event.seen, order.id))
 
     def replace(
         self,
@@ -296,7 +301,7 @@ class Desk:
             order.expire_at,
             order.reduce_only,
             order.tag,
-            market.now,
+            market.event.seen,
             market.seq,
             market.price(order.symbol),
         )
@@ -312,7 +317,7 @@ class Desk:
         working[order.id] = order
         self.reserved += held_back
         if denial is not None:
-            order.note(market.now, "replace denied", denial.reason)
+            order.note(market.event.seen, "replace denied", denial.reason)
             self._note_denied(probe, denial)
             return False
         order.replace_pending = True
@@ -320,10 +325,15 @@ class Desk:
         more = max(0.0, probe.reserve * probe.qty - held_back)
         self._asked[order.id] = (probe.qty + order.filled, probe.reserve, more)
         self.reserved += more
-        order.note(market.now, "replace asked", "")
+        order.note(market.event.seen, "replace asked", "")
         market.out.append(
             Replace(
-                market.seq, market.now, order.id, probe.qty + order.filled, probe.limit, probe.stop
+                market.seq,
+                market.event.seen,
+                order.id,
+                probe.qty + order.filled,
+                probe.limit,
+                probe.stop,
             )
         )
         return True
@@ -341,7 +351,7 @@ class Desk:
             denial = self._check_reduces(order)
             if denial is not None:
                 return denial
-        if self.state != ACTIVE or self._market.held_back(order.symbol):
+        if self.state != ACTIVE or order.symbol in self._market.held_back:
             denial = self._check_state(order)
             if denial is not None:
                 return denial
@@ -445,14 +455,16 @@ class Desk:
         order.reserve = needed / qty
         if adding == 0.0:
             return None
-        power = self.buying_power()
+        power = self.ledger.cash - self.reserved
+        if needed > power or self.ledger.levered:
+            power = self.buying_power()
         if needed > power + 1e-9 * abs(power):
             return Denial("buying_power", f"it needs {needed:.2f} and {power:.2f} is there")
         return None
 
     def _deny(self, order: Order, denial: Denial) -> None:
         order.reason = denial.reason
-        order.move(Happening.DENIED, self._market.now, f"{denial.check}: {denial.reason}")
+        order.move(Happening.DENIED, self._market.event.seen, f"{denial.check}: {denial.reason}")
         self._note_denied(order, denial)
 
     def _note_denied(self, order: Order, denial: Denial) -> None:
@@ -460,7 +472,7 @@ class Desk:
         market.out.append(
             Denied(
                 market.seq,
-                market.now,
+                market.event.seen,
                 order.id,
                 order.symbol,
                 order.side,
@@ -502,30 +514,32 @@ class Desk:
             self.cancel(working)
         return None
 
-    def affordable_change(self, symbol: str, gap: float, price: float) -> float:
-        """Return the signed units that bring a position ``gap`` (money) closer to its target.
+    def change_towards(
+        self, symbol: str, value: float, price: float, *, feasible: bool = True
+    ) -> float:
+        """Return the signed units that bring a position closest to a value.
 
-        Rounded towards no change, and leaving room for costs: an order that is only short of them
-        shrinks by as much; one that is short of more is left to the gate, which says so.
+        Rounded towards no change, with room for costs. Where equity can carry the target
+        (``feasible``), the change goes as far as buying power does, since a target is an aim; what
+        equity cannot carry is left to the gate, which says so.
         """
         instrument = self.instruments[symbol]
-        value = price * instrument.multiplier
+        unit = price * instrument.multiplier
         position = self.ledger.positions.get(symbol)
         held = position.qty if position is not None else 0.0
-        if held * gap < 0.0 and abs(gap) <= abs(held) * value:
-            # On a lot within rounding of the target: take the nearest, which a plain floor of a
-            # quotient such as 99.99999999 would miss.
-            return instrument.round_qty(gap / value)
-        rate = self._cost_rate + self.costs.per_share / value
+        gap = value - held * unit
+        against = held * gap < 0.0
+        if against and abs(gap) <= abs(held) * unit:
+            return instrument.round_qty(gap / unit)
+        rate = self._cost_rate + self.costs.per_share / unit
         fixed = self._fixed_cost
-        adding = max(0.0, abs(gap) - fixed) if fixed else abs(gap)
-        units = adding / (value * (1.0 + rate))
-        power = self.buying_power()
-        margin = instrument.margin
-        if held * gap >= 0.0 and margin == 1.0:
-            most = (power - fixed) / (value * (margin + rate))
-            if most < units <= most * 1.02:
-                units = most
+        units = max(0.0, abs(gap) - fixed) / (unit * (1.0 + rate))
+        if feasible:
+            # What goes against the position frees its margin before the rest takes some.
+            closing = abs(held) if against else 0.0
+            margin = instrument.margin
+            power = self.buying_power() + closing * unit * (margin - rate) - fixed
+            units = min(units, closing + max(0.0, power) / (unit * (margin + rate)))
         return instrument.round_qty(units if gap > 0 else -units)
 
     # ------------------------------------------------------------ what the venue says

@@ -69,6 +69,8 @@ class Engine:
         self.seed = 0
         self.start: Start | None = None
         self.initializing = False
+        #: Symbols for which only exits may leave.
+        self.held_back: frozenset[str] = frozenset()
         self.tracking = True
         self._cursor: Cursor | None = None
         self.failure: StrategyError | None = None
@@ -76,7 +78,6 @@ class Engine:
         self.instruments = Instruments()
         self._own: dict[str, Callable[..., None] | None] = {}
         self._detectors: dict[str, Regime] = {}
-        self._held_back: frozenset[str] = frozenset()
         self._flattening = ""
         self._watching_losses = False
         self._started = False
@@ -161,10 +162,6 @@ class Engine:
         if trade is not None and trade.ts >= ts:
             price, ts = trade.price, trade.ts
         return price, ts
-
-    def held_back(self, symbol: str) -> bool:
-        """Whether only exits may leave for this symbol."""
-        return symbol in self._held_back
 
     def watch_regime(self, detector: Regime, symbol: str) -> None:
         """Let a detector judge every bar of the finest series of ``symbol``."""
@@ -345,10 +342,9 @@ class Engine:
             self._call("on_order_update", self.ctx, OrderHandle(order))
 
     def _fill(self, fill: Fill) -> None:
-        known = len(self.desk.executions)
-        order = self.desk.fill(fill)
-        if order is None and known == len(self.desk.executions):
+        if fill.execution_id in self.desk.executions:
             return  # told before
+        order = self.desk.fill(fill)
         if order is None or order.filled > order.qty + 1e-12 or fill.side != order.side:
             self._set_state(HALTED, f"execution {fill.execution_id} is not what was ordered")
             self._cancel_all()
@@ -356,12 +352,13 @@ class Engine:
             self._forget_target(order)
         if self._flattening:
             self._exit()
-        self._call("on_fill", self.ctx, fill)
+        if self._own["on_fill"] is not None:
+            self._call("on_fill", self.ctx, fill)
         if order is not None and self._own["on_order_update"] is not None:
             self._call("on_order_update", self.ctx, OrderHandle(order))
 
     def _forget_target(self, order: Order) -> None:
-        if not order.working and self.target_orders.get(order.symbol) is order:
+        if self.target_orders.get(order.symbol) is order and not order.working:
             del self.target_orders[order.symbol]
 
     def _cancel_all(self) -> None:

@@ -171,9 +171,9 @@ class _Run:
         """Pass requests on to the venue, and keep what the report shows."""
         self.matcher.send(outputs)
         for output in outputs:
-            if isinstance(output, _KEPT):
+            if output.__class__ in _KEPT:
                 self.notes.append(output)
-                self._failed = self._failed or isinstance(output, Failed)
+                self._failed = self._failed or output.__class__ is Failed
 
     def _segments(self) -> Iterator[Iterable[Input]]:
         yield (self.begin, *self.tape.warmup(self.begin.seen))
@@ -201,9 +201,9 @@ class _Run:
         failure = engine.failure
         last = engine.event.ts if failure is None else failure.ts
         stopped = self.interrupted or failure is not None
-        notes = [*dataset.notes]
-        if self.begin.model.fills.market == "close":
-            notes.append("market orders fill at the close they were decided on: optimistic")
+        notes = [
+            f"{n:,} bad rows of {symbol} were dropped" for symbol, n in dataset.dropped.items()
+        ]
         if self.interrupted:
             notes.append(f"interrupted at {iso(last)}")
         run = RunData(
@@ -232,7 +232,7 @@ class _Run:
         return report
 
 
-_KEPT = (Recorded, RegimeChanged, Failed)
+_KEPT: frozenset[type] = frozenset({Recorded, RegimeChanged, Failed})
 
 
 def start_event(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -26,20 +27,10 @@ class Progress:
         self._total = total
         self._what = what
         self._bar: Any = None
+        self._shows_from = 0.0
 
     def __enter__(self) -> Self:
-        if self._wanted is None or self._wanted is True:
-            from tqdm.auto import tqdm
-
-            self._bar = tqdm(
-                total=self._total,
-                desc=self._what,
-                unit=" events",
-                unit_scale=True,
-                mininterval=0.1,
-                leave=False,
-                delay=0.0 if self._wanted else _DELAY_S,
-            )
+        self._shows_from = time.monotonic() + (0.0 if self._wanted else _DELAY_S)
         return self
 
     def __exit__(
@@ -53,7 +44,22 @@ class Progress:
 
     def to(self, done: int) -> None:
         """Say that so many steps are done."""
-        if self._bar is not None:
-            self._bar.update(done - self._bar.n)
-        elif callable(self._wanted):
+        if callable(self._wanted):
             self._wanted(done / self._total if self._total else 1.0)
+        elif self._wanted is not False and time.monotonic() >= self._shows_from:
+            if self._bar is None:
+                self._bar = self._made()
+            self._bar.update(done - self._bar.n)
+
+    def _made(self) -> Any:
+        # Not before it is to be seen: in a notebook even a bar that is never shown leaves a widget.
+        from tqdm.auto import tqdm
+
+        return tqdm(
+            total=self._total or None,
+            desc=self._what,
+            unit=" events",
+            unit_scale=True,
+            mininterval=0.1,
+            leave=False,
+        )

@@ -195,7 +195,9 @@ def bars(run_dir: str | Path, *, warmup: bool = True) -> Any:
             start = event
     if start is None or not rows:
         raise JournalError(f"{run_dir} holds no bars")
-    series = [list(_distinct(rows[key])) for key in sorted(rows)]
+    order = {symbol: place for place, symbol in reversed(list(enumerate(start.symbols)))}
+    keys = sorted(rows, key=lambda key: (order.get(key[0], len(order)), key[1]))
+    series = [list(_distinct(rows[key])) for key in keys]
     everything = [bar for one in series for bar in one]
     if len(series) > 1:
         everything.sort(key=lambda bar: bar.ts)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
+import linecache
 import types
 from typing import Any
 
@@ -52,7 +54,30 @@ def _source(thing: Any) -> str:
     try:
         return inspect.getsource(thing)
     except (OSError, TypeError):
-        return ""
+        return _source_in_cell(thing) if isinstance(thing, type) else ""
+
+
+def _source_in_cell(cls: type) -> str:
+    """Return a class's source from the notebook cell it was written in.
+
+    `inspect` looks for the file of a class's module, and a notebook has none; but its methods know
+    their cell, and `linecache` has that.
+    """
+    for thing in vars(cls).values():
+        function = inspect.unwrap(getattr(thing, "__func__", thing))
+        if not isinstance(function, types.FunctionType):
+            continue
+        lines = linecache.getlines(function.__code__.co_filename)
+        try:
+            tree = ast.parse("".join(lines))
+        except SyntaxError:
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef) and node.name == cls.__name__:
+                last = node.end_lineno or node.lineno
+                if node.lineno <= function.__code__.co_firstlineno <= last:
+                    return "".join(lines[node.lineno - 1 : last])
+    return ""
 
 
 def _is_ours(cls: type) -> bool:

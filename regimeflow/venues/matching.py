@@ -88,8 +88,8 @@ class Matcher:
         """Take requests; each arrives the order latency after its cause."""
         cause = self.current
         for output in outputs:
-            if isinstance(output, _ORDERS):
-                self._arrivals.append((output.seen + self._order_ns, output, cause))
+            if output.__class__ in _ORDERS:
+                self._arrivals.append((output.seen + self._order_ns, output, cause))  # type: ignore[arg-type]
                 self.busy = True
             elif isinstance(output, SetTimer):
                 self._set_timer(output)
@@ -434,7 +434,7 @@ class _Working(msgspec.Struct, gc=False, eq=False):
             self.stop = request.stop
 
 
-_ORDERS = (Submit, Cancel, Replace)
+_ORDERS: frozenset[type] = frozenset({Submit, Cancel, Replace})
 _AFTER_CLOCK = (EndOfDay, Finish)
 _RANK = {"market": 0, "stop": 1, "stop_limit": 2, "limit": 3}
 

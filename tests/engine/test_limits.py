@@ -8,7 +8,7 @@ import pytest
 
 import regimeflow as rf
 from regimeflow.engine.desk import Desk
-from regimeflow.model.events import Cancel, Denied, Fill, OrderUpdate, Submit
+from regimeflow.model.events import Cancel, Clock, Denied, Fill, OrderUpdate, Submit
 from regimeflow.model.instrument import Instruments
 from regimeflow.model.ledger import Ledger
 
@@ -25,6 +25,7 @@ class Market:
         self.now = 0
         self.priced_at = 0
         self.out = []
+        self.held_back = frozenset()
 
     def price(self, symbol):
         return self.prices.get(symbol, 0.0)
@@ -32,8 +33,9 @@ class Market:
     def price_ts(self, symbol):
         return self.priced_at
 
-    def held_back(self, symbol):
-        return False
+    @property
+    def event(self):
+        return Clock(self.now, self.now)
 
 
 def desk(limits=None, cash=10_000.0, held=None, market=None, costs=None, rules=None):
@@ -567,7 +569,9 @@ def test_what_leaves_and_what_does_not_when_halted_or_reducing():
         ("reducing", "sell 11 A", "trading_state"),
         ("reducing", "sell 10 A", "sent"),
         ("reducing", "sell 1 A", "trading_state"),  # all of it is on its way out
+        ("active", "buy 1 B", "trading_state"),  # B's prices are stale, say
     ]:
+        it.market.held_back = frozenset(["B"] if state == "active" else [])
         it.state = state
         assert send(it, order) == becomes
     it.state = "halted"

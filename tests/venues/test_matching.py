@@ -154,11 +154,11 @@ class TestAtTheClose:
         data = bars_frame(FIRST + "101 105 95 104")
         report = run("0 buy 10\n0 sell 5 limit 104", data, fills=rf.FillModel(market="close"))
         assert told(report) == ["filled 100 at 1 taker", "filled 104 at 2 maker"]
-        assert any("optimistic" in note for note in report.data.notes)
+        assert "Optimistic fills" in report._repr_html_()
 
     def test_without_it_no_report_says_so(self):
         report = run("0 buy 10", bars_frame(FIRST + "101 105 95 104"))
-        assert not any("optimistic" in note for note in report.data.notes)
+        assert "Optimistic fills" not in report._repr_html_()
 
 
 #: latency of orders and data in minutes; bars 1 to 4 open at 101, 102, 103, 104
