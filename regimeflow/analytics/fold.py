@@ -50,6 +50,7 @@ class RunData(msgspec.Struct, frozen=True):
         benchmark: what the strategy is held against; may begin before the run.
         regimes: changes of regime, in order.
         notes: remarks and warnings that the reader of the report must see.
+        assumed: facts that were inferred from the data: they belong to the assumptions.
         source_hash, fingerprint: of the strategy's source and of the data; the latter may be a
             function, since it takes a while and few ask for it.
         error: why the run ended early, or "".
@@ -67,6 +68,7 @@ class RunData(msgspec.Struct, frozen=True):
     benchmark: PriceColumns | None = None
     regimes: Sequence[RegimeChanged] = ()
     notes: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
     source_hash: str = ""
     fingerprint: str | Callable[[], str] = ""
     error: str = ""

@@ -1,4 +1,4 @@
-"""A report as HTML: one screen in a notebook, and a tear sheet that is a file of its own.
+"""The tear sheet: a report as one HTML file of its own, for light, dark and paper.
 
 No script, nothing from the network, no ids, no clock: the same report is the same text. Everything
 that a user, a venue or a file could have written is escaped.
@@ -28,32 +28,20 @@ _TILES = (
     "total_return", "cagr", "sharpe", "sortino", "volatility", "max_drawdown",
     "total_trades", "win_rate", "profit_factor", "exposure_time", "total_fees", "final_equity",
 )  # fmt: skip
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_YEARS_IN_NOTEBOOK = 6
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _SYMBOLS_DRAWN = 3
 _TRADES_SHOWN = 8
 
-# Colours come from the notebook where it has some (JupyterLab, VS Code), else from the reader's
-# light or dark preference. Blue and orange (Okabe and Ito) stay apart for colour-blind readers.
+# Light or dark is the reader's preference. Blue and orange (Okabe and Ito) stay apart for
+# colour-blind readers.
 _STYLE = """<style>
-.rf{--fg:var(--jp-ui-font-color1,var(--vscode-editor-foreground,#1c2430));
---dim:var(--jp-ui-font-color2,var(--vscode-descriptionForeground,#5b6675));
---bg:var(--jp-layout-color0,var(--vscode-editor-background,#fff));
---rule:var(--jp-border-color2,var(--vscode-panel-border,#dfe3e8));
+.rf{--fg:#1c2430;--dim:#5b6675;--bg:#fff;--rule:#dfe3e8;
 --gain:#0072b2;--loss:#c75000;--gain-rgb:0,114,178;--loss-rgb:213,94,0;
 color:var(--fg);background:var(--bg);font:13px/1.45 system-ui,-apple-system,"Segoe UI",sans-serif;
 max-width:980px;padding:10px 12px;text-align:left;
 container-type:inline-size}
-@media (prefers-color-scheme:dark){.rf{
---fg:var(--jp-ui-font-color1,var(--vscode-editor-foreground,#e4e8ee));
---dim:var(--jp-ui-font-color2,var(--vscode-descriptionForeground,#9aa5b3));
---bg:var(--jp-layout-color0,var(--vscode-editor-background,#12161c));
---rule:var(--jp-border-color2,var(--vscode-panel-border,#2c343f));
+@media (prefers-color-scheme:dark){.rf{--fg:#e4e8ee;--dim:#9aa5b3;--bg:#12161c;--rule:#2c343f;
 --gain:#56b4e9;--loss:#f0913a;--gain-rgb:86,180,233;--loss-rgb:240,145,58}}
-[data-jp-theme-light="true"] .rf,.vscode-light .rf{--gain:#0072b2;--loss:#c75000;
---gain-rgb:0,114,178;--loss-rgb:213,94,0}
-[data-jp-theme-light="false"] .rf,.vscode-dark .rf{--gain:#56b4e9;--loss:#f0913a;
---gain-rgb:86,180,233;--loss-rgb:240,145,58}
 .rf-head{display:flex;flex-wrap:wrap;gap:2px 14px;align-items:baseline}
 .rf-head b{font-size:17px;font-weight:650;overflow-wrap:anywhere}
 .rf-dim{color:var(--dim);overflow-wrap:anywhere}.rf-small{font-size:11.5px}.rf-gap{margin-top:7px}
@@ -96,18 +84,6 @@ _PAGE_STYLE = """<style>
 </style>"""
 
 
-def face(report: Report) -> str:
-    """Return the report as one screen for a notebook, under 60 kB."""
-    months = monthly_returns(report.curve, report.timezone) if report.has_run else {}
-    parts = [_STYLE, '<div class="rf">', *_head(report), _tiles(report.metrics)]
-    if report.has_run and len(report.curve.ts):
-        parts.append(_equity(report))
-    if len(months) > 1:
-        parts.append(_heatmap(months, last=_YEARS_IN_NOTEBOOK))
-    parts += [_conventions(report.metrics), "</div>"]
-    return "".join(parts)
-
-
 def tearsheet(report: Report) -> str:
     """Return the report as a self-contained HTML page."""
     title = escape(f"{report.strategy or 'Report'}: tear sheet")
@@ -127,47 +103,100 @@ def tearsheet(report: Report) -> str:
     if report.has_run:
         parts += [*_trade_tables(report), *_regimes(report)]
         parts += [*_orders(report), *_assumptions(report)]
-    parts += ["<h2>Conventions</h2>", _conventions(report.metrics), "</div></body></html>\n"]
+    parts.append(
+        f'<h2>Conventions</h2><div class="rf-dim rf-small">{conventions(report.metrics)}</div>'
+    )
+    parts.append("</div></body></html>\n")
     return "".join(parts)
 
 
-# ---------------------------------------------------------------- parts of both
+# ---------------------------------------------------------------- its head
 
 
 def _head(report: Report) -> list[str]:
-    params = ", ".join(f"{k}={_cut(repr(v), 40)}" for k, v in report.params.items())
     name = escape(report.strategy or "Report")
-    params = f'<span class="rf-dim">{escape(params)}</span>'
+    params = f'<span class="rf-dim">{escape(params_line(report))}</span>'
     out = [f'<div class="rf-head"><b>{name}</b>{params}</div>']
     if report.has_run:
         what = " &middot; ".join(escape(part) for part in report.facts())
         out.append(f"<div>{what}</div>")
-        model = "; ".join(report.assumptions())
-        out.append(f'<div class="rf-dim rf-small">{escape(model[:1].upper() + model[1:])}.</div>')
+        out.append(f'<div class="rf-dim rf-small">{escape(model_line(report))}</div>')
     if report.error:
         out.append(
-            f'<div class="rf-note"><b>Ended early.</b> {escape(_cut(report.error, 600))}</div>'
+            f'<div class="rf-note"><b>Ended early.</b> {escape(cut(report.error, 600))}</div>'
         )
-    out += [f'<div class="rf-note">{escape(_cut(note, 400))}</div>' for note in report.notes[:12]]
-    if len(report.notes) > 12:
-        out.append(f'<div class="rf-note">and {len(report.notes) - 12} more remarks</div>')
-    return out
+    return out + [f'<div class="rf-note">{escape(note)}</div>' for note in remarks(report)]
 
 
 def _tiles(metrics: Metrics) -> str:
-    names = [name for name in _TILES if name in metrics] or list(metrics)[:12]
     tiles = (
         f'<div class="rf-tile" title="{escape(metrics.why(name) or spec_of(name).meaning)}">'
         f"<span>{escape(spec_of(name).label)}</span>"
         f"<strong>{escape(show(name, metrics[name]))}</strong></div>"
-        for name in names
+        for name in tile_names(metrics)
     )
     return f'<div class="rf-tiles">{"".join(tiles)}</div>'
 
 
 def _equity(report: Report) -> str:
+    return (
+        f'<div class="rf-keep"><div class="rf-dim rf-small">{chart_caption(report)}</div>'
+        f"{equity_svg(report)}</div>"
+    )
+
+
+def _heatmap(months: dict[tuple[int, int], float]) -> str:
+    shown, scale, title = heat(months)
+    rows = []
+    for year, total in shown:
+        cells = "".join(_heat_cell(months.get((year, m)), scale) for m in range(1, 13))
+        rows.append(f'<tr><th>{year}</th>{cells}<td class="rf-y">{percent(total)}</td></tr>')
+    names = "".join(f"<th>{name}</th>" for name in MONTHS)
+    return (
+        f'<div class="rf-keep"><div class="rf-dim rf-small rf-gap">{title}</div>'
+        f'<div class="rf-scroll"><table class="rf-table rf-heat"><thead><tr><th></th>{names}'
+        f"<th>Year</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div></div>"
+    )
+
+
+def _heat_cell(value: float | None, scale: float) -> str:
+    if value is None or value != value:
+        return "<td></td>"
+    strength = min(abs(value) / scale, 1.0) * 0.55
+    kind = "g" if value > 0 else "l"
+    return f'<td class="{kind}" style="--a:{strength:.2f}">{percent(value)}</td>'
+
+
+# ---------------------------------------------------------------- what the notebook shows as well
+
+
+def params_line(report: Report) -> str:
+    """Return the parameters as ``name=value``, long values cut."""
+    return ", ".join(f"{name}={cut(repr(value), 40)}" for name, value in report.params.items())
+
+
+def model_line(report: Report) -> str:
+    """Return the models, and what was inferred from the data, as one sentence."""
+    line = "; ".join([*report.assumptions(), *report.assumed])
+    return cut(f"{line[:1].upper()}{line[1:]}.", 600)
+
+
+def remarks(report: Report) -> list[str]:
+    """Return what the reader must see; of many the first twelve and how many more there are."""
+    shown = [cut(note, 400) for note in report.notes[:12]]
+    more = len(report.notes) - len(shown)
+    return [*shown, f"and {more} more remarks"] if more else shown
+
+
+def tile_names(metrics: Metrics) -> list[str]:
+    """Return the metrics that stand at the top: at most twelve."""
+    return [name for name in _TILES if name in metrics] or list(metrics)[:12]
+
+
+def equity_svg(report: Report) -> str:
+    """Return the chart of equity and drawdown of a report that has prices."""
     curve = report.curve
-    chart = svg.equity_chart(
+    return svg.equity_chart(
         curve.ts,
         curve.equity,
         report.drawdown,
@@ -175,14 +204,45 @@ def _equity(report: Report) -> str:
         zone_of(report.timezone),
         _benchmark(report),
     )
+
+
+def chart_caption(report: Report) -> str:
+    """Return what is to be seen on :func:`equity_svg`, as HTML."""
     against = ""
     if report.data.benchmark is not None:
         name = report.data.benchmark.symbol
         against = f"; thin line: {escape(name)}, scaled to the starting capital"
+    return f"Equity, with the starting capital dashed{against}; below it the drawdown"
+
+
+def heat(
+    months: dict[tuple[int, int], float], last: int | None = None
+) -> tuple[list[tuple[int, float]], float, str]:
+    """Return years with their returns, the newest first, the full-colour return, and a title."""
+    years = yearly_returns(months)
+    shown = sorted(years)[-last:] if last else sorted(years)
+    known = [abs(v) for (y, _), v in months.items() if y in shown and v == v]
+    scale = max(sorted(known)[int(len(known) * 0.95)] if known else 0.0, 1e-6)
+    few = f", the last {len(shown)} of {len(years)} years" if len(shown) < len(years) else ""
+    return [(year, years[year]) for year in reversed(shown)], scale, f"Monthly returns, %{few}"
+
+
+def conventions(metrics: Metrics) -> str:
+    """Return how the metrics are computed, as HTML."""
+    periods = metrics.get("periods_per_year")
+    year = f"{periods:,.6g} periods a year" if periods == periods and periods else "the file's own"
     return (
-        '<div class="rf-keep"><div class="rf-dim rf-small">Equity, with the starting capital '
-        f"dashed{against}; below it the drawdown</div>{chart}</div>"
+        "Conventions: simple returns, the first over the starting "
+        f"capital; standard deviations with ddof 1; {year}, from the calendar and the bar length; "
+        "risk-free rate geometric; CAGR by calendar time; drawdown includes the starting capital; "
+        "VaR historical; profit factor in money after fees; n/a = undefined, "
+        "<code>metrics.why(name)</code> says why."
     )
+
+
+def cut(text: str, length: int) -> str:
+    """Return a text, or its beginning and three dots."""
+    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def _benchmark(report: Report) -> FloatArray | None:
@@ -197,46 +257,7 @@ def _benchmark(report: Report) -> FloatArray | None:
     return scaled
 
 
-def _heatmap(months: dict[tuple[int, int], float], last: int | None = None) -> str:
-    years = yearly_returns(months)
-    shown = sorted(years)[-last:] if last else sorted(years)
-    known = [abs(v) for (y, _), v in months.items() if y in shown and v == v]
-    scale = max(sorted(known)[int(len(known) * 0.95)] if known else 0.0, 1e-6)
-    rows = []
-    for year in reversed(shown):
-        cells = "".join(_heat_cell(months.get((year, m)), scale) for m in range(1, 13))
-        total = f'<td class="rf-y">{percent(years[year])}</td>'
-        rows.append(f"<tr><th>{year}</th>{cells}{total}</tr>")
-    names = "".join(f"<th>{name}</th>" for name in _MONTHS)
-    cut = f", the last {len(shown)} of {len(years)} years" if len(shown) < len(years) else ""
-    return (
-        f'<div class="rf-keep"><div class="rf-dim rf-small rf-gap">Monthly returns, %{cut}</div>'
-        f'<div class="rf-scroll"><table class="rf-table rf-heat"><thead><tr><th></th>{names}'
-        f"<th>Year</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div></div>"
-    )
-
-
-def _heat_cell(value: float | None, scale: float) -> str:
-    if value is None or value != value:
-        return "<td></td>"
-    strength = min(abs(value) / scale, 1.0) * 0.55
-    kind = "g" if value > 0 else "l"
-    return f'<td class="{kind}" style="--a:{strength:.2f}">{percent(value)}</td>'
-
-
-def _conventions(metrics: Metrics) -> str:
-    periods = metrics.get("periods_per_year")
-    year = f"{periods:,.6g} periods a year" if periods == periods and periods else "the file's own"
-    return (
-        '<div class="rf-dim rf-small">Conventions: simple returns, the first over the starting '
-        f"capital; standard deviations with ddof 1; {year}, from the calendar and the bar length; "
-        "risk-free rate geometric; CAGR by calendar time; drawdown includes the starting capital; "
-        "VaR historical; profit factor in money after fees; n/a = undefined, "
-        "<code>metrics.why(name)</code> says why.</div>"
-    )
-
-
-# ---------------------------------------------------------------- parts of the tear sheet
+# ---------------------------------------------------------------- its sections
 
 
 def _trade_pictures(report: Report) -> list[str]:
@@ -352,8 +373,7 @@ def _orders(report: Report) -> list[str]:
         (str(order.status), order.reason) for order in report.data.orders if order.reason
     )
     rows = [
-        (f"{count:,}", state, _cut(reason, 160))
-        for (state, reason), count in reasons.most_common(8)
+        (f"{count:,}", state, cut(reason, 160)) for (state, reason), count in reasons.most_common(8)
     ]
     out = [f"<h2>Orders ({len(report.data.orders):,})</h2><div>{escape(words)}</div>"]
     if rows:
@@ -369,15 +389,14 @@ def _assumptions(report: Report) -> list[str]:
         if (value := getattr(start.limits, name)) is not None
     }
     rows = [("Model", "; ".join(report.assumptions()))]
+    rows += [("Inferred from the data", cut("; ".join(report.assumed), 600))] * bool(report.assumed)
     rows.append(("Limits", ", ".join(f"{k} {v}" for k, v in limits.items()) or "none"))
     rows.append(("Starting cash", f"{start.cash:,.2f}"))
     if start.positions:
         held = (f"{q:,.8g} {s} at {p:,.8g}" for s, (q, p) in start.positions.items())
-        rows.append(("Starting positions", _cut(", ".join(held), 600)))
-    rows.append(("Symbols", _cut(", ".join(start.symbols), 600)))
-    rows.append(
-        ("Parameters", _cut(", ".join(f"{k}={v!r}" for k, v in report.params.items()), 600))
-    )
+        rows.append(("Starting positions", cut(", ".join(held), 600)))
+    rows.append(("Symbols", cut(", ".join(start.symbols), 600)))
+    rows.append(("Parameters", cut(", ".join(f"{k}={v!r}" for k, v in report.params.items()), 600)))
     rows.append(("Seed", str(start.seed)))
     rows += [("Strategy source", data.source_hash)] if data.source_hash else []
     rows += [("Data fingerprint", report.fingerprint)] if report.fingerprint else []
@@ -405,7 +424,3 @@ def _table(
         '<div class="rf-scroll"><table class="rf-table rf-lines">'
         f"{top}<tbody>{body}</tbody></table></div>"
     )
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 3] + "..."

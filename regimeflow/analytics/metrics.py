@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -122,14 +121,9 @@ class Metrics(Mapping[str, float]):
         return f"Metrics({shown})"
 
     def _repr_html_(self) -> str:
-        rows = (
-            f"<tr><td style='text-align:left'>{html.escape(spec_of(name).label)}</td>"
-            f"<td style='font-variant-numeric:tabular-nums'>{html.escape(show(name, value))}</td>"
-            "<td style='text-align:left'>"
-            f"{html.escape(self.why(name) or spec_of(name).meaning)}</td></tr>"
-            for name, value in self._values.items()
-        )
-        return f"<table><tbody>{''.join(rows)}</tbody></table>"
+        from regimeflow.analytics import face
+
+        return face.metrics_face(self)
 
 
 def spec_of(name: str) -> Spec:

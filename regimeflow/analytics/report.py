@@ -213,6 +213,11 @@ class Report:
         return self.data.notes
 
     @property
+    def assumed(self) -> tuple[str, ...]:
+        """Facts that were inferred from the data, such as the length of its bars."""
+        return self.data.assumed
+
+    @property
     def error(self) -> str:
         """Why the run ended early, or ""."""
         return self.data.error
@@ -320,9 +325,9 @@ class Report:
         return f"<Report {name}: {', '.join([*facts, *numbers, *early])}>"
 
     def _repr_html_(self) -> str:
-        from regimeflow.analytics import html
+        from regimeflow.analytics import face
 
-        return html.face(self)
+        return face.face(self)
 
     # ------------------------------------------------------------ helpers
 

@@ -103,6 +103,7 @@ class SavedRun(msgspec.Struct):
     calendar: str
     notes: list[str]
     error: str
+    assumed: list[str] = []
 
 
 class SavedReport(msgspec.Struct):
@@ -191,6 +192,7 @@ def _pack(report: Report) -> SavedRun:
         calendar=data.calendar,
         notes=list(data.notes),
         error=data.error,
+        assumed=list(data.assumed),
     )
 
 
@@ -281,6 +283,7 @@ def _unpack(saved: SavedReport, run: SavedRun) -> RunData:
         benchmark=_unpack_prices(run.benchmark, axes) if run.benchmark else None,
         regimes=msgspec.convert(saved.transitions or [], list[RegimeChanged]),
         notes=tuple(run.notes),
+        assumed=tuple(run.assumed),
         source_hash=saved.source_hash,
         fingerprint=saved.fingerprint,
         error=run.error,

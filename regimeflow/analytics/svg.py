@@ -1,4 +1,4 @@
-"""Small charts as inline SVG: no script, no ids, colours from the page's style sheet.
+"""Small charts as SVG: no script, no ids, colours from the style sheet of the page or their own.
 
 A chart is a few hundred points, whatever the run's length: every bucket of time keeps its lowest
 and its highest value, so no drawdown is ever drawn shallower than it was.
@@ -66,8 +66,7 @@ def equity_chart(
         _text(LEFT - 6, 200.0, "0 %", "end"),
         _text(LEFT - 6, 254.0, f"{floor * 100:.1f} %", "end"),
     ]
-    label = f"Equity from {short(start[1])} to {short(float(equity[-1]))} and its drawdown"
-    return _svg(270.0, label, parts)
+    return _svg(270.0, equity_label(start[1], float(equity[-1])), parts)
 
 
 def trades_chart(
@@ -105,6 +104,20 @@ def trades_chart(
         f'<path class="rf-buy" d="{ups}"/><path class="rf-sell" d="{downs}"/>',
     ]
     return _svg(218.0, label, parts)
+
+
+def equity_label(start: float, last: float) -> str:
+    """Return what the equity chart says to those who do not see it.
+
+    >>> equity_label(100_000.0, 161_500.0)
+    'Equity from 100k to 161.5k and its drawdown'
+    """
+    return f"Equity from {short(start)} to {short(last)} and its drawdown"
+
+
+def document(chart: str, style: str) -> str:
+    """Return a chart as a file of its own: with its style inside, none from the page."""
+    return chart.replace(">", f"><style>{style}</style>", 1)
 
 
 def decimate(
@@ -224,6 +237,7 @@ def _text(x: float, y: float, text: str, anchor: str) -> str:
 
 def _svg(height: float, label: str, parts: list[str]) -> str:
     return (
-        f'<svg viewBox="0 0 {WIDTH:.0f} {height:.0f}" role="img" aria-label="{escape(label)}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH:.0f}" height="{height:.0f}" '
+        f'viewBox="0 0 {WIDTH:.0f} {height:.0f}" role="img" aria-label="{escape(label)}">'
         f"{''.join(parts)}</svg>"
     )

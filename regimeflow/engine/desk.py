@@ -320,6 +320,8 @@ class Desk:
             order.note(market.event.seen, "replace denied", denial.reason)
             self._note_denied(probe, denial)
             return False
+        if self.gate.active:
+            self.gate.counted()
         order.replace_pending = True
         # Until the venue answers, the dearer and larger of the two may be what it works on.
         more = max(0.0, probe.reserve * probe.qty - held_back)

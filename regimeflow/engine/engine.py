@@ -106,6 +106,8 @@ class Engine:
         self.seq += 1
         if event.__class__ is Bar:
             # The one path that a million bars take: no call that is not needed.
+            if not self._started:
+                self._go()
             self.bar_ts = event.ts
             cursor = self._cursor
             if cursor is not None:
@@ -222,7 +224,10 @@ class Engine:
             self.bar_ts = max(self.bar_ts, event.times[-1])
 
     def _go(self) -> None:
-        """Warm-up is over: tell the strategy, and choose the path that bars take from now on."""
+        """Warm-up is over: tell the strategy, and choose the path that bars take from now on.
+
+        Called by the clock event that ends a warm-up, or by the first of the market without one.
+        """
         self._started = True
         self._call("on_start", self.ctx)
         self._choose_path()
@@ -251,8 +256,6 @@ class Engine:
 
     def _bar(self, bar: Bar) -> None:
         """Handle a lone bar where more than ``on_bar`` is to be done."""
-        if not self._started:
-            self._go()
         if self._detectors:
             self._judge(bar)
         if self._watching_losses:
@@ -265,13 +268,13 @@ class Engine:
             self._guard("on_bars", self._on_bars, {bar.symbol: bar}, bar.symbol)
 
     def _bars(self, event: Bars) -> None:
+        if not self._started:
+            self._go()
         self.bar_ts = event.ts
         if self._cursor is not None:
             self._cursor.i += 1
         elif self.tracking:
             self.history.store(event)
-        if not self._started:
-            self._go()
         if self._detectors:
             for bar in event.bars:
                 self._judge(bar)
@@ -292,9 +295,9 @@ class Engine:
             self._guard("on_bars", self._on_bars, by_symbol(event.bars), "")
 
     def _trade(self, trade: Trade) -> None:
-        self.trades[trade.symbol] = trade
         if not self._started:
             self._go()
+        self.trades[trade.symbol] = trade
         if self._watching_losses:
             self._watch_losses()
         if self._on_tick is not None and self.failure is None and not self.finished:
@@ -304,17 +307,17 @@ class Engine:
                 self._fail("on_tick", error, trade.symbol)
 
     def _quote(self, quote: Quote) -> None:
-        self.quotes[quote.symbol] = quote
         if not self._started:
             self._go()
+        self.quotes[quote.symbol] = quote
         if self._watching_losses:
             self._watch_losses()
         self._call("on_quote", self.ctx, quote)
 
     def _book(self, book: Book) -> None:
-        self.books[book.symbol] = book
         if not self._started:
             self._go()
+        self.books[book.symbol] = book
         self._call("on_order_book", self.ctx, book)
 
     def _judge(self, bar: Bar) -> None:
@@ -441,6 +444,8 @@ class Engine:
         self.desk.day_equity = self.desk.equity()
 
     def _clock(self, event: Clock) -> None:
+        if not self._started:
+            self._go()
         if self._flattening:
             self._exit()
 

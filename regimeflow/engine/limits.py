@@ -95,6 +95,11 @@ class Gate:
             if len(self._recent) > 1024:
                 horizon = now - self.limits.duplicate_window_ms * NS_PER_MS
                 self._recent = {k: at for k, at in self._recent.items() if at > horizon}
+        self.counted()
+
+    def counted(self) -> None:
+        """Count a message that left: new orders and changes share the rate."""
+        now = self.desk.now
         if self.limits.max_orders_per_second is not None:
             self._sent_per_second.append(now)
         if self.limits.max_orders_per_minute is not None:

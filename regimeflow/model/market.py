@@ -168,9 +168,12 @@ class BarRow(Sequence[Bar]):
         columns: five memoryviews over whole panel columns, in the order of ``BAR_FIELDS``.
         start: where in the columns the row begins.
         places: symbol -> place in the row, shared between rows where it never changes.
+        features: name -> whole panel column, for what else the bars carry.
     """
 
-    __slots__ = ("_columns", "_places", "_start", "_symbols", "_timeframes", "seen", "ts")
+    __slots__ = (
+        "_columns", "_features", "_places", "_start", "_symbols", "_timeframes", "seen", "ts",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -181,6 +184,7 @@ class BarRow(Sequence[Bar]):
         columns: tuple[memoryview, ...],
         start: int,
         places: Mapping[str, int] | None = None,
+        features: Mapping[str, Sequence[float | None]] | None = None,
     ) -> None:
         self.ts = ts
         self.seen = seen
@@ -189,6 +193,7 @@ class BarRow(Sequence[Bar]):
         self._columns = columns
         self._start = start
         self._places = places
+        self._features = features
 
     @property
     def symbols(self) -> Sequence[str]:
@@ -218,6 +223,8 @@ class BarRow(Sequence[Bar]):
             c[at],
             v[at],
             self._timeframes[place],
+            False,
+            {n: c[at] for n, c in self._features.items()} if self._features else None,
         )
 
     @overload
@@ -233,6 +240,8 @@ class BarRow(Sequence[Bar]):
         return self._bar(place % size)
 
     def __iter__(self) -> Iterator[Bar]:
+        if self._features:
+            return map(self._bar, range(len(self._symbols)))
         a, b = self._start, self._start + len(self._symbols)
         return map(
             Bar,

@@ -110,14 +110,13 @@ def backtest(
         on_bad=on_bad,
     )
     model = Model(fills=fills or FillModel(), costs=costs or Costs(), latency=latency or Latency())
-    dataset = with_features(own, dataset)
+    featured = with_features(own, dataset)
     rules = instruments_of(dataset, instruments)
     tape = Tape(
         dataset,
         start=moment(start, timezone),
         end=moment(end, timezone),
         data_latency_ns=model.latency.data_ns,
-        carry=journal is not None,
     )
     if not tape.count:
         raise DataError("there is no data between start and end: widen them")
@@ -129,7 +128,7 @@ def backtest(
         manifest = freeze.describe(own, run=begin.run, frozen=frozen, venue="backtest")
         begin = msgspec.structs.replace(begin, frozen_sha256=manifest.frozen_sha256)
         writer = open_run(Path(journal), manifest, frozen, sync=False)
-    run = _Run(own, tape, begin, model)
+    run = _Run(own, tape, featured, begin, model)
     run.go(progress, writer)
     return run.report(dataset, benchmark, timezone)
 
@@ -148,12 +147,14 @@ def _copied(strategy: Strategy) -> Strategy:
 class _Run:
     """One backtest under way: engine, venue, and what they leave behind."""
 
-    def __init__(self, strategy: Strategy, tape: Tape, begin: Start, model: Model) -> None:
+    def __init__(
+        self, strategy: Strategy, tape: Tape, featured: Dataset, begin: Start, model: Model
+    ) -> None:
         self.strategy = strategy
         self.tape = tape
         self.begin = begin
         self.history = ColumnHistory(
-            tape.data.bars, strategy.history_depth, data_latency_ns=model.latency.data_ns
+            featured.bars, strategy.history_depth, data_latency_ns=model.latency.data_ns
         )
         self.engine = Engine(strategy, self.history)
         self.matcher = Matcher(model, self.engine.instruments, matched_on(tape.data))
@@ -176,7 +177,7 @@ class _Run:
                 self._failed = self._failed or output.__class__ is Failed
 
     def _segments(self) -> Iterator[Iterable[Input]]:
-        yield (self.begin, *self.tape.warmup(self.begin.seen))
+        yield self.tape.head(self.begin)
         for segment in self.tape.segments(self._progress):
             yield segment
             if self._failed:

@@ -14,7 +14,7 @@ import msgspec
 from regimeflow.engine.engine import Engine
 from regimeflow.engine.history import RollingHistory
 from regimeflow.engine.strategy import Strategy
-from regimeflow.model.events import EndOfDay, Fill, Finish, Input, Output, Start
+from regimeflow.model.events import Clock, EndOfDay, Fill, Finish, Input, Output, Start
 from regimeflow.model.ledger import Ledger
 from regimeflow.model.market import Bar, Bars, Book, History, Quote, Trade
 from regimeflow.model.models import Model
@@ -124,8 +124,8 @@ class Twin:
         elif isinstance(event, Start):
             begin = msgspec.structs.replace(event, model=self._model, run=f"{event.run}-twin")
             self._matcher.send(self.engine.step(begin))
-        elif kind is History:
-            self.engine.step(event)
+        elif kind is History or kind is Clock:
+            self._matcher.send(self.engine.step(event))
 
     @property
     def fills(self) -> list[Fill]:

@@ -203,7 +203,6 @@ class LiveSession:
             end=moment(venue.end, venue.timezone),
             warmup=warmup,
             data_latency_ns=venue.model.latency.data_ns,
-            carry=True,
         )
         if not self._tape.count:
             raise DataError("the venue has no data after its start: choose an earlier one")
@@ -266,7 +265,7 @@ class LiveSession:
             self._journal = _Journal(journal)
             self._phase = "running"
             # Before the feed can say anything, all of it is on the disk: who and what runs here.
-            self._link.open([self._begin, *self._tape.warmup(self._begin.seen)])
+            self._link.open(self._tape.head(self._begin))
             self._thread.start()
         return self
 

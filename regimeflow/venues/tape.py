@@ -15,7 +15,7 @@ import numpy as np
 
 from regimeflow.data.calendars import sessions
 from regimeflow.data.frames import Dataset, QuoteColumns, TradeColumns
-from regimeflow.model.events import EndOfDay, Finish, Input
+from regimeflow.model.events import Clock, EndOfDay, Finish, Input, Start
 from regimeflow.model.market import (
     BAR_FIELDS,
     Bar,
@@ -27,6 +27,7 @@ from regimeflow.model.market import (
     IntArray,
     Quote,
     Trade,
+    places_of,
     view,
 )
 
@@ -44,8 +45,6 @@ class Tape:
         warmup: how many bars of each series before ``start`` are given to the strategy; all
             without it.
         data_latency_ns: how much later than it happened an event is seen.
-        carry: put the frame's further columns into every bar, for a run whose events are all there
-            is to know (live, or written down).
     """
 
     def __init__(
@@ -56,11 +55,9 @@ class Tape:
         end: int | None = None,
         warmup: int | None = None,
         data_latency_ns: int = 0,
-        carry: bool = False,
     ) -> None:
         self.data = data
         self._latency_ns = data_latency_ns
-        self._carry = carry
         self._past: list[BarColumns] = []
         #: What is played, after ``start`` and up to ``end``.
         self.bars: list[BarColumns] = []
@@ -94,12 +91,22 @@ class Tape:
         bars = sum(map(len, self.bars)) if len(self.bars) < 2 else len(self._bar_times())
         return bars + sum(len(t.ts) for t in self.trades) + sum(len(q.ts) for q in self.quotes)
 
+    @property
+    def _carries(self) -> bool:
+        """Whether bars bring further columns of the frame with them."""
+        return any(bars.features for bars in self.bars)
+
     def _bar_times(self) -> IntArray:
         return np.unique(np.concatenate([b.ts for b in self.bars])) if self.bars else _NO_TIMES
 
-    def warmup(self, at: int) -> list[History]:
-        """Return the bars from before the start, series by series, as events seen at ``at``."""
-        return [_history(bars, at, self._carry) for bars in self._past if len(bars)]
+    def head(self, start: Start) -> list[Input]:
+        """Return what comes before the first event of the market.
+
+        That is ``start``, the bars from before it, and the clock that ends the warm-up.
+        """
+        at = start.seen
+        past = [_history(bars, at) for bars in self._past if len(bars)]
+        return [start, *past, Clock(at, at)]
 
     def segments(self, progress: Callable[[int], None] | None = None) -> Iterator[Iterable[Input]]:
         """Yield the events in runs: the market of one session day, then its end; last the finish.
@@ -143,7 +150,7 @@ class Tape:
         if len(self.bars) == 1:
             return self._lone(self.bars[0]), self.bars[0].ts
         order, times, starts = _interleaved(self.bars)
-        if len(times) and len(order) / len(times) >= WIDE and not self._carry:
+        if len(times) and len(order) / len(times) >= WIDE:
             return self._rows(order, times, starts), times
         return self._tuples(order, times, starts), times
 
@@ -152,7 +159,7 @@ class Tape:
         ts = view(bars.ts)
         seen = view(bars.ts + self._latency_ns) if self._latency_ns else ts
         fixed = [repeat(bars.timeframe), repeat(False)]
-        extra = [_feature_dicts(bars)] if self._carry and bars.features else []
+        extra = [_feature_dicts(bars)] if bars.features else []
         return map(Bar, ts, seen, repeat(bars.symbol), *columns, *fixed, *extra)  # type: ignore[arg-type]
 
     def _tuples(self, order: IntArray, times: IntArray, starts: IntArray) -> Iterator[Input]:
@@ -172,7 +179,7 @@ class Tape:
             view(np.concatenate([getattr(b, f) for b in self.bars])[order]) for f in BAR_FIELDS
         ]
         extra = []
-        if self._carry and any(b.features for b in self.bars):
+        if self._carries:
             dicts = [d for b in self.bars for d in _feature_dicts(b)]
             extra = [repeat(False), map(dicts.__getitem__, order.tolist())]
         return map(
@@ -190,23 +197,36 @@ class Tape:
         columns = tuple(
             view(np.concatenate([getattr(b, f) for b in self.bars])[order]) for f in BAR_FIELDS
         )
+        features = self._features(order)
         bounds = [*starts.tolist(), len(order)]
-        width = len(self.bars)
-        complete = len(order) == width * len(times)
         latency = self._latency_ns
-        if complete:
+        if len(order) == len(self.bars) * len(times):  # every series has a bar at every time
             symbols: Sequence[str] = tuple(b.symbol for b in self.bars)
             timeframes: Sequence[int] = tuple(b.timeframe for b in self.bars)
-            places = BarRow(0, 0, symbols, timeframes, columns, 0).places
+            places = places_of(symbols)
             for ts, a in zip(times.tolist(), bounds, strict=False):
                 seen = ts + latency
-                yield Bars(ts, seen, BarRow(ts, seen, symbols, timeframes, columns, a, places))  # type: ignore[arg-type]
+                row = BarRow(ts, seen, symbols, timeframes, columns, a, places, features)
+                yield Bars(ts, seen, row)  # type: ignore[arg-type]
             return
         symbols, timeframes = self._cells(order)
-        for ts, a, b in zip(times.tolist(), bounds, bounds[1:], strict=True):
+        for ts, a, b in zip(times.tolist(), bounds, bounds[1:], strict=False):
             seen = ts + latency
-            row = BarRow(ts, seen, symbols[a:b], timeframes[a:b], columns, a)
+            row = BarRow(ts, seen, symbols[a:b], timeframes[a:b], columns, a, None, features)
             yield row[0] if b - a == 1 else Bars(ts, seen, row)  # type: ignore[arg-type]
+
+    def _features(self, order: IntArray) -> dict[str, list[float | None]] | None:
+        """Return the frame's further columns in event order, None where there are none."""
+        if not self._carries:
+            return None
+        names = sorted({name for b in self.bars for name in b.features})
+        missing = {len(b): np.full(len(b), np.nan) for b in self.bars}
+        return {
+            name: _or_none(
+                np.concatenate([b.features.get(name, missing[len(b)]) for b in self.bars])[order]
+            )
+            for name in names
+        }
 
     def _cells(self, order: IntArray) -> tuple[list[str], list[int]]:
         """Return symbol and timeframe of every bar in event order."""
@@ -263,11 +283,8 @@ def _or_none(column: FloatArray) -> list[float | None]:
     return [v if math.isfinite(v) else None for v in column.tolist()]
 
 
-def _history(bars: BarColumns, at: int, carry: bool) -> History:
-    features: dict[str, list[float | None]] = {}
-    if carry:
-        for name, column in bars.features.items():
-            features[name] = _or_none(column)
+def _history(bars: BarColumns, at: int) -> History:
+    features = {name: _or_none(column) for name, column in bars.features.items()}
     return History(
         at,
         at,

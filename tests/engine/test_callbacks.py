@@ -157,7 +157,7 @@ def test_the_story_of_three_bars():
     day = 24 * 60.0
     assert [row for row in minute if row[1] < 4] == [
         ("initialize", 0.0, ""),
-        ("on_start", 1.0, ""),
+        ("on_start", 0.0, ""),
         ("on_bar", 1.0, "A 1 100"),
         ("on_bars", 1.0, "A"),
         ("on_order_update", 1.0, "A open"),
@@ -276,7 +276,7 @@ class TestTimers:
         assert self.fired(at=stamp(2.25)) == [2.25]
 
     def test_what_was_missed_comes_once_and_now(self):
-        assert self.fired(at=stamp(0), where="on_start") == [1.0]
+        assert self.fired(at=stamp(-5), where="on_start") == [0.0]
 
     def test_missed_beats_are_not_made_up_for(self):
         assert self.fired(every="2min", start=stamp(-9), where="on_start")[:2] == [1.0, 3.0]

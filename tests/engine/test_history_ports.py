@@ -99,11 +99,11 @@ def panels(draw):
     return frames, draw(st.integers(0, 4))
 
 
-def play(strategy, data, start, *, column, carry, model=None):
+def play(strategy, data, start, *, column, model=None):
     """Drive an engine over a data set, with either history; return what was read and asked."""
     model = model or Model()
     dataset = load(data, timeframe="1min")
-    tape = Tape(dataset, start=start, data_latency_ns=model.latency.data_ns, carry=carry)
+    tape = Tape(dataset, start=start, data_latency_ns=model.latency.data_ns)
     rules = instruments_of(dataset, None)
     begin = start_event(
         strategy, tape, run="t", cash=1e5, model=model, rules=rules, limits=Limits(), seed=1
@@ -118,7 +118,7 @@ def play(strategy, data, start, *, column, carry, model=None):
     matcher = Matcher(model, engine.instruments, matched_on(dataset))
 
     def segments():
-        yield (begin, *tape.warmup(begin.seen))
+        yield tape.head(begin)
         yield from tape.segments()
 
     asked = []
@@ -139,8 +139,8 @@ def test_columns_and_events_give_one_answer(panel, own, data_ms):
     data, first = panel
     start = BEGIN.value + first * MINUTE
     model = Model(latency=rf.Latency(data_ms=data_ms))
-    columns = play(Reader(own=own), data, start, column=True, carry=False, model=model)
-    events = play(Reader(own=own), data, start, column=False, carry=True, model=model)
+    columns = play(Reader(own=own), data, start, column=True, model=model)
+    events = play(Reader(own=own), data, start, column=False, model=model)
     assert columns == events
     assert columns[0]
 

@@ -96,7 +96,7 @@ class Failing(rf.Strategy):
 #: callback, the how manieth call, symbol, minute of the event, fills up to there
 FAILURES = [
     ("initialize", 1, None, 0, 0),
-    ("on_start", 1, None, 1, 0),
+    ("on_start", 1, None, 0, 0),
     ("on_bar", 1, "SPY", 1, 0),
     ("on_bar", 5, "SPY", 5, 4),
     ("on_bars", 3, None, 3, 2),

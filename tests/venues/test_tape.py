@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from regimeflow.data.frames import load
-from regimeflow.model.events import EndOfDay, Finish
+from regimeflow.model.events import Clock, EndOfDay, Finish, Start
 from regimeflow.model.market import Bar, Bars
 from regimeflow.venues.tape import Tape
 
@@ -46,14 +46,16 @@ def test_bars_that_close_together_are_one_event_in_the_order_of_symbols():
 
 def test_start_is_excluded_end_is_included_and_what_was_before_is_warmup():
     data = load({"A": bars(range(6))}, timeframe="1min")
-    tape = Tape(data, start=close_of(1), end=close_of(3), carry=True)
+    tape = Tape(data, start=close_of(1), end=close_of(3))
     assert told(tape) == [(3, "A"), (4, "A")]
-    (history,) = tape.warmup(5)
+    begin = Start(5, 5, "t", 0, ("A",), (60_000_000_000,), 1e5)
+    start, history, clock = tape.head(begin)
+    assert (start, clock) == (begin, Clock(5, 5))
     assert history.times == [close_of(0), close_of(1)]
     assert history.features == {"extra": [10.0, 20.0]}
     assert tape.count == 2
     assert tape.begins == close_of(1)
-    (short,) = Tape(data, start=close_of(3), warmup=2).warmup(5)
+    _, short, _ = Tape(data, start=close_of(3), warmup=2).head(begin)
     assert short.times == [close_of(2), close_of(3)]
 
 
