@@ -46,7 +46,7 @@ _GAIN, _LOSS = "0,130,200", "225,105,15"
 
 _PAGE = (
     '<div class="rf-face" style="max-width:980px;font-size:13px;line-height:1.45;'
-    'text-align:left;padding:6px 2px">'
+    'font-variant-numeric:tabular-nums;text-align:left;padding:6px 2px">'
 )
 _STYLE = (
     "<style>"
@@ -121,7 +121,7 @@ def _tiles(metrics: Metrics) -> str:
     for i in range(0, len(names), _TILES_IN_ROW):
         some = names[i : i + _TILES_IN_ROW]
         labels = "".join(
-            f'<td align="left" title="{escape(metrics.why(n) or spec_of(n).meaning)}" '
+            f'<td align="left" width="16%" title="{escape(metrics.why(n) or spec_of(n).meaning)}" '
             f'style="text-align:left;padding:5px 9px 0;border:none;border-left:{_RULE};'
             f'border-top:{_RULE};{_SMALL}">{escape(spec_of(n).label)}</td>'
             for n in some
@@ -135,8 +135,8 @@ def _tiles(metrics: Metrics) -> str:
         rows.append(f"{_ROW}{labels}</tr>{_ROW}{values}</tr>")
     return (
         '<div style="overflow-x:auto;margin:9px 0 11px">'
-        f'<table style="border-collapse:collapse;table-layout:fixed;width:100%;min-width:600px;'
-        f'margin:0;border:{_RULE}"><tbody>{"".join(rows)}</tbody></table></div>'
+        f'<table style="border-collapse:collapse;width:100%;margin:0;border:{_RULE}">'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
@@ -164,7 +164,7 @@ def _heatmap(months: dict[tuple[int, int], float]) -> str:
         cells = "".join(_heat_cell(months.get((year, m)), scale, cell) for m in range(1, 13))
         rows.append(
             f'{_ROW}<th style="{cell};font-weight:normal;{_DIM}">{year}</th>{cells}'
-            f'<td style="{cell}"><b>{percent(total)}</b></td></tr>'
+            f'<td align="right" style="{cell}"><b>{percent(total)}</b></td></tr>'
         )
     return (
         f'<div style="{_SMALL};margin-top:7px">{title}</div><div style="overflow-x:auto">'
@@ -178,10 +178,12 @@ def _heat_cell(value: float | None, scale: float, style: str) -> str:
         return "<td></td>"
     text = percent(value)
     if text == "0.0":
-        return f'<td style="{style}">{text}</td>'
+        return f'<td align="right" style="{style}">{text}</td>'
     hue = _GAIN if value > 0 else _LOSS
     strength = min(abs(value) / scale, 1.0) * 0.55
-    return f'<td style="{style};background-color:rgba({hue},{strength:.2f})">{text}</td>'
+    return (
+        f'<td align="right" style="{style};background-color:rgba({hue},{strength:.2f})">{text}</td>'
+    )
 
 
 def _cell(text: str, side: str, more: str = "") -> str:

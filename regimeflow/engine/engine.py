@@ -145,18 +145,14 @@ class Engine:
             return event.close
         if self.quotes or self.trades:
             return self._last(symbol)[0]
-        bar = self.history.latest(symbol, self.bar_ts)
-        return bar.close if bar is not None else 0.0
+        return self.history.last_close(symbol, self.bar_ts)[0]
 
     def price_ts(self, symbol: str) -> int:
         """Return when a symbol's last price was made, UTC nanoseconds; long ago without any."""
         return self._last(symbol)[1]
 
     def _last(self, symbol: str) -> tuple[float, int]:
-        price, ts = 0.0, -(2**62)
-        bar = self.history.latest(symbol, self.bar_ts) if symbol in self.finest else None
-        if bar is not None:
-            price, ts = bar.close, bar.ts
+        price, ts = self.history.last_close(symbol, self.bar_ts)
         quote = self.quotes.get(symbol)
         if quote is not None and quote.ts >= ts:
             price, ts = quote.mid, quote.ts
@@ -441,7 +437,8 @@ class Engine:
     def _end_of_day(self, event: EndOfDay) -> None:
         if self._started:
             self._call("on_end_of_day", self.ctx, event)
-        self.desk.day_equity = self.desk.equity()
+        if self._watching_losses:
+            self.desk.day_equity = self.desk.equity()
 
     def _clock(self, event: Clock) -> None:
         if not self._started:

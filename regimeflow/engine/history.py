@@ -30,6 +30,9 @@ from regimeflow.model.timeframe import format_timeframe
 
 Key = tuple[str, int]  # symbol, timeframe in nanoseconds
 
+#: Price and time where there is no price yet.
+NO_PRICE = (0.0, -(2**62))
+
 
 class Window:
     """The newest closed bars of one series, the newest last: what ``ctx.bars`` returns.
@@ -108,6 +111,9 @@ class HistoryPort(Protocol):
     def latest(self, symbol: str, bar_ts: int) -> Bar | None:
         """Return the newest bar of a symbol's finest series."""
 
+    def last_close(self, symbol: str, bar_ts: int) -> tuple[float, int]:
+        """Return the close of that bar and when it closed; `NO_PRICE` before the first."""
+
     def feature(self, symbol: str, name: str, bar_ts: int) -> float:
         """Return a feature's newest value."""
 
@@ -176,10 +182,11 @@ def _check_depth(n: int, depth: int) -> None:
 class _Series:
     """One series of a `ColumnHistory`: its columns, and how far events have brought it."""
 
-    __slots__ = ("bars", "columns", "cursor", "times")
+    __slots__ = ("bars", "closes", "columns", "cursor", "times")
 
     def __init__(self, bars: BarColumns, cursor: Cursor) -> None:
         self.bars = bars
+        self.closes = view(bars.close)
         self.columns = _Columns(bars)
         self.times = view(bars.ts)
         self.cursor = cursor
@@ -211,6 +218,7 @@ class ColumnHistory:
                 cursor.i = -1
                 self._timetables.append((cursor, view(bars.ts)))
             self._series[bars.symbol, bars.timeframe] = _Series(bars, cursor)
+        self._finest = {s: self._series[s, t] for s, t in self._catalogue.finest.items()}
         self._streaming: list[_Stream] = []
         self._tracking = False
         self._followed = False
@@ -295,6 +303,16 @@ class ColumnHistory:
         prices = (b.open[i], b.high[i], b.low[i], b.close[i], b.volume[i])
         o, h, l, c, v = map(float, prices)  # noqa: E741
         return Bar(ts, seen, symbol, o, h, l, c, v, finest)
+
+    def last_close(self, symbol: str, bar_ts: int) -> tuple[float, int]:
+        """Return the close of a symbol's newest bar and when it closed."""
+        series = self._finest.get(symbol)
+        if series is None:
+            return NO_PRICE
+        if self._asof != bar_ts and not self._followed:
+            self._seek(bar_ts)
+        i = series.cursor.i
+        return (series.closes[i], series.times[i]) if i >= 0 else NO_PRICE
 
     def feature(self, symbol: str, name: str, bar_ts: int) -> float:
         """Return a feature's value at the newest bar; NaN before the first."""
@@ -499,6 +517,11 @@ class RollingHistory:
     def latest(self, symbol: str, bar_ts: int) -> Bar | None:
         """Return the newest bar of a symbol's finest series."""
         return self._latest.get(symbol)
+
+    def last_close(self, symbol: str, bar_ts: int) -> tuple[float, int]:
+        """Return the close of a symbol's newest bar and when it closed."""
+        bar = self._latest.get(symbol)
+        return (bar.close, bar.ts) if bar is not None else NO_PRICE
 
     def feature(self, symbol: str, name: str, bar_ts: int) -> float:
         """Return a feature's value at the newest bar; NaN before the first."""

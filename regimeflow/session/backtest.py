@@ -251,9 +251,10 @@ def start_event(
     """Return the event that decides everything about a run besides its later events."""
     data = tape.data
     series = [(b.symbol, b.timeframe) for b in data.bars]
-    barless = [s for s in data.symbols if s not in {symbol for symbol, _ in series}]
-    series += [(symbol, 0) for symbol in barless]
-    series.sort(key=lambda pair: (data.symbols.index(pair[0]), pair[1]))
+    with_bars = {symbol for symbol, _ in series}
+    series += [(symbol, 0) for symbol in data.symbols if symbol not in with_bars]
+    places = {symbol: place for place, symbol in enumerate(data.symbols)}
+    series.sort(key=lambda pair: (places[pair[0]], pair[1]))
     # A run begins where its first bar does, not where that bar closes.
     at = tape.begins
     return Start(

@@ -6,6 +6,7 @@ event; a bar alone is its own.
 
 from __future__ import annotations
 
+import functools
 import heapq
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -68,12 +69,6 @@ class Tape:
             self.bars.append(bars.slice(first, last))
         self.trades = [t.slice(*_range(t.ts, start, end)) for t in data.trades]
         self.quotes = [q.slice(*_range(q.ts, start, end)) for q in data.quotes]
-        parts = [b.ts for b in self.bars] + [t.ts for t in self.trades]
-        parts += [q.ts for q in self.quotes]
-        everything = np.concatenate(parts) if len(parts) > 1 else (parts or [_NO_TIMES])[0]
-        #: Distinct event times, increasing.
-        self.times: IntArray = everything if len(parts) == 1 else np.unique(everything)
-        self.last_ts = int(self.times[-1]) if len(self.times) else 0
         self._start = start
 
     @property
@@ -85,19 +80,21 @@ class Tape:
         earliest = min(firsts, default=0)
         return earliest if self._start is None else max(earliest, self._start)
 
-    @property
+    @functools.cached_property
     def count(self) -> int:
         """How many market events there are."""
-        bars = sum(map(len, self.bars)) if len(self.bars) < 2 else len(self._bar_times())
-        return bars + sum(len(t.ts) for t in self.trades) + sum(len(q.ts) for q in self.quotes)
+        ticks = sum(map(len, self.trades)) + sum(map(len, self.quotes))
+        if not self.bars:
+            return ticks
+        first = self.bars[0].ts
+        if all(b.ts is first or np.array_equal(b.ts, first) for b in self.bars):
+            return len(first) + ticks
+        return len(np.unique(np.concatenate([b.ts for b in self.bars]))) + ticks
 
     @property
     def _carries(self) -> bool:
         """Whether bars bring further columns of the frame with them."""
         return any(bars.features for bars in self.bars)
-
-    def _bar_times(self) -> IntArray:
-        return np.unique(np.concatenate([b.ts for b in self.bars])) if self.bars else _NO_TIMES
 
     def head(self, start: Start) -> list[Input]:
         """Return what comes before the first event of the market.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
@@ -84,6 +85,7 @@ def run(make_run: Build) -> Callable[..., RunData]:
             "source_hash": "ab",
             "fingerprint": "cd",
             "notes": ("three bars were dropped",),
+            "assumed": ("A: timeframe 1d inferred",),
         }
         return make_run(prices, fills, start=start | more.pop("start", {}), **(defaults | more))
 
@@ -320,18 +322,26 @@ def pages(report: Report, tmp_path: Path) -> list[str]:
     return [report._repr_html_(), (tmp_path / "sheet.html").read_text(encoding="utf-8")]
 
 
+def picture_in(page: str) -> str:
+    """The chart of a face, which it carries in an image."""
+    found = re.findall(r'src="data:image/svg\+xml;base64,([^"]*)"', page)
+    assert len(found) == 1
+    return base64.b64decode(found[0]).decode()
+
+
 def test_pages_are_well_formed_deterministic_and_alone(run: Build, tmp_path: Path) -> None:
     first, second = pages(Report(run()), tmp_path), pages(Report(run()), tmp_path)
     assert first == second
     for page in first:
         tags = Tags(page)
         assert not tags.open
-        assert not tags.urls
-        assert not tags.seen & {"script", "link", "iframe", "img", "id", "onclick"}
+        assert all(url.startswith("data:image/svg+xml;base64,") for url in tags.urls)
+        assert not tags.seen & {"script", "link", "iframe", "id", "onclick"}
         assert "@import" not in page
         assert "url(" not in page
         assert "three bars were dropped" in page
-        for svg in re.findall(r"<svg.*?</svg>", page):
+        charts = re.findall(r"<svg.*?</svg>", page) or [picture_in(page)]
+        for svg in charts:
             ET.fromstring(svg)
             assert "nan" not in svg
     assert len(first[0]) < 60_000
@@ -354,8 +364,9 @@ def test_pages_escape_what_others_wrote(run: Build, tmp_path: Path) -> None:
     for page in [*pages(report, tmp_path), report.metrics._repr_html_()]:
         tags = Tags(page)
         assert not tags.open
-        assert not tags.seen & {"script", "img", "onerror"}
+        assert not tags.seen & {"script", "onerror"}
         assert "<script" not in page
+        assert "x" not in tags.urls
 
 
 def test_a_million_bars_make_a_small_page(make_run: Build) -> None:
@@ -393,6 +404,134 @@ def test_optimistic_fills_are_named(run: Build, tmp_path: Path) -> None:
         "latency: orders 5 ms",
     ]
     assert OPTIMISTIC not in Report(run()).notes
+
+
+def test_what_was_inferred_is_an_assumption_and_no_warning(run: Build, tmp_path: Path) -> None:
+    report = Report(run(assumed=("A: timeframe 1d inferred", HOSTILE)))
+    line = "Market orders on bars fill at the next bar's open; costs: none; latency: none; "
+    assert report.notes == ("three bars were dropped",)
+    for page in pages(report, tmp_path):
+        text = Text(page).text
+        assert f"{line}A: timeframe 1d inferred; {HOSTILE}." in text
+    assert f"Inferred from the data|A: timeframe 1d inferred; {HOSTILE}" in text
+
+
+# ---------------------------------------------------------------- a face that nobody trusts
+
+#: What JupyterLab 4.6 leaves in the output of a notebook that is not trusted: elements,
+#: and properties of inline styles. Text of other elements stays, but for that of style and script.
+KEPT_TAGS = {"b", "code", "div", "img", "span", "table", "tbody", "td", "th", "thead", "tr"}
+KEPT_STYLES = {
+    "background", "background-color", "border", "border-collapse", "border-left", "border-top",
+    "display", "font-size", "font-weight", "height", "line-height", "margin", "margin-top",
+    "max-width", "opacity", "overflow-x", "padding", "text-align", "white-space", "width",
+}  # fmt: skip
+
+
+class Text(HTMLParser):
+    """What is left to read when every style is taken away: cells apart, by row."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.text = ""
+        self.skip = 0
+        self.tables: list[list[list[str]]] = []
+        self.colours: dict[str, str] = {}
+        self._style = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.skip += tag == "style"
+        self._style = dict(attrs).get("style") or ""
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+            self.text += "|"
+
+    def handle_endtag(self, tag: str) -> None:
+        self.skip -= tag == "style"
+
+    def handle_data(self, data: str) -> None:
+        if self.skip:
+            return
+        self.text += data
+        if self.tables and self.tables[-1] and self.tables[-1][-1]:
+            self.tables[-1][-1][-1] += data
+        if found := re.search(r"background-color:(rgba\(.*?\))", self._style):
+            self.colours[data] = found[1]
+
+
+def faces(report: Report) -> list[str]:
+    return [report._repr_html_(), report.metrics._repr_html_()]
+
+
+def test_a_sanitizer_finds_nothing_to_take_but_the_style(run: Build) -> None:
+    for page in faces(Report(run())):
+        used = set(re.findall(r"<(\w+)", page))
+        assert used <= KEPT_TAGS | {"style"}
+        assert "var(" not in page
+        inline = ";".join(re.findall(r' style="(.*?)"', page))
+        properties = {item.split(":")[0].strip() for item in inline.split(";") if item.strip()}
+        # Even figures are a nicety, lost without harm.
+        assert properties <= KEPT_STYLES | {"font-variant-numeric"}
+        # No colour of text: it is the page's own, light or dark.
+        assert "color" not in properties
+
+
+def test_the_face_without_styles_is_tables(run: Build) -> None:
+    tiles, months = Text(Report(run())._repr_html_()).tables
+    assert tiles[0] == ["Total return", "CAGR", "Sharpe", "Sortino", "Volatility", "Max drawdown"]
+    assert tiles[2][:2] == ["Round trips", "Win rate"]
+    # Both round trips made money: 1.1 a unit on ten less 2, and 2 a unit on five less 1/2 and
+    # its share, 5 of 8, of the other.
+    assert tiles[3][:2] == ["2", "100.00 %"]
+    assert [len(row) for row in tiles] == [6, 6, 6, 6]
+    assert months[0] == ["", *"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), "Year"]
+    assert months[1][0] == "2024"
+    assert months[1][4:13] == [""] * 9
+    rows = dict(row[:2] for row in Text(Report(run()).metrics._repr_html_()).tables[0])
+    assert rows["Round trips"] == "2"
+
+
+def test_months_are_blue_for_gains_and_orange_for_losses(make_run: Build) -> None:
+    # January ends after 30 bars, February after 59, March after 90: +10 %, -5 %, 0 %.
+    prices = [100.0] * 29 + [110.0] * 29 + [104.5] * 32
+    data = make_run({"A": prices}, cash=0, positions={"A": (1, 100.0)})
+    page = Text(Report(data)._repr_html_())
+    assert page.tables[1][1][1:4] == ["10.0", "-5.0", "0.0"]
+    assert set(page.colours) == {"10.0", "-5.0"}
+    red, _, blue, strong = (float(v) for v in page.colours["10.0"][5:-1].split(","))
+    assert blue > red
+    assert 0.3 < strong < 0.7  # the page and its text shine through
+    red, _, blue, weak = (float(v) for v in page.colours["-5.0"][5:-1].split(","))
+    assert red > blue
+    assert weak == pytest.approx(strong / 2, abs=0.01)
+
+
+def test_the_picture_is_readable_on_white_and_on_black(run: Build) -> None:
+    picture = picture_in(Report(run())._repr_html_())
+    root = ET.fromstring(picture)
+    assert [e for e in root.iter() if e.tag.endswith("}text")]
+    assert not {name for e in root.iter() for name in e.attrib} & {"href", "onload", "src"}
+    used = set(re.findall(r"(?:fill|stroke):(#\w{6})", picture))
+    assert len(used) >= 4
+    for colour in used:
+        # WCAG 2.2, 1.4.11: graphics need 3 to 1 against what is beside them.
+        assert contrast(colour, "#ffffff") > 3.0, colour
+        assert contrast(colour, "#121212") > 3.0, colour
+
+
+def contrast(a: str, b: str) -> float:
+    """Contrast ratio of two colours, by WCAG 2.2."""
+    levels = []
+    for colour in (a, b):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        levels.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
+    return (max(levels) + 0.05) / (min(levels) + 0.05)
 
 
 # ---------------------------------------------------------------- pictures
@@ -444,6 +583,7 @@ def test_a_loaded_report_is_equal(run: Build, tmp_path: Path, flavour: str) -> N
     # NaN is not equal to itself; its text is.
     assert repr(dict(loaded.metrics)) == repr(dict(saved.metrics))
     assert loaded.model == saved.model
+    assert loaded.assumed == ("A: timeframe 1d inferred",)
     for name in ("notes", "error", "source_hash", "fingerprint", "strategy", "symbols", "params"):
         assert getattr(loaded, name) == getattr(saved, name)
     assert loaded.data.regimes == list(saved.data.regimes)
@@ -488,6 +628,15 @@ def test_regimes_share_the_periods(run: Build, tmp_path: Path) -> None:
 def test_undefined_is_null_in_the_file(make_run: Build, tmp_path: Path) -> None:
     Report(make_run({"A": [1.0, 1.0]})).save(tmp_path / "r.json")
     assert json.loads((tmp_path / "r.json").read_text())["performance"]["sharpe"] is None
+
+
+def test_a_file_from_before_assumptions_were_kept_is_read(run: Build, tmp_path: Path) -> None:
+    Report(run()).save(tmp_path / "r.json")
+    raw = json.loads((tmp_path / "r.json").read_text())
+    assert raw["run"].pop("assumed") == ["A: timeframe 1d inferred"]
+    (tmp_path / "r.json").write_text(json.dumps(raw))
+    report = Report.load(tmp_path / "r.json")
+    assert (report.assumed, report.notes) == ((), ("three bars were dropped",))
 
 
 def test_regular_times_take_no_room(make_run: Build, tmp_path: Path) -> None:
