@@ -61,7 +61,7 @@ _STYLE = (
 _PICTURE_STYLE = """
 text{fill:#7d8894;font:11px system-ui,-apple-system,"Segoe UI",sans-serif}
 path{fill:none;stroke-linejoin:round}
-.rf-rule{stroke:#808a96;stroke-opacity:.28}
+.rf-rule{stroke:#808a96;stroke-opacity:.22}
 .rf-start{stroke:#7d8894;stroke-dasharray:3 4}
 .rf-line{stroke:#1f8ace;stroke-width:1.6}
 .rf-bench{stroke:#8a94a0;stroke-width:1.1}

@@ -8,6 +8,7 @@ than events have brought. A property test holds them to the same answers.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -419,8 +420,9 @@ class _Store:
         self.size = i + 1
 
 
-#: Computes a strategy's features from the trailing bars: given the series, name -> newest value.
-FeatureSource = Callable[[str, int, Window, dict[str, float]], dict[str, float]]
+#: Computes a strategy's features from the trailing bars and what each of them carried; returns
+#: name -> newest value, the carried ones included.
+FeatureSource = Callable[[str, int, Window, Sequence[dict[str, float]]], dict[str, float]]
 
 
 class RollingHistory:
@@ -451,8 +453,10 @@ class RollingHistory:
         self._indicators: dict[Key, list[tuple[Indicator, tuple[str, ...]]]] = {}
         self._features: dict[str, dict[str, float]] = {}
         self._feature_indicators = False
+        self._carried: dict[str, deque[dict[str, float]]] = {
+            symbol: deque(maxlen=max(1, warmup)) for symbol in self._catalogue.finest
+        }
         self._compute = features
-        self._warmup = warmup
 
     def follow(self) -> None:
         """There is no cursor here."""
@@ -476,9 +480,12 @@ class RollingHistory:
         features = {n: _number(v) for n, v in bar.features.items()} if bar.features else {}
         if bar.timeframe == self._catalogue.finest[bar.symbol]:
             self._latest[bar.symbol] = bar
-            if self._compute is not None and compute:
-                window = Window(store.views, max(0, store.size - self._warmup), store.size)
-                features = self._compute(bar.symbol, bar.timeframe, window, features)
+            if self._compute is not None:
+                carried = self._carried[bar.symbol]
+                carried.append(features)
+                if compute:
+                    window = Window(store.views, store.size - len(carried), store.size)
+                    features = self._compute(bar.symbol, bar.timeframe, window, carried)
             self._features[bar.symbol] = features
         for indicator, fields in self._indicators.get(key, ()):
             indicator.push(

@@ -33,7 +33,7 @@ from regimeflow.model.models import Costs, FillModel, Latency, Limits, Model
 from regimeflow.model.timeframe import iso
 from regimeflow.session import freeze
 from regimeflow.session.collector import rare_collections
-from regimeflow.session.features import with_features
+from regimeflow.session.features import feature_warmup, with_features
 from regimeflow.session.moments import moment
 from regimeflow.session.progress import Progress
 from regimeflow.session.run_dir import open_run
@@ -126,7 +126,11 @@ def backtest(
     if journal is not None:
         frozen = freeze.freeze(own)
         manifest = freeze.describe(own, run=begin.run, frozen=frozen, venue="backtest")
-        begin = msgspec.structs.replace(begin, frozen_sha256=manifest.frozen_sha256)
+        begin = msgspec.structs.replace(
+            begin,
+            frozen_sha256=manifest.frozen_sha256,
+            warmup=feature_warmup(own, dataset),
+        )
         writer = open_run(Path(journal), manifest, frozen, sync=False)
     run = _Run(own, tape, featured, begin, model)
     run.go(progress, writer)
@@ -246,7 +250,7 @@ def start_event(
     rules: Sequence[Instrument],
     limits: Limits,
     seed: int,
-    warmup: int | None = None,
+    warmup: int = 0,
 ) -> Start:
     """Return the event that decides everything about a run besides its later events."""
     data = tape.data
@@ -273,7 +277,7 @@ def start_event(
         params=plain_params(strategy),
         source_sha256=source_hash(strategy),
         history=strategy.history_depth,
-        warmup=max((len(b) for b in data.bars), default=1) if warmup is None else warmup,
+        warmup=warmup,
         flavour=data.flavour,
         timezone=data.timezone or "",
         calendar=data.calendar,

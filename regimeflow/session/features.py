@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from regimeflow.data.features import check_causal, feature_columns, user_frame
+import numpy as np
+
+from regimeflow.data.features import check_causal, feature_columns, sufficient_warmup, user_frame
 from regimeflow.data.frames import Dataset
 from regimeflow.engine.history import FeatureSource, Window
 from regimeflow.engine.strategy import Strategy
@@ -51,6 +53,28 @@ def with_features(strategy: Strategy, dataset: Dataset, *, warmup: int | None = 
     return dataclasses.replace(dataset, bars=tuple(made))
 
 
+def feature_warmup(strategy: Strategy, dataset: Dataset) -> int:
+    """Return how many bars a live session has to compute the features on.
+
+    With a margin, since it is found by trying: a quarter more than every try needed.
+    """
+    compute = compute_of(strategy)
+    if compute is None:
+        return 1
+    needed = [
+        sufficient_warmup(
+            compute,
+            bars,
+            dataset.flavour,
+            dataset.timezone,
+            tolerance=getattr(strategy, "tolerance", 1e-9),
+        )
+        for bars in dataset.bars
+    ]
+    longest = max(len(bars) for bars in dataset.bars)
+    return min(longest, max(needed) * 5 // 4 + 1)
+
+
 def rolling(strategy: Strategy, flavour: str, timezone: str | None) -> FeatureSource | None:
     """Return what computes the newest features from a window of bars, for a live session."""
     compute = compute_of(strategy)
@@ -58,8 +82,9 @@ def rolling(strategy: Strategy, flavour: str, timezone: str | None) -> FeatureSo
         return None
 
     def newest(
-        symbol: str, timeframe: int, window: Window, given: dict[str, float]
+        symbol: str, timeframe: int, window: Window, carried: Sequence[dict[str, float]]
     ) -> dict[str, float]:
+        given = {name: np.array([row.get(name, np.nan) for row in carried]) for name in carried[-1]}
         bars = BarColumns(
             symbol,
             timeframe,
@@ -69,10 +94,11 @@ def rolling(strategy: Strategy, flavour: str, timezone: str | None) -> FeatureSo
             window.low,
             window.close,
             window.volume,
+            given,
         )
         frame = user_frame(bars, flavour, timezone)
-        columns = feature_columns(compute(frame), len(bars), (), times=bars.ts)
-        return {**given, **{name: float(column[-1]) for name, column in columns.items()}}
+        columns = feature_columns(compute(frame), len(bars), bars.features, times=bars.ts)
+        return {**carried[-1], **{name: float(column[-1]) for name, column in columns.items()}}
 
     return newest
 

@@ -37,7 +37,7 @@ from regimeflow.model.timeframe import NS_PER_MS, iso
 from regimeflow.session import freeze
 from regimeflow.session.backtest import instruments_of, start_event
 from regimeflow.session.companions import Account, Shadow, Twin, account_of, rolling_history
-from regimeflow.session.features import with_features
+from regimeflow.session.features import feature_warmup, with_features
 from regimeflow.session.moments import moment
 from regimeflow.session.progress import Progress
 from regimeflow.session.recorded import OrderFold, report_of
@@ -152,7 +152,8 @@ class LiveSession:
         run_dir: where the journal goes; a directory that holds no other run.
         cash: money the session may use; the venue's without it.
         warmup: bars of each series from before the session that the strategy is given, and that
-            ``Strategy.features`` is computed on; all there are without it.
+            ``Strategy.features`` is computed on. Without it the strategy is given all there are,
+            and features are computed on as many as were found to suffice.
         seed: of ``ctx.rng``.
 
     Example:
@@ -190,7 +191,9 @@ class LiveSession:
         self.venue = venue
         self.baseline = baseline
         chosen = [symbols] if isinstance(symbols, str) else symbols
-        self._dataset = _checked(given, venue.dataset(chosen, timeframe), warmup)
+        self._dataset = venue.dataset(chosen, timeframe)
+        # The data as they came: a live run computes its features itself. Here they are only tried.
+        with_features(given, self._dataset, warmup=warmup)
         self._name = name_of(given)
         self._frozen = freeze.freeze(given)
         self._run_name = f"{_slug(self._name)}-{uuid.uuid4().hex[:8]}"
@@ -243,7 +246,7 @@ class LiveSession:
             rules=instruments_of(self._dataset, self.venue.instruments),
             limits=limits,
             seed=seed,
-            warmup=warmup,
+            warmup=feature_warmup(strategy, self._dataset) if warmup is None else warmup,
         )
         return msgspec.structs.replace(begin, frozen_sha256=self._manifest.frozen_sha256)
 
@@ -551,12 +554,6 @@ class _Keeper:
 
 
 _MARKET = (Bar, Bars, Trade, Quote, Book)
-
-
-def _checked(strategy: Strategy, dataset: Dataset, warmup: int | None) -> Dataset:
-    """Return the data as it came, once features are known to agree with a backtest's."""
-    with_features(strategy, dataset, warmup=warmup)
-    return dataset
 
 
 def _live_limits(limits: Limits, dataset: Dataset) -> Limits:

@@ -167,12 +167,37 @@ def test_features_agree_with_the_backtest(tmp_path, flavour):
             if np.isfinite(gap):
                 ctx.target(bar.symbol, qty=10 if gap > 1e-7 else 0)  # never on a knife edge
 
-    live = session(Featured(), frame, tmp_path / "run", warmup=50).run()
+    live = session(Featured(), frame, tmp_path / "run").run()
     report = rf.backtest(Featured(), frame)
     assert len(report.fills) > 10
     assert list(live.fills["price"]) == list(report.fills["price"])
     assert type(live.fills) is type(frame)
     assert rf.certify(tmp_path / "run").identical
+
+
+def test_features_may_use_what_the_frame_carries(tmp_path):
+    frame = rf.datasets.synthetic(n=300, seed=2)
+    frame["mood"] = np.where(np.arange(300) % 11 == 3, np.nan, np.cos(np.arange(300) / 9))
+
+    class Smoothed(rf.Strategy):
+        def initialize(self, ctx):
+            self.slow = ctx.indicator(rf.SMA(3), field="calm")
+
+        def features(self, frame):
+            return frame.assign(calm=frame["mood"].ffill().rolling(4).mean())
+
+        def on_bar(self, ctx, bar):
+            if self.slow.ready:
+                ctx.target(bar.symbol, qty=10 if self.slow.value > 0.1234567 else -10)
+                ctx.record(calm=ctx.feature(bar.symbol, "calm"), mood=bar.features["mood"] or 0.0)
+
+    report = rf.backtest(Smoothed(), frame, journal=tmp_path / "backtest")
+    live = session(Smoothed(), frame, tmp_path / "run").run()
+    assert len(report.fills) > 5
+    assert live.fills["price"].tolist() == report.fills["price"].tolist()
+    assert np.allclose(live.report().records["calm"], report.records["calm"], rtol=1e-9)
+    assert rf.certify(tmp_path / "run").identical
+    assert rf.certify(tmp_path / "backtest").identical
 
 
 def test_many_symbols_and_timeframes(tmp_path):
