@@ -112,6 +112,8 @@ class Engine:
             cursor = self._cursor
             if cursor is not None:
                 cursor.i += 1
+                for values, name, ahead in cursor.ahead:
+                    values[name] = next(ahead)
             elif self.tracking:
                 self.history.store(event)
             if self._ready:
@@ -268,7 +270,7 @@ class Engine:
             self._go()
         self.bar_ts = event.ts
         if self._cursor is not None:
-            self._cursor.i += 1
+            self._cursor.step()
         elif self.tracking:
             self.history.store(event)
         if self._detectors:

@@ -216,7 +216,6 @@ class ColumnHistory:
                 cursor = None
             if cursor is None:
                 cursor = cursors[mark] = Cursor()
-                cursor.i = -1
                 self._timetables.append((cursor, view(bars.ts)))
             self._series[bars.symbol, bars.timeframe] = _Series(bars, cursor)
         self._finest = {s: self._series[s, t] for s, t in self._catalogue.finest.items()}
@@ -253,7 +252,10 @@ class ColumnHistory:
         for cursor, times in self._timetables:
             i = cursor.i + 1
             if i < len(times) and times[i] <= ts:
-                cursor.i = i if times[i] == ts else bisect_right(times, ts) - 1
+                if times[i] == ts:
+                    cursor.step()
+                else:
+                    cursor.seek(bisect_right(times, ts) - 1)
         self._asof = ts
         if self._streaming:
             self._catch_up()
@@ -268,7 +270,9 @@ class ColumnHistory:
         if ts == self._asof:
             return
         for cursor, times in self._timetables:
-            cursor.i = bisect_right(times, ts) - 1
+            place = bisect_right(times, ts) - 1
+            if place != cursor.i:
+                cursor.seek(place)
         self._asof = ts
         if self._streaming:
             self._catch_up()
@@ -340,9 +344,8 @@ class ColumnHistory:
         if indicator.precomputable:
             if not type(indicator).__module__.startswith("regimeflow."):
                 indicator.verify(*columns)  # the user's own two forms
-            indicator.precompute(columns, series.cursor)
+            series.cursor.attach(indicator, columns)
         else:
-            indicator.stream()
             self._streaming.append(_Stream(indicator, columns, series.cursor))
 
 
@@ -545,7 +548,6 @@ class RollingHistory:
     ) -> None:
         """Feed an indicator with every bar from the first one on."""
         key = self._catalogue.key(symbol, timeframe)
-        indicator.stream()
         self._feature_indicators |= any(field not in BAR_FIELDS for field in fields)
         self._indicators.setdefault(key, []).append((indicator, tuple(fields)))
 

@@ -226,6 +226,7 @@ class _Run:
             benchmark=_benchmark(benchmark, dataset, timezone),
             regimes=[n for n in self.notes if isinstance(n, RegimeChanged)],
             notes=tuple(notes),
+            assumed=tuple(n for n in dataset.notes if "dropped" not in n),
             source_hash=self.begin.source_sha256,
             fingerprint=lambda: dataset.fingerprint,
             error=str(failure) if failure is not None else "",

@@ -99,12 +99,12 @@ class Certificate(msgspec.Struct, frozen=True):
     def _repr_html_(self) -> str:
         head = f"<b>{html.escape(self.strategy)}</b>, run {html.escape(self.run)}"
         style = (
-            "font-variant-numeric:tabular-nums;border:1px solid var(--jp-border-color2,#ccc);"
+            "border:1px solid rgba(128,128,128,.35);"
             "border-radius:4px;padding:.6em 1em;display:inline-block;max-width:60em"
         )
         if self.identical:
             body = (
-                "<div style='font-size:1.4em;color:var(--jp-brand-color1,#0072b2)'>"
+                "<div style='font-size:1.4em;color:rgb(0,130,200)'>"
                 "✔ IDENTICAL</div>"
                 f"<div>{self.events:,} events, {self.decisions:,} decisions, each as recorded</div>"
                 f"<div>state digest <code>{self.digest[:32]}</code></div>"
@@ -123,7 +123,7 @@ class Certificate(msgspec.Struct, frozen=True):
                 )
             )
             body = (
-                "<div style='font-size:1.4em;color:var(--jp-warn-color1,#d55e00)'>✘ DIFFERENT</div>"
+                "<div style='font-size:1.4em;color:rgb(225,105,15)'>✘ DIFFERENT</div>"
                 f"<table style='margin:.3em 0 0'><tbody>{rows}</tbody></table>"
             )
         return f"<div style='{style}'>{head}{body}</div>"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import html
 import threading
 import time
 import uuid
@@ -20,29 +19,26 @@ from regimeflow.engine.drive import drive
 from regimeflow.engine.engine import Engine
 from regimeflow.engine.strategy import Strategy, as_strategy
 from regimeflow.errors import ConfigError, DataError, JournalError, SessionError, StrategyError
-from regimeflow.journal import JournalWriter
 from regimeflow.model.events import (
     Cancel,
-    Failed,
     Fill,
     Input,
-    Logged,
     Output,
     Start,
-    StateChanged,
 )
-from regimeflow.model.market import Bar, Bars, Book, Quote, Trade
 from regimeflow.model.models import Limits, Model
-from regimeflow.model.timeframe import NS_PER_MS, iso
+from regimeflow.model.timeframe import NS_PER_MS
 from regimeflow.session import freeze
 from regimeflow.session.backtest import instruments_of, start_event
 from regimeflow.session.companions import Account, Shadow, Twin, account_of, rolling_history
 from regimeflow.session.features import feature_warmup, with_features
+from regimeflow.session.keeper import Keeper, SharedJournal
 from regimeflow.session.moments import moment
 from regimeflow.session.progress import Progress
-from regimeflow.session.recorded import OrderFold, report_of
+from regimeflow.session.recorded import report_of
 from regimeflow.session.run_dir import open_run
 from regimeflow.session.source import name_of
+from regimeflow.session.status import Status
 from regimeflow.venues.matching import matched_on
 from regimeflow.venues.simulated import Simulated
 from regimeflow.venues.tape import Tape
@@ -55,83 +51,6 @@ _SNAPSHOT_S = 0.1
 #: bars, see `_live_limits`.
 _DUPLICATE_WINDOW_MS = 250.0
 _HEARTBEAT_MS = 30_000.0
-_KEPT_LOG = 10_000
-
-
-class Status(msgspec.Struct, frozen=True):
-    """What a session looked like at one moment.
-
-    Attributes:
-        phase: "new", "running", "stopped" or "failed".
-        state: trading state: "active", "reducing" or "halted".
-        why: what last changed the trading state.
-        done, total: market events handled, and how many the venue has.
-        live, shadow, twin: the three accounts.
-        working: orders that can still fill.
-        error: what ended it, or "".
-    """
-
-    run: str
-    strategy: str
-    venue: str
-    phase: str
-    state: str
-    why: str
-    done: int
-    total: int
-    live: Account
-    shadow: Account
-    twin: Account
-    working: int
-    error: str = ""
-
-    def __repr__(self) -> str:
-        at = iso(self.live.time) if self.live.time else "not begun"
-        error = f", {self.error}" if self.error else ""
-        return (
-            f"<{self.strategy} on {self.venue}: {self.phase}, {self.state}, {at}, "
-            f"equity {self.live.equity:,.2f}, {self.live.fills} fills{error}>"
-        )
-
-    def _repr_html_(self) -> str:
-        at = iso(self.live.time) if self.live.time else "not begun"
-        state = f"trading {self.state}{f' ({self.why})' if self.why else ''}"
-        facts = (
-            f"{at} · {self.done:,} of {self.total:,} events · {self.working} working orders · "
-            f"live − shadow, execution: {self.live.equity - self.shadow.equity:,.2f} · "
-            f"shadow − twin, decisions: {self.shadow.equity - self.twin.equity:,.2f}"
-        )
-        error = f"<div style='{_WRONG}'>{html.escape(self.error)}</div>" if self.error else ""
-        heads = "".join(
-            f"<th style='text-align:{side}'>{name}</th>"
-            for name, side in zip(_HEADS, ("right",) * 4 + ("left",), strict=True)
-        )
-        accounts = (("live", self.live), ("shadow", self.shadow), ("twin", self.twin))
-        rows = "".join(_account_row(name, account) for name, account in accounts)
-        return (
-            "<div style='font-variant-numeric:tabular-nums'>"
-            f"<div><b>{html.escape(self.strategy)}</b> on {html.escape(self.venue)}: "
-            f"{self.phase}, {html.escape(state)}</div>"
-            f"<div style='{_DIM}'>{facts}</div>{error}"
-            "<table style='margin:.4em 0'><thead><tr><th></th>"
-            f"{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
-        )
-
-
-_HEADS = ("equity", "cash", "fees", "fills", "holds")
-#: Colours of the notebook's theme, so that both light and dark are readable.
-_DIM = "color:var(--jp-ui-font-color2,#5b6675)"
-_WRONG = "font-weight:600;color:var(--jp-warn-color1,#c75000)"
-
-
-def _account_row(name: str, account: Account) -> str:
-    held = ", ".join(f"{qty:g} {symbol}" for symbol, qty in account.positions.items()) or "nothing"
-    money = (f"{value:,.2f}" for value in (account.equity, account.cash, account.fees))
-    cells = "".join(f"<td style='text-align:right'>{text}</td>" for text in (*money, account.fills))
-    return (
-        f"<tr><th style='text-align:left'>{name}</th>{cells}"
-        f"<td style='text-align:left'>{html.escape(held)}</td></tr>"
-    )
 
 
 class LiveSession:
@@ -225,13 +144,13 @@ class LiveSession:
         self._shadow = Shadow(self._engine, self._model, kinds)
         self._twin = Twin(freeze.thaw(self._frozen), self._begin, self._model, kinds)
         self._link = venue.connect(self._tape, self._engine.instruments)
-        self._keeper = _Keeper()
+        self._keeper = Keeper()
         self._phase = "new"
         self._error: BaseException | None = None
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="regimeflow-engine", daemon=True)
         self._ended = threading.Event()
-        self._journal: _Journal | None = None
+        self._journal: SharedJournal | None = None
         self._status = self._snapshot()
 
     def _start(
@@ -265,7 +184,7 @@ class LiveSession:
             if self._phase != "new":
                 raise SessionError(f"this session is {self._phase}: make a new one")
             journal = open_run(self.run_dir, self._manifest, self._frozen)
-            self._journal = _Journal(journal)
+            self._journal = SharedJournal(journal)
             self._phase = "running"
             # Before the feed can say anything, all of it is on the disk: who and what runs here.
             self._link.open(self._tape.head(self._begin))
@@ -499,63 +418,6 @@ class LiveSession:
         )
 
 
-class _Journal:
-    """The writer, shared between the engine's thread and one that asks for a report."""
-
-    def __init__(self, writer: JournalWriter) -> None:
-        self._writer = writer
-        self._lock = threading.Lock()
-        self._closed = False
-
-    def record(self, event: Input, outputs: Sequence[Output]) -> None:
-        with self._lock:
-            self._writer.record(event, outputs)
-
-    def flush(self) -> None:
-        with self._lock:
-            if not self._closed:
-                self._writer.flush(sync=False)
-
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            self._writer.close()
-
-
-class _Keeper:
-    """What notebooks ask a session for; written by the engine's thread alone."""
-
-    def __init__(self) -> None:
-        self.fold = OrderFold()
-        self.log: list[tuple[int, str, str]] = []
-        self.done = 0
-        self.why = ""
-        self.snapshot_due = 0.0
-
-    def take(self, event: Input, outputs: Sequence[Output]) -> None:
-        if isinstance(event, _MARKET):
-            self.done += 1
-        self.fold.take(event, outputs)
-        for output in outputs:
-            if isinstance(output, Logged):
-                self.note(output.seen, output.level, output.text)
-            elif isinstance(output, StateChanged):
-                self.why = output.why
-                self.note(
-                    output.seen, "warning", f"{output.before} -> {output.after}: {output.why}"
-                )
-            elif isinstance(output, Failed):
-                self.note(output.seen, "error", output.trace or output.error)
-
-    def note(self, at: int, level: str, text: str) -> None:
-        self.log.append((at, level, text))
-        if len(self.log) > 2 * _KEPT_LOG:
-            del self.log[:-_KEPT_LOG]
-
-
-_MARKET = (Bar, Bars, Trade, Quote, Book)
-
-
 def _live_limits(limits: Limits, dataset: Dataset) -> Limits:
     """Return the limits with those that every live session has."""
     changes: dict[str, float] = {}
@@ -563,7 +425,6 @@ def _live_limits(limits: Limits, dataset: Dataset) -> Limits:
         changes["duplicate_window_ms"] = _DUPLICATE_WINDOW_MS
     if limits.max_data_age_ms is None:
         longest = max((b.timeframe for b in dataset.bars), default=0)
-        # Nothing trades over nights and weekends: there a bar may be as old as the pause is long.
         changes["max_data_age_ms"] = max(_HEARTBEAT_MS, 2 * longest / NS_PER_MS + 5_000.0)
     return msgspec.structs.replace(limits, **changes)
 

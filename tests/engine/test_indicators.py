@@ -211,10 +211,10 @@ def test_vectorised_equals_streaming_bit_for_bit(name: str, x: list[float], n: i
     indicator = ALL[name](n)
     columns = columns_of(indicator, x)
     ahead, cursor = indicator.fresh(), Cursor()
-    ahead.precompute(columns, cursor)
+    cursor.attach(ahead, columns)
     assert not ahead.ready, "nothing is known before the first bar"
     for row in zip(*(column.tolist() for column in columns), strict=True):
-        cursor.i += 1
+        cursor.step()
         indicator.push(*row)
         assert ahead.ready == indicator.ready
         for output in (*indicator.outputs, "value"):
@@ -326,15 +326,16 @@ def test_two_instances_share_nothing() -> None:
 def test_reading_through_a_shared_cursor() -> None:
     cursor, x = Cursor(), np.array([1.0, 2.0, 6.0])
     average, top = SMA(2), RollingMax(2)
-    average.precompute([x], cursor)
-    top.precompute([x], cursor)
+    cursor.attach(average, [x])
+    cursor.attach(top, [x])
     x[:] = 0.0  # what was computed does not hang on the caller's array
     seen = []
-    for cursor.i in range(3):
+    for i in range(3):
+        cursor.seek(i)
         seen.append((average.value, top.value))
     assert seen[1:] == [(1.5, 2.0), (4.0, 6.0)]
     assert type(average.value) is float
-    cursor.i = -1
+    cursor.seek(-1)
     assert math.isnan(average.value)
 
 
@@ -352,7 +353,7 @@ def test_a_subclass_with_another_update_does_not_inherit_vectorised() -> None:
     assert Shifted.precomputable
     assert not Doubled.precomputable
     with pytest.raises(ConfigError, match=r"Doubled\(3\) has no vectorised form"):
-        Doubled(3).precompute([walk(5)], Cursor())
+        Cursor().attach(Doubled(3), [walk(5)])
 
 
 def test_verify_finds_a_vectorised_form_that_looks_ahead() -> None:
@@ -386,10 +387,10 @@ def test_a_copy_goes_on_like_the_original(name: str, copied: Callable[[Any], Any
 
 def test_a_copy_of_a_precomputed_one_has_the_values_of_the_moment() -> None:
     bands, cursor = Bollinger(2), Cursor()
-    bands.precompute([np.array([1.0, 3.0, 5.0])], cursor)
-    cursor.i = 1
+    cursor.attach(bands, [np.array([1.0, 3.0, 5.0])])
+    cursor.seek(1)
     twin = copy.deepcopy(bands)
-    cursor.i = 2
+    cursor.seek(2)
     assert (bands.middle, twin.middle, twin.upper) == (4.0, 2.0, 4.0)
 
 
@@ -479,13 +480,13 @@ def test_update_returns_what_it_should_not(
 
 def test_vectorised_of_another_shape() -> None:
     with pytest.raises(ConfigError, match=r"must return 1 array\(s\) of shape \(3,\) for value"):
-        own(vectorised=lambda self, x: x[1:])().precompute([np.ones(3)], Cursor())
+        Cursor().attach(own(vectorised=lambda self, x: x[1:])(), [np.ones(3)])
     with pytest.raises(ConfigError, match=r"ATR\(2\) takes 3 column\(s\) \(high, low, close\)"):
-        ATR(2).precompute([np.ones(3)], Cursor())
+        Cursor().attach(ATR(2), [np.ones(3)])
 
 
 def test_pushing_into_what_was_computed_ahead() -> None:
     for indicator in (SMA(2), Bollinger(2)):
-        indicator.precompute([np.ones(3)], Cursor())
+        Cursor().attach(indicator, [np.ones(3)])
         with pytest.raises(ConfigError, match="computed ahead and takes no further bars"):
             indicator.push(1.0)

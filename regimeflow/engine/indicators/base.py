@@ -1,7 +1,7 @@
 """What an indicator is, and the one way its values are read.
 
 A backtest computes an indicator ahead over whole columns, a live session bar by bar; the strategy
-reads ``indicator.value`` and cannot tell. Both are the same read: a column at a cursor.
+reads ``indicator.value`` and cannot tell: in both it is a plain attribute, set once a bar.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from regimeflow.engine.cursor import ZERO, Cursor
 from regimeflow.errors import ConfigError
 from regimeflow.model.market import FloatArray
 
@@ -23,8 +22,6 @@ NAN = math.nan
 
 #: What ``update`` and ``vectorised`` take that is not a price column by name.
 FIELD = "field"
-
-_BINDING = ("_first", "_columns", "_cursor")
 
 
 class Parametric:
@@ -82,8 +79,8 @@ class Indicator(Parametric):
     Class attributes:
         inputs: what ``update`` takes, in order: ``"field"`` is the column that
             ``ctx.indicator(field=...)`` names; else a price or feature column by name.
-        outputs: what it returns, in order; each becomes a float property of that name. ``value``
-            always reads one: the output of that name, else the first.
+        outputs: what it returns, in order; each becomes a float attribute of that name. ``value``
+            is always one of them: the output of that name, else the first.
         precomputable: whether there is a ``vectorised`` that belongs to this ``update``.
     """
 
@@ -95,53 +92,50 @@ class Indicator(Parametric):
     update: Callable[..., float | tuple[float, ...]]
 
     _single: ClassVar[bool] = True
-    _first: Sequence[float]
-    _columns: Sequence[Sequence[float]]
-    _cursor: Cursor
+    _takes_columns: bool = False
 
-    @property
-    def value(self) -> float:
-        """The newest value; NaN until ready."""
-        return self._first[self._cursor.i]
+    #: The newest value; NaN until ready.
+    value: float = NAN
 
     @property
     def ready(self) -> bool:
-        """Whether the first output has a value."""
-        value = self._first[self._cursor.i]
+        """Whether there is a value."""
+        value = self.value
         return value == value  # NaN is the only float that differs from itself
 
-    def stream(self) -> None:
-        """Bind to a series that arrives bar by bar through `push`; values are NaN until then."""
-        self._bind(tuple([NAN] for _ in self.outputs), ZERO)
-
     def push(self, *inputs: float) -> None:
-        """Take in the newest closed bar of the series (streaming only).
+        """Take in the newest closed bar of the series.
 
         Raises:
-            ConfigError: if ``update`` did not return what ``outputs`` names, or if the indicator
-                reads columns that were computed ahead.
+            ConfigError: if ``update`` did not return what ``outputs`` names, or if the values were
+                computed ahead.
         """
+        if self._takes_columns:
+            raise ConfigError(f"{self!r} was computed ahead and takes no further bars: use fresh()")
         result = self.update(*inputs)
+        if result.__class__ is float and self._single:
+            self.value = result
+            return
         try:
-            if result.__class__ is float and self._single:
-                self._first[0] = result  # type: ignore[index]  # TypeError when computed ahead
-            else:
-                self._store(result)
+            values = [float(result)] if self._single else [float(v) for v in result]  # type: ignore[arg-type, union-attr]
+            self._show(dict(zip(self.outputs, values, strict=True)))
         except (TypeError, ValueError) as error:
             raise ConfigError(self._why_not(result)) from error
 
-    def precompute(self, columns: Sequence[FloatArray], cursor: Cursor) -> None:
-        """Compute every value ahead and bind to them; from here on ``cursor`` says which is newest.
+    def ahead(self, columns: Sequence[FloatArray]) -> dict[str, FloatArray]:
+        """Return every value that each attribute will have, for a `Cursor` to show.
 
         Args:
             columns: one array of shape ``(n,)`` per input.
-            cursor: moved by whoever feeds the series; at -1 every output reads NaN.
 
         Raises:
             ConfigError: if there is no ``vectorised`` form, or its result has another shape.
         """
-        results = self._vectorise(columns)
-        self._bind(tuple(_readable(result) for result in results), cursor)
+        results = [np.ascontiguousarray(r, np.float64) for r in self._vectorise(columns)]
+        named = dict(zip(self.outputs, results, strict=True))
+        named.setdefault("value", results[0])
+        self._takes_columns = True
+        return named
 
     def verify(self, *columns: FloatArray, rows: int = 512) -> None:
         """Check on the first ``rows`` rows that both forms give the same bits.
@@ -154,10 +148,11 @@ class Indicator(Parametric):
         streamed = self.fresh()
         for row, inputs in enumerate(zip(*(column.tolist() for column in head), strict=True)):
             streamed.push(*inputs)
-            for name, slow, fast in zip(self.outputs, streamed._columns, ahead, strict=True):
-                if not same_bits(slow[0], float(fast[row])):
+            for name, fast in zip(self.outputs, ahead, strict=True):
+                slow = getattr(streamed, name)
+                if not same_bits(slow, float(fast[row])):
                     raise ConfigError(
-                        f"{self!r}: at row {row} update gives {name} = {slow[0]!r}, vectorised "
+                        f"{self!r}: at row {row} update gives {name} = {slow!r}, vectorised "
                         f"{float(fast[row])!r}; they must be equal to the last bit, or a live "
                         "session would decide differently from its backtest"
                     )
@@ -170,51 +165,37 @@ class Indicator(Parametric):
                 f"{cls.__name__} has no update({', '.join(('self', *cls.inputs))}) method: an "
                 "indicator needs one that takes the newest bar's inputs and returns its value"
             )
-        self = super().__new__(cls, *args, **kwargs)
-        self.stream()
-        return self
+        return super().__new__(cls, *args, **kwargs)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.inputs = _names(cls, "inputs")
         cls.outputs = _names(cls, "outputs")
-        cls._single = len(cls.outputs) == 1
+        cls._single = cls.outputs == ("value",)
         cls.precomputable = _is_precomputable(cls)
         if "outputs" in cls.__dict__:
-            for place, name in enumerate(cls.outputs):
+            for name in cls.outputs:
                 if (name != "value" and hasattr(Indicator, name)) or name in cls.__dict__:
                     raise ConfigError(
                         f"{cls.__name__}.outputs: {name!r} is an attribute already; rename it"
                     )
-                setattr(cls, name, _output(place, name))
+                setattr(cls, name, NAN)
 
     def __getstate__(self) -> object:
-        # Columns computed ahead stay behind (a memoryview cannot be copied): a copy has the values
-        # of the moment.
+        # A copy has the values of the moment, and what is to come does not reach it.
         state = object.__getstate__(self)
         attributes, slots = state if isinstance(state, tuple) else (state, None)
-        kept = {name: value for name, value in attributes.items() if name not in _BINDING}
-        return kept, slots, tuple(column[self._cursor.i] for column in self._columns)
+        return {k: v for k, v in (attributes or {}).items() if k != "_takes_columns"}, slots
 
     def __setstate__(self, state: Any) -> None:
-        attributes, slots, values = state
+        attributes, slots = state
         self.__dict__.update(attributes)
         for name, value in (slots or {}).items():
             setattr(self, name, value)
-        self._bind(tuple([value] for value in values), ZERO)
 
-    def _bind(self, columns: Sequence[Sequence[float]], cursor: Cursor) -> None:
-        self._columns = columns
-        self._first = columns[0]
-        self._cursor = cursor
-
-    def _store(self, result: Any) -> None:
-        if self._single:
-            self._first[0] = float(result)  # type: ignore[index]
-            return
-        values = [float(value) for value in result]
-        for column, value in zip(self._columns, values, strict=True):
-            column[0] = value  # type: ignore[index]
+    def _show(self, values: dict[str, float]) -> None:
+        values.setdefault("value", next(iter(values.values())))
+        vars(self).update(values)
 
     def _vectorise(self, columns: Sequence[FloatArray]) -> tuple[FloatArray, ...]:
         if not self.precomputable:
@@ -239,8 +220,6 @@ class Indicator(Parametric):
         return results
 
     def _why_not(self, result: object) -> str:
-        if self._cursor is not ZERO:
-            return f"{self!r} reads columns computed ahead and takes no further bars: use fresh()"
         if len(self.outputs) == 1:
             return f"{self!r}: update must return a float (NaN until ready), got {result!r}"
         names = ", ".join(self.outputs)
@@ -281,22 +260,6 @@ def same_bits(a: float, b: float) -> bool:
     (False, True)
     """
     return struct.pack("<d", a) == struct.pack("<d", b) or (a != a and b != b)
-
-
-def _readable(result: FloatArray) -> memoryview:
-    # One NaN behind the end is what index -1, "no bar yet", reads. A memoryview gives plain floats
-    # several times faster than an array does.
-    padded: FloatArray = np.empty(len(result) + 1)
-    padded[:-1] = result
-    padded[-1] = NAN
-    padded.flags.writeable = False
-    return padded.data
-
-
-def _output(place: int, name: str) -> property:
-    if place == 0:
-        return property(lambda self: self._first[self._cursor.i], doc=f"The newest {name}.")
-    return property(lambda self: self._columns[place][self._cursor.i], doc=f"The newest {name}.")
 
 
 def _names(cls: type, attribute: str) -> tuple[str, ...]:

@@ -1,0 +1,70 @@
+"""What a running session holds for others: its journal, and what notebooks ask for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from regimeflow.journal import JournalWriter
+from regimeflow.model.events import Failed, Input, Logged, Output, StateChanged
+from regimeflow.model.market import Bar, Bars, Book, Quote, Trade
+from regimeflow.session.recorded import OrderFold
+
+_KEPT_LOG = 10_000
+
+
+class SharedJournal:
+    """The writer, shared between the engine's thread and one that asks for a report."""
+
+    def __init__(self, writer: JournalWriter) -> None:
+        self._writer = writer
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def record(self, event: Input, outputs: Sequence[Output]) -> None:
+        with self._lock:
+            self._writer.record(event, outputs)
+
+    def flush(self) -> None:
+        with self._lock:
+            if not self._closed:
+                self._writer.flush(sync=False)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self._writer.close()
+
+
+class Keeper:
+    """What notebooks ask a session for; written by the engine's thread alone."""
+
+    def __init__(self) -> None:
+        self.fold = OrderFold()
+        self.log: list[tuple[int, str, str]] = []
+        self.done = 0
+        self.why = ""
+        self.snapshot_due = 0.0
+
+    def take(self, event: Input, outputs: Sequence[Output]) -> None:
+        if isinstance(event, _MARKET):
+            self.done += 1
+        self.fold.take(event, outputs)
+        for output in outputs:
+            if isinstance(output, Logged):
+                self.note(output.seen, output.level, output.text)
+            elif isinstance(output, StateChanged):
+                self.why = output.why
+                self.note(
+                    output.seen, "warning", f"{output.before} -> {output.after}: {output.why}"
+                )
+            elif isinstance(output, Failed):
+                self.note(output.seen, "error", output.trace or output.error)
+
+    def note(self, at: int, level: str, text: str) -> None:
+        self.log.append((at, level, text))
+        if len(self.log) > 2 * _KEPT_LOG:
+            del self.log[:-_KEPT_LOG]
+
+
+_MARKET = (Bar, Bars, Trade, Quote, Book)
