@@ -125,6 +125,14 @@ class Engine:
                         self._fail("on_bar", error, event.symbol)
             else:
                 self._bar(event)
+        elif event.__class__ is Trade and self._ready_for_trades:
+            self.trades[event.symbol] = event
+            on_tick = self._on_tick
+            if on_tick is not None:
+                try:
+                    on_tick(self.ctx, event)
+                except Exception as error:
+                    self._fail("on_tick", error, event.symbol)
         else:
             self._handlers[event.__class__](event)
         if self.out:
@@ -204,7 +212,7 @@ class Engine:
         self._on_bar = self._own["on_bar"]
         self._on_bars = self._own["on_bars"]
         self._on_tick = self._own["on_tick"]
-        self._ready = False
+        self._ready = self._ready_for_trades = False
         self.initializing = True
         self.tracking = self.history.tracking
         self._call("initialize", self.ctx)
@@ -231,14 +239,14 @@ class Engine:
         self._choose_path()
 
     def _choose_path(self) -> None:
-        self._ready = (
+        """Say whether bars and trades may take the short way, where a callback is all there is."""
+        self._ready_for_trades = (
             self._started
-            and not self._detectors
             and not self._watching_losses
-            and self._on_bars is None
             and self.failure is None
             and not self.finished
         )
+        self._ready = self._ready_for_trades and not self._detectors and self._on_bars is None
 
     def _finish(self, event: Finish) -> None:
         if not self._started and self.start is not None:

@@ -381,10 +381,23 @@ def _no_feature(
 class _Store:
     """Columns of one series that grow at the end and forget at the front.
 
-    A full store moves into fresh arrays: windows handed out before keep their numbers.
+    Bars wait in a list until somebody reads or there are many: writing them into columns together
+    costs a fraction of writing each. A full store moves into fresh arrays: windows handed out
+    before keep their numbers.
     """
 
-    __slots__ = ("close", "depth", "high", "low", "open", "size", "ts", "views", "volume")
+    __slots__ = (
+        "_depth",
+        "_size",
+        "_views",
+        "_waiting",
+        "close",
+        "high",
+        "low",
+        "open",
+        "ts",
+        "volume",
+    )
 
     ts: IntArray
     open: FloatArray
@@ -394,33 +407,47 @@ class _Store:
     volume: FloatArray
 
     def __init__(self, depth: int) -> None:
-        self.depth = depth
-        self.size = 0
-        self._allocate(min(2 * depth, 256))
-
-    def _allocate(self, capacity: int) -> None:
-        keep = slice(max(0, self.size - self.depth), self.size)
-        kept = keep.stop - keep.start
-        for name in ("ts", *BAR_FIELDS):
-            fresh = np.empty(capacity, dtype=np.int64 if name == "ts" else np.float64)
-            if kept:
-                fresh[:kept] = getattr(self, name)[keep]
-            setattr(self, name, fresh)
-        self.size = kept
-        self.views = _Columns(self)
+        self._depth = depth
+        self._size = 0
+        self._waiting: list[Bar] = []
+        self._allocate(256)
 
     def append(self, bar: Bar) -> None:
-        i = self.size
-        if i == len(self.ts):
-            self._allocate(min(2 * self.depth, 2 * i) if i < 2 * self.depth else 2 * self.depth)
-            i = self.size
-        self.ts[i] = bar.ts
-        self.open[i] = bar.open
-        self.high[i] = bar.high
-        self.low[i] = bar.low
-        self.close[i] = bar.close
-        self.volume[i] = bar.volume
-        self.size = i + 1
+        self._waiting.append(bar)
+        if len(self._waiting) >= _TOGETHER:
+            self._settle()
+
+    def window(self, n: int) -> Window:
+        if self._waiting:
+            self._settle()
+        return Window(self._views, max(0, self._size - n), self._size)
+
+    def _settle(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        start, stop = self._size, self._size + len(waiting)
+        if stop > len(self.ts):
+            self._allocate(
+                max(2 * self._depth, 2 * len(waiting)) if start > self._depth else 2 * stop
+            )
+            start, stop = self._size, self._size + len(waiting)
+        for name in ("ts", *BAR_FIELDS):
+            getattr(self, name)[start:stop] = [getattr(bar, name) for bar in waiting]
+        self._size = stop
+
+    def _allocate(self, capacity: int) -> None:
+        first = max(0, self._size - self._depth)
+        kept = self._size - first
+        for name in ("ts", *BAR_FIELDS):
+            fresh = np.empty(kept + capacity, dtype=np.int64 if name == "ts" else np.float64)
+            if kept:
+                fresh[:kept] = getattr(self, name)[first : self._size]
+            setattr(self, name, fresh)
+        self._size = kept
+        self._views = _Columns(self)
+
+
+#: So many bars are written into columns together.
+_TOGETHER = 256
 
 
 #: Computes a strategy's features from the trailing bars and what each of them carried; returns
@@ -487,7 +514,7 @@ class RollingHistory:
                 carried = self._carried[bar.symbol]
                 carried.append(features)
                 if compute:
-                    window = Window(store.views, store.size - len(carried), store.size)
+                    window = store.window(len(carried))
                     features = self._compute(bar.symbol, bar.timeframe, window, carried)
             self._features[bar.symbol] = features
         for indicator, fields in self._indicators.get(key, ()):
@@ -522,7 +549,7 @@ class RollingHistory:
         store = self._stores.get((symbol, timeframe))
         if store is None:
             store = self._stores[self._catalogue.key(symbol, timeframe)]
-        return Window(store.views, max(0, store.size - n), store.size)
+        return store.window(n)
 
     def latest(self, symbol: str, bar_ts: int) -> Bar | None:
         """Return the newest bar of a symbol's finest series."""

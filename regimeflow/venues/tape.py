@@ -86,9 +86,8 @@ class Tape:
         ticks = sum(map(len, self.trades)) + sum(map(len, self.quotes))
         if not self.bars:
             return ticks
-        first = self.bars[0].ts
-        if all(b.ts is first or np.array_equal(b.ts, first) for b in self.bars):
-            return len(first) + ticks
+        if self._complete:
+            return len(self.bars[0]) + ticks
         return len(np.unique(np.concatenate([b.ts for b in self.bars]))) + ticks
 
     @property
@@ -146,10 +145,18 @@ class Tape:
     def _bar_events(self) -> tuple[Iterator[Input], IntArray]:
         if len(self.bars) == 1:
             return self._lone(self.bars[0]), self.bars[0].ts
+        if len(self.bars) >= WIDE and self._complete:
+            return self._panel(), self.bars[0].ts
         order, times, starts = _interleaved(self.bars)
         if len(times) and len(order) / len(times) >= WIDE:
             return self._rows(order, times, starts), times
         return self._tuples(order, times, starts), times
+
+    @functools.cached_property
+    def _complete(self) -> bool:
+        """Whether every series has a bar at every time."""
+        first = self.bars[0].ts
+        return all(b.ts is first or np.array_equal(b.ts, first) for b in self.bars)
 
     def _lone(self, bars: BarColumns) -> Iterator[Input]:
         columns = [view(getattr(bars, f)) for f in BAR_FIELDS]
@@ -189,41 +196,46 @@ class Tape:
             *extra,
         )
 
+    def _panel(self) -> Iterator[Input]:
+        """Yield the rows of a complete panel: the same series at every time."""
+        width = len(self.bars)
+        columns = tuple(
+            view(np.array([getattr(b, f) for b in self.bars]).T.ravel()) for f in BAR_FIELDS
+        )
+        names = sorted({name for b in self.bars for name in b.features})
+        none = np.full(len(self.bars[0]), np.nan)
+        features = {
+            name: _or_none(np.array([b.features.get(name, none) for b in self.bars]).T.ravel())
+            for name in names
+        }
+        symbols = tuple(b.symbol for b in self.bars)
+        timeframes = tuple(b.timeframe for b in self.bars)
+        places = places_of(symbols)
+        for i, ts in enumerate(self.bars[0].ts.tolist()):
+            seen = ts + self._latency_ns
+            row = BarRow(ts, seen, symbols, timeframes, columns, i * width, places, features)
+            yield Bars(ts, seen, row)  # type: ignore[arg-type]
+
     def _rows(self, order: IntArray, times: IntArray, starts: IntArray) -> Iterator[Input]:
-        """Yield wide events, whose bars are made only when they are looked at."""
+        """Yield wide events of a ragged panel, whose bars are made when they are looked at."""
         columns = tuple(
             view(np.concatenate([getattr(b, f) for b in self.bars])[order]) for f in BAR_FIELDS
         )
-        features = self._features(order)
-        bounds = [*starts.tolist(), len(order)]
-        latency = self._latency_ns
-        if len(order) == len(self.bars) * len(times):  # every series has a bar at every time
-            symbols: Sequence[str] = tuple(b.symbol for b in self.bars)
-            timeframes: Sequence[int] = tuple(b.timeframe for b in self.bars)
-            places = places_of(symbols)
-            for ts, a in zip(times.tolist(), bounds, strict=False):
-                seen = ts + latency
-                row = BarRow(ts, seen, symbols, timeframes, columns, a, places, features)
-                yield Bars(ts, seen, row)  # type: ignore[arg-type]
-            return
-        symbols, timeframes = self._cells(order)
-        for ts, a, b in zip(times.tolist(), bounds, bounds[1:], strict=False):
-            seen = ts + latency
-            row = BarRow(ts, seen, symbols[a:b], timeframes[a:b], columns, a, None, features)
-            yield row[0] if b - a == 1 else Bars(ts, seen, row)  # type: ignore[arg-type]
-
-    def _features(self, order: IntArray) -> dict[str, list[float | None]] | None:
-        """Return the frame's further columns in event order, None where there are none."""
-        if not self._carries:
-            return None
         names = sorted({name for b in self.bars for name in b.features})
-        missing = {len(b): np.full(len(b), np.nan) for b in self.bars}
-        return {
+        features = {
             name: _or_none(
-                np.concatenate([b.features.get(name, missing[len(b)]) for b in self.bars])[order]
+                np.concatenate([b.features.get(name, np.full(len(b), np.nan)) for b in self.bars])[
+                    order
+                ]
             )
             for name in names
         }
+        symbols, timeframes = self._cells(order)
+        bounds = [*starts.tolist(), len(order)]
+        for ts, a, b in zip(times.tolist(), bounds, bounds[1:], strict=False):
+            seen = ts + self._latency_ns
+            row = BarRow(ts, seen, symbols[a:b], timeframes[a:b], columns, a, None, features)
+            yield row[0] if b - a == 1 else Bars(ts, seen, row)  # type: ignore[arg-type]
 
     def _cells(self, order: IntArray) -> tuple[list[str], list[int]]:
         """Return symbol and timeframe of every bar in event order."""
