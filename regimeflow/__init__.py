@@ -80,8 +80,52 @@ def __dir__() -> list[str]:
     return [*__all__, "__version__"]
 
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the same table, for editors and type checkers
     from regimeflow import venues as venues
     from regimeflow.analytics.report import Report as Report
     from regimeflow.data import datasets as datasets
     from regimeflow.engine.context import Context as Context
+    from regimeflow.engine.indicators import ATR as ATR
+    from regimeflow.engine.indicators import EMA as EMA
+    from regimeflow.engine.indicators import ROC as ROC
+    from regimeflow.engine.indicators import RSI as RSI
+    from regimeflow.engine.indicators import SMA as SMA
+    from regimeflow.engine.indicators import Bollinger as Bollinger
+    from regimeflow.engine.indicators import Donchian as Donchian
+    from regimeflow.engine.indicators import Indicator as Indicator
+    from regimeflow.engine.indicators import RollingMax as RollingMax
+    from regimeflow.engine.indicators import RollingMean as RollingMean
+    from regimeflow.engine.indicators import RollingMin as RollingMin
+    from regimeflow.engine.indicators import RollingStd as RollingStd
+    from regimeflow.engine.indicators import ZScore as ZScore
+    from regimeflow.engine.regime import Regime as Regime
+    from regimeflow.engine.regime import VolatilityRegime as VolatilityRegime
+    from regimeflow.engine.strategy import Strategy as Strategy
+    from regimeflow.errors import ConfigError as ConfigError
+    from regimeflow.errors import DataError as DataError
+    from regimeflow.errors import JournalCorrupt as JournalCorrupt
+    from regimeflow.errors import JournalError as JournalError
+    from regimeflow.errors import MissingExtra as MissingExtra
+    from regimeflow.errors import OrderError as OrderError
+    from regimeflow.errors import RegimeflowError as RegimeflowError
+    from regimeflow.errors import SessionBusy as SessionBusy
+    from regimeflow.errors import SessionError as SessionError
+    from regimeflow.errors import StrategyError as StrategyError
+    from regimeflow.journal import read_journal as read_journal
+    from regimeflow.model.events import Fill as Fill
+    from regimeflow.model.instrument import Instrument as Instrument
+    from regimeflow.model.market import Bar as Bar
+    from regimeflow.model.market import Bars as Bars
+    from regimeflow.model.market import Book as Book
+    from regimeflow.model.market import Quote as Quote
+    from regimeflow.model.market import Trade as Trade
+    from regimeflow.model.models import Costs as Costs
+    from regimeflow.model.models import FillModel as FillModel
+    from regimeflow.model.models import Latency as Latency
+    from regimeflow.model.models import Limits as Limits
+    from regimeflow.session.backtest import backtest as backtest
+    from regimeflow.session.certify import Certificate as Certificate
+    from regimeflow.session.certify import certify as certify
+    from regimeflow.session.certify import replay as replay
+    from regimeflow.session.live import LiveSession as LiveSession
+    from regimeflow.session.recorded import bars as bars

@@ -137,7 +137,6 @@ class Finish(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="finis
     why: str = ""
 
 
-Market = Bar | Bars | Trade | Quote | Book
 Input = (
     Start
     | History

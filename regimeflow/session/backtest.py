@@ -13,9 +13,9 @@ import numpy as np
 from regimeflow.analytics.fold import PriceColumns, RunData
 from regimeflow.analytics.report import Report
 from regimeflow.data.frames import Dataset, load
+from regimeflow.engine.column_history import ColumnHistory
 from regimeflow.engine.drive import drive
 from regimeflow.engine.engine import Engine
-from regimeflow.engine.history import ColumnHistory
 from regimeflow.engine.strategy import Strategy, as_strategy
 from regimeflow.errors import ConfigError, DataError, did_you_mean
 from regimeflow.journal import JournalWriter

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from regimeflow.engine.engine import Engine
-from regimeflow.engine.history import RollingHistory
+from regimeflow.engine.rolling_history import RollingHistory
 from regimeflow.engine.strategy import Strategy
 from regimeflow.model.events import Clock, EndOfDay, Fill, Finish, Input, Output, Start
 from regimeflow.model.ledger import Ledger

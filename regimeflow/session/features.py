@@ -10,7 +10,8 @@ import numpy as np
 
 from regimeflow.data.features import check_causal, feature_columns, sufficient_warmup, user_frame
 from regimeflow.data.frames import Dataset
-from regimeflow.engine.history import FeatureSource, Window
+from regimeflow.engine.history import Window
+from regimeflow.engine.rolling_history import FeatureSource
 from regimeflow.engine.strategy import Strategy
 from regimeflow.errors import DataError
 from regimeflow.model.market import BarColumns, FloatArray

@@ -8,7 +8,7 @@ import pytest
 
 import regimeflow as rf
 from regimeflow.engine.engine import Engine
-from regimeflow.engine.history import RollingHistory
+from regimeflow.engine.rolling_history import RollingHistory
 from regimeflow.engine.strategy import CALLBACKS
 from regimeflow.model.events import EndOfDay, Finish, Start
 from regimeflow.model.market import Bars, Book

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 import regimeflow as rf
 from regimeflow.data.frames import load
+from regimeflow.engine.column_history import ColumnHistory
 from regimeflow.engine.drive import drive
 from regimeflow.engine.engine import Engine
-from regimeflow.engine.history import ColumnHistory, RollingHistory
+from regimeflow.engine.rolling_history import RollingHistory
 from regimeflow.model.models import Limits, Model
 from regimeflow.session.backtest import instruments_of, start_event
 from regimeflow.venues.matching import Matched, Matcher, matched_on

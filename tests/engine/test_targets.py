@@ -94,7 +94,7 @@ def test_it_waits_while_its_order_is_unanswered():
 def play_target(steps):
     """A target that is open at the venue, then ``steps``; the orders' logs."""
     from regimeflow.engine.engine import Engine
-    from regimeflow.engine.history import RollingHistory
+    from regimeflow.engine.rolling_history import RollingHistory
     from regimeflow.model.events import OrderUpdate, Start
 
     day = 86_400 * 10**9

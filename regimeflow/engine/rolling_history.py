@@ -1,0 +1,237 @@
+"""History as events bring it, bar by bar."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from regimeflow.engine.history import (
+    NO_PRICE,
+    Catalogue,
+    Key,
+    SeriesViews,
+    Window,
+    check_depth,
+    no_feature,
+)
+from regimeflow.engine.indicators import Indicator
+from regimeflow.errors import ConfigError
+from regimeflow.model.market import (
+    BAR_FIELDS,
+    Bar,
+    Bars,
+    FloatArray,
+    History,
+    IntArray,
+)
+from regimeflow.model.timeframe import format_timeframe
+
+
+class _Store:
+    """Columns of one series that grow at the end and forget at the front.
+
+    Bars wait in a list until somebody reads or there are many: writing them into columns together
+    costs a fraction of writing each. A full store moves into fresh arrays: windows handed out
+    before keep their numbers.
+    """
+
+    __slots__ = (
+        "_depth",
+        "_size",
+        "_views",
+        "_waiting",
+        "close",
+        "high",
+        "low",
+        "open",
+        "ts",
+        "volume",
+    )
+
+    ts: IntArray
+    open: FloatArray
+    high: FloatArray
+    low: FloatArray
+    close: FloatArray
+    volume: FloatArray
+
+    def __init__(self, depth: int) -> None:
+        self._depth = depth
+        self._size = 0
+        self._waiting: list[Bar] = []
+        self._allocate(256)
+
+    def append(self, bar: Bar) -> None:
+        self._waiting.append(bar)
+        if len(self._waiting) >= _TOGETHER:
+            self._settle()
+
+    def window(self, n: int) -> Window:
+        if self._waiting:
+            self._settle()
+        return Window(self._views, max(0, self._size - n), self._size)
+
+    def _settle(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        start, stop = self._size, self._size + len(waiting)
+        if stop > len(self.ts):
+            self._allocate(
+                max(2 * self._depth, 2 * len(waiting)) if start > self._depth else 2 * stop
+            )
+            start, stop = self._size, self._size + len(waiting)
+        for name in ("ts", *BAR_FIELDS):
+            getattr(self, name)[start:stop] = [getattr(bar, name) for bar in waiting]
+        self._size = stop
+
+    def _allocate(self, capacity: int) -> None:
+        first = max(0, self._size - self._depth)
+        kept = self._size - first
+        for name in ("ts", *BAR_FIELDS):
+            fresh = np.empty(kept + capacity, dtype=np.int64 if name == "ts" else np.float64)
+            if kept:
+                fresh[:kept] = getattr(self, name)[first : self._size]
+            setattr(self, name, fresh)
+        self._size = kept
+        self._views = SeriesViews(self)
+
+
+#: So many bars are written into columns together.
+_TOGETHER = 256
+
+
+#: Computes a strategy's features from the trailing bars and what each of them carried; returns
+#: name -> newest value, the carried ones included.
+FeatureSource = Callable[[str, int, Window, Sequence[dict[str, float]]], dict[str, float]]
+
+
+class RollingHistory:
+    """Keeps the last ``depth`` bars of each series as events bring them.
+
+    Args:
+        keys: the series of the session, as (symbol, timeframe).
+        depth: how many bars of each are kept.
+        features: computes ``Strategy.features`` on the trailing bars, where a strategy has it.
+        warmup: how many trailing bars it is computed on.
+    """
+
+    tracking = True
+    cursor = None
+
+    def __init__(
+        self,
+        keys: Sequence[Key],
+        depth: int,
+        features: FeatureSource | None = None,
+        warmup: int = 0,
+    ) -> None:
+        self._catalogue = Catalogue(keys)
+        self._depth = max(depth, warmup, 1)
+        self._limit = depth
+        self._stores = {key: _Store(self._depth) for key in keys}
+        self._latest: dict[str, Bar] = {}
+        self._indicators: dict[Key, list[tuple[Indicator, tuple[str, ...]]]] = {}
+        self._features: dict[str, dict[str, float]] = {}
+        self._feature_indicators = False
+        self._carried: dict[str, deque[dict[str, float]]] = {
+            symbol: deque(maxlen=max(1, warmup)) for symbol in self._catalogue.finest
+        }
+        self._compute = features
+
+    def follow(self) -> None:
+        """There is no cursor here."""
+
+    def store(self, event: Bar | Bars) -> None:
+        """Append every bar and bring its features and indicators up to date."""
+        if isinstance(event, Bar):
+            self._append(event)
+        else:
+            for bar in event.bars:
+                self._append(bar)
+
+    def _append(self, bar: Bar, *, compute: bool = True) -> None:
+        key = (bar.symbol, bar.timeframe)
+        store = self._stores.get(key)
+        if store is None:
+            raise ConfigError(
+                f"a {format_timeframe(bar.timeframe)} bar of {bar.symbol!r} is not part of this run"
+            )
+        store.append(bar)
+        features = {n: _number(v) for n, v in bar.features.items()} if bar.features else {}
+        if bar.timeframe == self._catalogue.finest[bar.symbol]:
+            self._latest[bar.symbol] = bar
+            if self._compute is not None:
+                carried = self._carried[bar.symbol]
+                carried.append(features)
+                if compute:
+                    window = store.window(len(carried))
+                    features = self._compute(bar.symbol, bar.timeframe, window, carried)
+            self._features[bar.symbol] = features
+        for indicator, fields in self._indicators.get(key, ()):
+            indicator.push(
+                *(getattr(bar, f) if f in BAR_FIELDS else features.get(f, _NAN) for f in fields)
+            )
+
+    def warm(self, event: History) -> None:
+        """Take in bars from before the run, one by one, as if they had come live."""
+        names = list(event.features)
+        # Features of warm-up bars are read by nobody, but for the last and by indicators on them.
+        compute_all = self._feature_indicators
+        for i, ts in enumerate(event.times):
+            features = {n: event.features[n][i] for n in names} if names else None
+            bar = Bar(
+                ts,
+                event.seen,
+                event.symbol,
+                event.open[i],
+                event.high[i],
+                event.low[i],
+                event.close[i],
+                event.volume[i],
+                event.timeframe,
+                features=features,
+            )
+            self._append(bar, compute=compute_all or i == len(event.times) - 1)
+
+    def window(self, symbol: str, n: int, timeframe: int, bar_ts: int) -> Window:
+        """Return up to ``n`` bars that closed at or before ``bar_ts``."""
+        check_depth(n, self._limit)
+        store = self._stores.get((symbol, timeframe))
+        if store is None:
+            store = self._stores[self._catalogue.key(symbol, timeframe)]
+        return store.window(n)
+
+    def latest(self, symbol: str, bar_ts: int) -> Bar | None:
+        """Return the newest bar of a symbol's finest series."""
+        return self._latest.get(symbol)
+
+    def last_close(self, symbol: str, bar_ts: int) -> tuple[float, int]:
+        """Return the close of a symbol's newest bar and when it closed."""
+        bar = self._latest.get(symbol)
+        return (bar.close, bar.ts) if bar is not None else NO_PRICE
+
+    def feature(self, symbol: str, name: str, bar_ts: int) -> float:
+        """Return a feature's value at the newest bar; NaN before the first."""
+        self._catalogue.key(symbol, 0)
+        known = self._features.get(symbol)
+        if known is None:
+            return float("nan")
+        if name not in known:
+            raise no_feature(symbol, name, list(known))
+        return known[name]
+
+    def attach(
+        self, indicator: Indicator, symbol: str, timeframe: int, fields: Sequence[str], bar_ts: int
+    ) -> None:
+        """Feed an indicator with every bar from the first one on."""
+        key = self._catalogue.key(symbol, timeframe)
+        self._feature_indicators |= any(field not in BAR_FIELDS for field in fields)
+        self._indicators.setdefault(key, []).append((indicator, tuple(fields)))
+
+
+_NAN = float("nan")
+
+
+def _number(value: float | None) -> float:
+    return _NAN if value is None else value
