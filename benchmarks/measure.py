@@ -36,32 +36,30 @@ def main() -> int:
     if row.memory:
         print(json.dumps({"items": work.items, **_grown(work.run)}))
         return 0
-    before = floors.measure()
-    cpu_s = best(work.run, row.repeats)
-    after = floors.measure()
-    print(
-        json.dumps(
-            {
-                "items": work.items,
-                "us": cpu_s / work.items * 1e6,
-                # The machine's pace changes under us: the better of before and after.
-                "b_us": min(before[0], after[0]),
-                "l_us": min(before[1], after[1]),
-            }
-        )
-    )
+    cpu_s, b_us, l_us = best(work.run, row.repeats)
+    us = cpu_s / work.items * 1e6
+    print(json.dumps({"items": work.items, "us": us, "b_us": b_us, "l_us": l_us}))
     return 0
 
 
-def best(run: Callable[[], object], repeats: int) -> float:
-    """Return the least CPU seconds of several runs, those of all threads together."""
-    least = float("inf")
+def best(run: Callable[[], object], repeats: int) -> tuple[float, float, float]:
+    """Return the least CPU seconds of several runs, and the two floors around that run, in us.
+
+    The machine's pace changes under us, by half and more: a run is compared with the floors that
+    were measured right before and right after it.
+    """
+    least = (float("inf"), 0.0, 0.0)
+    after = floors.measure()
     for _ in range(repeats):
+        before = after
         gc.collect()
         begun = time.process_time()
         kept = run()
-        least = min(least, time.process_time() - begun)
+        cpu_s = time.process_time() - begun
         del kept
+        after = floors.measure()
+        b_us, l_us = ((one + other) / 2 for one, other in zip(before, after, strict=True))
+        least = min(least, (cpu_s, b_us, l_us))
     return least
 
 

@@ -45,7 +45,7 @@ class Row(NamedTuple):
     work: Callable[[Path, int], Work]
     target: str = ""
     limits: tuple[tuple[str, float], ...] = ()
-    repeats: int = 3
+    repeats: int = 5
     memory: bool = False
     shows: tuple[tuple[str, str], ...] = ()
     peer: bool = False
