@@ -84,6 +84,8 @@ class Engine:
         self._on_bar: Callable[..., None] | None = None
         self._on_bars: Callable[..., None] | None = None
         self._on_tick: Callable[..., None] | None = None
+        self._short_on_bar: Callable[..., None] | None = None
+        self._short_on_tick: Callable[..., None] | None = None
         self._handlers: dict[type, Callable[[Any], None]] = {
             Start: self._begin,
             History: self._warm,
@@ -105,34 +107,29 @@ class Engine:
         self.event = event
         self.seq += 1
         if event.__class__ is Bar:
-            # The one path that a million bars take: no call that is not needed.
-            if not self._started:
-                self._go()
-            self.bar_ts = event.ts
-            cursor = self._cursor
-            if cursor is not None:
-                cursor.i += 1
-                for values, name, ahead in cursor.ahead:
-                    values[name] = next(ahead)
-            elif self.tracking:
-                self.history.store(event)
-            if self._ready:
-                on_bar = self._on_bar
-                if on_bar is not None:
-                    try:
-                        on_bar(self.ctx, event)
-                    except Exception as error:
-                        self._fail("on_bar", error, event.symbol)
-            else:
+            on_bar = self._short_on_bar
+            if on_bar is None:
                 self._bar(event)
-        elif event.__class__ is Trade and self._ready_for_trades:
-            self.trades[event.symbol] = event
-            on_tick = self._on_tick
-            if on_tick is not None:
+            else:
+                # The one path that a million bars take: no call that is not needed.
+                self.bar_ts = event.ts
+                cursor = self._cursor
+                if cursor is not None:
+                    cursor.i += 1
+                    for values, name, ahead in cursor.ahead:
+                        values[name] = next(ahead)
+                elif self.tracking:
+                    self.history.store(event)
                 try:
-                    on_tick(self.ctx, event)
+                    on_bar(self.ctx, event)
                 except Exception as error:
-                    self._fail("on_tick", error, event.symbol)
+                    self._fail("on_bar", error, event.symbol)
+        elif event.__class__ is Trade and self._short_on_tick is not None:
+            self.trades[event.symbol] = event
+            try:
+                self._short_on_tick(self.ctx, event)
+            except Exception as error:
+                self._fail("on_tick", error, event.symbol)
         else:
             self._handlers[event.__class__](event)
         if self.out:
@@ -212,7 +209,7 @@ class Engine:
         self._on_bar = self._own["on_bar"]
         self._on_bars = self._own["on_bars"]
         self._on_tick = self._own["on_tick"]
-        self._ready = self._ready_for_trades = False
+        self._short_on_bar = self._short_on_tick = None
         self.initializing = True
         self.tracking = self.history.tracking
         self._call("initialize", self.ctx)
@@ -239,14 +236,16 @@ class Engine:
         self._choose_path()
 
     def _choose_path(self) -> None:
-        """Say whether bars and trades may take the short way, where a callback is all there is."""
-        self._ready_for_trades = (
+        """Let bars and trades take the short way where one callback is all there is to do."""
+        short = (
             self._started
             and not self._watching_losses
             and self.failure is None
             and not self.finished
         )
-        self._ready = self._ready_for_trades and not self._detectors and self._on_bars is None
+        alone = not self._detectors and self._on_bars is None
+        self._short_on_bar = self._on_bar if short and alone else None
+        self._short_on_tick = self._on_tick if short else None
 
     def _finish(self, event: Finish) -> None:
         if not self._started and self.start is not None:
@@ -261,7 +260,8 @@ class Engine:
     # ------------------------------------------------------------ market data
 
     def _bar(self, bar: Bar) -> None:
-        """Handle a lone bar where more than ``on_bar`` is to be done."""
+        """Handle a lone bar where there is more to do, or less, than to call ``on_bar``."""
+        self._take_in(bar)
         if self._detectors:
             self._judge(bar)
         if self._watching_losses:
@@ -274,13 +274,7 @@ class Engine:
             self._guard("on_bars", self._on_bars, {bar.symbol: bar}, bar.symbol)
 
     def _bars(self, event: Bars) -> None:
-        if not self._started:
-            self._go()
-        self.bar_ts = event.ts
-        if self._cursor is not None:
-            self._cursor.step()
-        elif self.tracking:
-            self.history.store(event)
+        self._take_in(event)
         if self._detectors:
             for bar in event.bars:
                 self._judge(bar)
@@ -299,6 +293,16 @@ class Engine:
                 return
         if self._on_bars is not None:
             self._guard("on_bars", self._on_bars, by_symbol(event.bars), "")
+
+    def _take_in(self, event: Bar | Bars) -> None:
+        """Bring history and indicators up to an event's bars, before any callback sees them."""
+        if not self._started:
+            self._go()
+        self.bar_ts = event.ts
+        if self._cursor is not None:
+            self._cursor.step()
+        elif self.tracking:
+            self.history.store(event)
 
     def _trade(self, trade: Trade) -> None:
         if not self._started:
