@@ -236,6 +236,15 @@ class Context:
         """
         engine, desk = self._engine, self._desk
         ledger = desk.ledger
+        position = ledger.held.get(symbol)
+        if (
+            position is None
+            and weight == 0.0
+            and qty is value is None
+            and symbol in engine.symbol_set
+            and symbol not in engine.target_orders
+        ):
+            return None  # flat, and so it should be
         event = engine.event
         if event.__class__ is Bar and event.symbol == symbol:
             price = event.close
@@ -243,22 +252,17 @@ class Context:
             if symbol not in engine.symbol_set:
                 self._unknown(symbol)
             price = engine.price(symbol)
-        position = ledger.held.get(symbol)
-        if weight is not None and qty is None and value is None:
+        if weight is not None and qty is value is None:
             if weight.__class__ is not float:
                 weight = _number("weight", weight)
-            # Most calls find the position where it should be: they pay for nothing else.
             if position is None:
-                if weight == 0.0 and symbol not in engine.target_orders:
-                    return None
                 return self._move(symbol, weight * desk.equity(), 0.0, price, band)
-            rules = position.instrument
-            worth = position.qty * price * rules.multiplier
+            unit = price * position.multiplier
+            worth = position.qty * unit
             equity = ledger.cash + worth if len(ledger.held) == 1 else desk.equity()
-            gap = weight * equity - worth
-            lot = rules.lot * price * rules.multiplier
-            if weight and -lot < gap < lot and symbol not in engine.target_orders:
-                return None
+            gap, lot = weight * equity - worth, position.lot * unit
+            if -lot < gap < lot and weight and symbol not in engine.target_orders:
+                return None  # where it should be, to less than a lot
             return self._move(symbol, weight * equity, position.qty, price, band)
         units = position.qty if position is not None else 0.0
         if value is not None and qty is None and weight is None:

@@ -41,8 +41,11 @@ def drive(
 ) -> None:
     """Run an engine on a venue until the venue has no more events."""
     step, send = engine.step, venue.send
+    followed = journal is not None or bool(companions)
     for event in venue.events():
         outputs = step(event)
+        if not (outputs or followed):
+            continue
         if journal is not None:
             journal.record(event, outputs)
         if outputs:

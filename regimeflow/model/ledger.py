@@ -24,13 +24,17 @@ class Position:
         fees: paid, money.
     """
 
-    __slots__ = ("average_price", "fees", "instrument", "qty", "realized", "symbol")
+    __slots__ = (
+        "average_price", "fees", "instrument", "lot", "multiplier", "qty", "realized", "symbol",
+    )  # fmt: skip
 
     def __init__(
         self, instrument: Instrument, qty: float = 0.0, average_price: float = 0.0
     ) -> None:
         self.symbol = instrument.symbol
         self.instrument = instrument
+        self.lot = instrument.lot
+        self.multiplier = instrument.multiplier
         self.qty = qty
         self.average_price = average_price
         self.realized = 0.0
@@ -81,7 +85,7 @@ class Ledger:
         """Book one execution and return the position after it."""
         position = self.positions.get(symbol) or self.position(symbol)
         instrument = position.instrument
-        self._pay(-signed_qty * price * instrument.multiplier)
+        self._pay(-signed_qty * price * position.multiplier)
         if fee:
             self._pay(-fee)
             self.fees += fee
@@ -116,7 +120,7 @@ class Ledger:
         """Return cash plus positions at the given prices, money."""
         total = self.cash
         for symbol, position in self.held.items():
-            total += position.qty * price_of(symbol) * position.instrument.multiplier
+            total += position.qty * price_of(symbol) * position.multiplier
         return total
 
     def snapshot(self) -> Mapping[str, float]:
