@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from regimeflow.session.features import feature_warmup, with_features
 from regimeflow.session.moments import moment
 from regimeflow.session.progress import Progress
 from regimeflow.session.run_dir import open_run
-from regimeflow.session.source import name_of, source_hash
+from regimeflow.session.source import HIDDEN, is_secret, name_of, source_hash
 from regimeflow.venues.matching import Matched, Matcher, matched_on
 from regimeflow.venues.tape import Tape
 
@@ -287,10 +288,17 @@ def start_event(
 
 def plain_params(strategy: Strategy) -> dict[str, Any]:
     """Return the parameters as JSON can carry them; what it cannot stands as text."""
-    return {
-        name: value if isinstance(value, bool | int | float | str | type(None)) else repr(value)
-        for name, value in strategy.params.items()
-    }
+    return {name: _plain(name, value) for name, value in strategy.params.items()}
+
+
+def _plain(name: str, value: Any) -> Any:
+    if is_secret(name):
+        return HIDDEN
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return repr(value)
+    return value if isinstance(value, bool | int | float | str | type(None)) else repr(value)
 
 
 def instruments_of(

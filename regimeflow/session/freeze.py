@@ -7,6 +7,7 @@ cloudpickle, of the strategy, its class, the globals its code reads and the user
 from __future__ import annotations
 
 import contextlib
+import dis
 import hashlib
 import inspect
 import os
@@ -26,7 +27,15 @@ import msgspec
 
 from regimeflow.engine.strategy import Strategy
 from regimeflow.errors import SessionError
-from regimeflow.session.source import code_of, name_of, own_classes, source_hash, source_of
+from regimeflow.session.source import (
+    HIDDEN,
+    code_of,
+    is_secret,
+    name_of,
+    own_classes,
+    source_hash,
+    source_of,
+)
 
 #: Where the frozen strategy stands in a run directory.
 FROZEN_NAME = "strategy.pkl"
@@ -134,7 +143,7 @@ def describe(strategy: Strategy, *, run: str, frozen: bytes, venue: str) -> Mani
     return Manifest(
         run=run,
         strategy=name_of(strategy),
-        params={name: repr(value) for name, value in strategy.params.items()},
+        params={n: HIDDEN if is_secret(n) else repr(v) for n, v in strategy.params.items()},
         source=source_of(strategy),
         source_sha256=source_hash(strategy),
         globals=globals_read(strategy),
@@ -150,12 +159,12 @@ def globals_read(strategy: Strategy) -> dict[str, str]:
     """Return the plain variables outside the strategy that its code reads, as text."""
     found: dict[str, str] = {}
     for function in _functions(strategy):
-        for name in _names(function.__code__):
+        for name in _globals_named(function.__code__):
             value = function.__globals__.get(name, _MISSING)
             if isinstance(
                 value, bool | int | float | str | bytes | type(None) | tuple | list | dict
             ):
-                found[name] = _short(value)
+                found[name] = HIDDEN if is_secret(name) else _short(value)
     return dict(sorted(found.items()))
 
 
@@ -164,7 +173,7 @@ def suspects(strategy: Strategy) -> list[str]:
     found: dict[str, None] = {}
     for function in _functions(strategy):
         names = _names(function.__code__)
-        reads = {name: function.__globals__.get(name) for name in names}
+        reads = {n: function.__globals__.get(n) for n in _globals_named(function.__code__)}
         for name, value in reads.items():
             module = getattr(value, "__name__", "") if isinstance(value, types.ModuleType) else ""
             home = module or str(getattr(value, "__module__", ""))
@@ -189,6 +198,18 @@ def _functions(strategy: Strategy) -> Iterator[types.FunctionType]:
             inner = inspect.unwrap(getattr(thing, "__func__", thing))
             if isinstance(inner, types.FunctionType):
                 yield inner
+
+
+def _globals_named(code: types.CodeType) -> set[str]:
+    """Return the names that a function's code looks up outside itself."""
+    names = {i.argval for i in dis.get_instructions(code) if i.opname in _LOOKUPS}
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names |= _globals_named(constant)
+    return names
+
+
+_LOOKUPS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 
 
 def _names(code: types.CodeType) -> set[str]:

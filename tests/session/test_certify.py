@@ -238,6 +238,33 @@ def test_a_compressed_journal_certifies(tmp_path):
     assert len(report_of(tmp_path / "run").fills) > 10
 
 
+m = "a variable that has the name of an attribute"
+BROKER_TOKEN = "canary-4711"
+
+
+class ReadsMore(rf.Strategy):
+    api_key: str = "canary-0815"
+    limit: float = float("inf")
+
+    def initialize(self, ctx):
+        self.m = ctx.indicator(rf.SMA(5))
+
+    def on_bar(self, ctx, bar):
+        if self.m.ready and BROKER_TOKEN and self.api_key:
+            ctx.target(bar.symbol, qty=3)
+
+
+def test_only_globals_are_globals_and_no_secret_is_written_down(run):
+    folder = run(ReadsMore())
+    text = (folder / "manifest.json").read_text() + (folder / "journal-0001.jsonl").read_text()
+    assert '"BROKER_TOKEN": "(hidden)"' in text
+    assert "has the name of an attribute" not in text
+    assert "canary-4711" not in text
+    assert rf.certify(folder).identical
+    # The source is the user's own text: a secret has no place in it, and one there is not hidden.
+    assert text.count("canary-0815") == text.count('api_key: str = \\"canary-0815')
+
+
 def test_hostile_names_are_escaped(run):
     class Evil(Rule):
         note: str = "<script>alert(1)</script>"
