@@ -175,24 +175,11 @@ class RollingHistory:
 
     def warm(self, event: History) -> None:
         """Take in bars from before the run, one by one, as if they had come live."""
-        names = list(event.features)
         # Features of warm-up bars are read by nobody, but for the last and by indicators on them.
         compute_all = self._feature_indicators
-        for i, ts in enumerate(event.times):
-            features = {n: event.features[n][i] for n in names} if names else None
-            bar = Bar(
-                ts,
-                event.seen,
-                event.symbol,
-                event.open[i],
-                event.high[i],
-                event.low[i],
-                event.close[i],
-                event.volume[i],
-                event.timeframe,
-                features=features,
-            )
-            self._append(bar, compute=compute_all or i == len(event.times) - 1)
+        last = len(event.times) - 1
+        for i, bar in enumerate(event.bars()):
+            self._append(bar, compute=compute_all or i == last)
 
     def window(self, symbol: str, n: int, timeframe: int, bar_ts: int) -> Window:
         """Return up to ``n`` bars that closed at or before ``bar_ts``."""

@@ -109,6 +109,22 @@ class History(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="hist
     volume: list[float]
     features: dict[str, list[float | None]] = {}
 
+    def bars(self) -> Iterator[Bar]:
+        """Yield the bars one by one, as if they had come live."""
+        for i, ts in enumerate(self.times):
+            yield Bar(
+                ts,
+                self.seen,
+                self.symbol,
+                self.open[i],
+                self.high[i],
+                self.low[i],
+                self.close[i],
+                self.volume[i],
+                self.timeframe,
+                features={name: column[i] for name, column in self.features.items()} or None,
+            )
+
 
 class BarColumns(msgspec.Struct, frozen=True):
     """One bar series as columns: how frames enter, and how history is read.

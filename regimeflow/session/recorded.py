@@ -190,7 +190,7 @@ def bars(run_dir: str | Path, *, warmup: bool = True) -> Any:
             for bar in event.bars:
                 rows.setdefault((bar.symbol, bar.timeframe), []).append(bar)
         elif isinstance(event, History) and warmup:
-            rows.setdefault((event.symbol, event.timeframe), []).extend(_unpacked(event))
+            rows.setdefault((event.symbol, event.timeframe), []).extend(event.bars())
         elif isinstance(event, Start) and start is None:
             start = event
     if start is None or not rows:
@@ -220,23 +220,3 @@ def bars(run_dir: str | Path, *, warmup: bool = True) -> Any:
 def _distinct(bars: Iterable[Bar]) -> Iterable[Bar]:
     """Return bars by close time, the last word on each."""
     return dict(sorted({bar.ts: bar for bar in bars}.items())).values()
-
-
-def _unpacked(event: History) -> list[Bar]:
-    made = []
-    for i, ts in enumerate(event.times):
-        made.append(
-            Bar(
-                ts,
-                ts,
-                event.symbol,
-                event.open[i],
-                event.high[i],
-                event.low[i],
-                event.close[i],
-                event.volume[i],
-                event.timeframe,
-                features={n: v[i] for n, v in event.features.items()} or None,
-            )
-        )
-    return made
