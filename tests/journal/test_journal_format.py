@@ -130,7 +130,7 @@ def test_every_output_comes_back_to_the_last_bit(cls: Any) -> None:
 def test_a_stranger_can_verify_the_sums_with_json_and_sha256_alone() -> None:
     last = "0" * 16
     lines = text_of(sample()).splitlines()
-    assert len(lines) == 25
+    assert len(lines) == 33
     for line in lines:
         told = json.loads(line)
         assert list(told) == ["schema", "run", "seq", "ts", "seen", "kind", "body", "sum"]
@@ -154,8 +154,8 @@ def test_the_golden_journal_reads_as_ever() -> None:
     assert list(journal.events()) == [
         (seq, event, outputs) for seq, (event, outputs) in enumerate(sample(), 1)
     ]
-    assert (journal.run, len(journal), journal.inputs) == ("demo", 25, 15)
-    assert journal.digest == "0bb3cf27f92475c1"
+    assert (journal.run, len(journal), journal.inputs) == ("demo", 33, 23)
+    assert journal.digest == "f94016a48b3ad736"
     assert journal.start == sample()[0][0]
 
 
