@@ -89,6 +89,8 @@ class Desk:
         self.gate = Gate(limits, self)
         self.limits = limits
         self.executions: set[str] = set()
+        #: The venue's order id -> ours.
+        self.venue_ids: dict[str, str] = {}
         self.peak_equity = 0.0
         self.day_equity = 0.0
         self._market = market
@@ -582,6 +584,8 @@ class Desk:
         order = self.orders.get(event.order_id)
         if order is None:
             return None
+        if event.venue_order_id:
+            self.venue_ids[event.venue_order_id] = order.id
         if event.what == "accepted":
             order.on_update(event)
             if self.gate.refusals:

@@ -165,6 +165,8 @@ def _order(books: Books, order: Order, row: VenueOrder, filled: float, found: Fi
             found.unmatched[order.symbol] = (
                 f"order {order.id} is {order.status} here and works at the venue"
             )
+            return
+        _terms(order, row, slack, found)
     elif status in ("canceled", "rejected", "expired"):
         if order.working:
             reason = row.reason or "told when asked"
@@ -173,6 +175,31 @@ def _order(books: Books, order: Order, row: VenueOrder, filled: float, found: Fi
             )
     elif status != "filled":
         found.unmatched[order.symbol] = f"order {order.id} is {status!r} at the venue: unknown"
+
+
+def _terms(order: Order, row: VenueOrder, slack: float, found: Findings) -> None:
+    """Compare quantity and prices of a working order: a change may have been made and not told."""
+    same = abs(row.qty - order.qty) <= slack and all(
+        there is None or there == ours
+        for there, ours in ((row.limit, order.limit), (row.stop, order.stop))
+    )
+    if not same:
+        found.events.append(
+            OrderUpdate(
+                row.ts,
+                0,
+                order.id,
+                "replaced",
+                "",
+                row.venue_order_id,
+                row.qty,
+                row.limit,
+                row.stop,
+            )
+        )
+    elif order.replace_pending:
+        why = "the order is as it was"
+        found.events.append(OrderUpdate(row.ts, 0, order.id, "replace_rejected", why))
 
 
 def _made_fill(order: Order, row: VenueOrder, filled: float) -> Fill:

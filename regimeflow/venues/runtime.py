@@ -12,18 +12,21 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from regimeflow.model.events import Command
 from regimeflow.model.market import Bar, Book, Quote, Trade
 from regimeflow.venues.port import Said
 
+#: What was asked, and of which order or symbol.
+Key = tuple[str, str]
+
 
 class Answer(NamedTuple):
     """What came of work that was handed out: a value, or an error."""
 
-    key: Hashable
+    key: Key
     value: Any
     error: Exception | None
 
@@ -53,7 +56,7 @@ class Runtime(Protocol):
     def wait(self, until: int) -> Message | None:
         """Return the next message, or None at ``until``."""
 
-    def call(self, lane: str, key: Hashable, work: Callable[[], Any]) -> None:
+    def call(self, lane: str, key: Key, work: Callable[[], Any]) -> None:
         """Have work done beside; its `Answer` is a message. Work of one lane keeps its order."""
 
     def say(self, said: Said) -> None:
@@ -114,7 +117,7 @@ class Threads:
                     return None
                 self._changed.wait(left_s)
 
-    def call(self, lane: str, key: Hashable, work: Callable[[], Any]) -> None:
+    def call(self, lane: str, key: Key, work: Callable[[], Any]) -> None:
         found = self._lanes.get(lane)
         if found is None:
             found = self._lanes[lane] = _Lane(lane, self._answered)
@@ -169,13 +172,13 @@ class _Lane:
 
     def __init__(self, name: str, answered: Callable[[Answer], None]) -> None:
         self._answered = answered
-        self._work: deque[tuple[Hashable, Callable[[], Any]]] = deque()
+        self._work: deque[tuple[Key, Callable[[], Any]]] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._go, name=f"regimeflow-{name}", daemon=True)
         self._thread.start()
 
-    def put(self, key: Hashable, work: Callable[[], Any]) -> None:
+    def put(self, key: Key, work: Callable[[], Any]) -> None:
         with self._changed:
             self._work.append((key, work))
             self._changed.notify()
@@ -246,7 +249,7 @@ class Virtual:
             self._now = max(self._now, at)
             what()
 
-    def call(self, lane: str, key: Hashable, work: Callable[[], Any]) -> None:
+    def call(self, lane: str, key: Key, work: Callable[[], Any]) -> None:
         there = max(self._now, self._lane_free.get(lane, 0)) + self._way()
         back = there + self._way()
         self._lane_free[lane] = back
