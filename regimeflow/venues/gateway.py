@@ -65,8 +65,7 @@ class Gateway:
         runtime: time, waiting and work beside.
         settings: how patient to be.
         engine: whose orders are followed; only read.
-        draft: the start event as far as it is known before the venue has been asked, or the event
-            that resumes a run whose journal the engine has been through.
+        draft: the start event, as far as it is known before the venue has been asked.
         series: symbols and timeframe of the market data; timeframe 0 for trades and quotes.
         warmup: how many bars from before are asked for.
         trades: whether orders go to the venue; else it gives market data only.
@@ -80,7 +79,7 @@ class Gateway:
         runtime: Runtime,
         settings: Settings,
         engine: Engine,
-        draft: Start | Resumed,
+        draft: Start,
         *,
         symbols: Sequence[str],
         timeframe: int,
@@ -121,13 +120,14 @@ class Gateway:
         self._closing: tuple[int, str] | None = None
         self._backfill: set[str] = set()
         self._begun = False
+        self._resumed: Resumed | None = None
 
     # ------------------------------------------------------------ the venue's two sides
 
     def events(self) -> Iterator[Input]:
         """Yield events as they come; blocks."""
-        if isinstance(self._draft, Resumed):
-            yield from self._stamped(self._take_up(self._draft))
+        if self._resumed is not None:
+            yield from self._stamped(self._take_up(self._resumed))
         self._line.wanted_at = self.runtime.now()
         while True:
             yield from self._stamped(self._by_the_clock())
@@ -147,6 +147,19 @@ class Gateway:
                 self._soon += self.outbox.send(output)
             elif isinstance(output, SetTimer):
                 self._set_timer(output)
+
+    def recall(self, event: Input, outputs: Sequence[Output]) -> None:
+        """Live through an event of the run's earlier life: only timers are left of it."""
+        self._seen = event.seen
+        if isinstance(event, Timer):
+            self._due_timers(event.ts)
+        for output in outputs:
+            if isinstance(output, SetTimer):
+                self._set_timer(output)
+
+    def resume(self, resumed: Resumed) -> None:
+        """Begin where the run's earlier life ended, with this event."""
+        self._resumed = resumed
 
     def command(self, name: str, why: str, who: str) -> None:
         """Pass a command to the engine, from any thread."""
@@ -337,7 +350,6 @@ class Gateway:
         """Return the start event, completed by what the venue said."""
         now = self.runtime.now()
         draft = self._draft
-        assert isinstance(draft, Start)
         self._begun = True
         self._clock_at, self._health_at = _NEVER, now
         rules = {rule.symbol: rule for rule in facts["rules"]}
