@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regimeflow.analytics.execution_quality import ExecutionQuality, FillQuality
+from regimeflow.analytics.execution_quality import ExecutionQuality, FillQuality, Shortfall
 from regimeflow.analytics.marks import KEPT
 from regimeflow.analytics.quality_fold import QualityFold
 from regimeflow.errors import ConfigError
@@ -530,6 +531,13 @@ def test_json_has_everything_but_the_single_fills() -> None:
     assert told["venue_summaries"][0]["venue"] == "X"
     assert told["symbol_summaries"][0]["symbol"] == "A"
     assert "fills" not in told
+
+
+def test_the_page_names_every_field() -> None:
+    page = Path(__file__).parents[2].joinpath("docs", "execution-quality.md").read_text("utf-8")
+    fields = {*ExecutionQuality.__struct_fields__} - {"fills", "flavour", "timezone"}
+    for name in (*fields, *Shortfall.__struct_fields__):
+        assert f"`{name}" in page or f"quality.{name}" in page, name
 
 
 @pytest.mark.parametrize("flavour", ["pandas", "polars"])
