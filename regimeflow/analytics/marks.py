@@ -85,9 +85,18 @@ class Track:
             return None, True
         if steps <= passed:
             return kept[steps - passed - 1][1], True
-        due = self._taken - passed + steps
-        heapq.heappush(self._by_count, (due, next(self._serial), then))
+        if passed:
+            self._count_from(self._taken - passed, steps, then)
+        else:
+            # A bar may be told after a fill and yet have ended before it: count once one has not.
+            heapq.heappush(
+                self._by_time,
+                (ts, next(self._serial), lambda _: self._count_from(self._taken, steps, then)),
+            )
         return self.last, False
+
+    def _count_from(self, taken: int, steps: int, then: Then) -> None:
+        heapq.heappush(self._by_count, (taken + steps, next(self._serial), then))
 
 
 class Marks:

@@ -488,6 +488,50 @@ def test_looking_changes_nothing(rows: list[tuple[str, list[int], int]]) -> None
     assert watched.quality == quiet.quality
 
 
+WORDS = [
+    "submit", "accepted", "rejected", "canceled", "expired", "lost", "replaced",
+    "cancel_rejected", "replace_rejected", "fill", "repeat", "deny", "quote", "a new word",
+]  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(WORDS), st.integers(0, 2), st.integers(-2_000, 2_000)),
+        max_size=40,
+    )
+)
+def test_whatever_a_venue_says_the_counts_make_sense(
+    said: list[tuple[str, int, int]],
+) -> None:
+    story = Story(MINUTE, seconds=(1,), bars=(1,))
+    sent, executions = set(), 0
+    for n, (word, number, late) in enumerate(said):
+        at, order = 500.0 * n, f"o{number}"
+        if word == "submit" and order not in sent:
+            sent.add(order)
+            story.submit(at, order, "buy" if number else "sell", 10.0, limit=9.0 if late else None)
+        elif word == "fill":
+            executions += 1
+            story.fill(at - late, order, 4.0, 10.0, 0.1, seen_ms=at)
+        elif word == "repeat" and executions:
+            story.fill(at, order, 4.0, 10.0, 0.1, execution="x1")
+        elif word == "deny":
+            story.deny(at, order)
+        elif word == "quote":
+            story.quote(at + late, 9.0 + number, 9.5 + number)
+        elif word not in ("submit", "repeat"):
+            story.told(at - late, order, word, seen_ms=at, qty=8.0 if late > 0 else None)
+    quality = story.quality
+    assert quality.submitted >= quality.acknowledged >= quality.filled
+    assert quality.cancelled + quality.expired + quality.broker_rejected <= len(sent)
+    assert quality.errored <= len(sent)
+    assert len(quality.fills) == executions
+    assert quality.quantity == pytest.approx(4.0 * executions)
+    json.loads(quality.to_json(), parse_constant=pytest.fail)
+    assert len(quality.frame()) == executions
+
+
 def test_prices_leave_nothing_behind() -> None:
     story = Story(MINUTE, seconds=(1,), bars=(2,)).quote(0, 9.0, 11.0).submit(1, "o", "buy", 1.0)
     story.fill(2, "o", 1.0, 10.0)
