@@ -24,6 +24,7 @@ _HOMES = {
     "DataError": "errors",
     "Donchian": "engine.indicators",
     "EMA": "engine.indicators",
+    "ExecutionQuality": "analytics.execution_quality",
     "Fill": "model.events",
     "FillModel": "model.models",
     "Indicator": "engine.indicators",
@@ -57,6 +58,7 @@ _HOMES = {
     "bars": "session.recorded",
     "certify": "session.certify",
     "datasets": "data.datasets",
+    "execution_quality": "session.quality",
     "read_journal": "journal",
     "replay": "session.certify",
     "venues": "venues",
@@ -82,6 +84,7 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:  # the same table, for editors and type checkers
     from regimeflow import venues as venues
+    from regimeflow.analytics.execution_quality import ExecutionQuality as ExecutionQuality
     from regimeflow.analytics.report import Report as Report
     from regimeflow.data import datasets as datasets
     from regimeflow.engine.context import Context as Context
@@ -128,4 +131,5 @@ if TYPE_CHECKING:  # the same table, for editors and type checkers
     from regimeflow.session.certify import certify as certify
     from regimeflow.session.certify import replay as replay
     from regimeflow.session.live import LiveSession as LiveSession
+    from regimeflow.session.quality import execution_quality as execution_quality
     from regimeflow.session.recorded import bars as bars

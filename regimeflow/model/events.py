@@ -58,11 +58,14 @@ class Start(msgspec.Struct, frozen=True, tag_field="kind", tag="start"):
     calendar: str = ""
 
 
+# gc=False: its metadata hold numbers only, so it cannot be part of a cycle.
 class OrderUpdate(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="order_update"):
     """The venue says something about an order other than a fill.
 
     ``what`` is one of accepted, rejected, canceled, expired, lost, replaced, cancel_rejected,
-    replace_rejected. ``replaced`` carries the new quantity and prices.
+    replace_rejected. ``replaced`` carries the new quantity and prices. ``metadata`` is what else a
+    venue tells in numbers, such as ``queue_position`` (units ahead of the order) and
+    ``expected_queue_delay_ms``.
     """
 
     ts: int
@@ -74,6 +77,7 @@ class OrderUpdate(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="
     qty: float | None = None
     limit: float | None = None
     stop: float | None = None
+    metadata: dict[str, float] | None = None
 
 
 class Fill(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="fill"):
