@@ -310,11 +310,12 @@ def _close_times(
         return ts, {}
     first = int(lost[0])
     if on_bad == "raise":
-        symbol = table.symbols[int(table.series_of(lost[:1])[0])]
+        at = table.series_of(lost)
+        count = np.count_nonzero(at == at[0]) if table.stacked else len(lost)
         raise DataError(
-            f"{symbol}: {times.describe(int(table.ts[first]))} in row {table.row(first)} is on no"
-            f" session of {calendar}, the first of {len(lost)} such rows; check calendar=, or pass"
-            " on_bad='drop' to leave them out"
+            f"{table.symbols[int(at[0])]}: {times.describe(int(table.ts[first]))} in row"
+            f" {table.row(first)} is on no session of {calendar}, the first of {count} such rows;"
+            " check calendar=, or pass on_bad='drop' to leave them out"
         )
     bad = np.zeros(len(table.ts), bool)
     bad[lost] = True
