@@ -349,18 +349,19 @@ def _refuse_timeframe(table: Table, length: int | None) -> None:
 def _series(table: Table, ts: IntArray) -> list[Columns]:
     ts = ts.view()
     ts.flags.writeable = False
+    for array in (*table.columns.values(), *table.features.values()):
+        array.flags.writeable = False
     whole = len(table.symbols) == 1
     found: list[Columns] = []
+    at = ts
     for place, symbol in enumerate(table.symbols):
         cut = slice(int(table.bounds[place]), int(table.bounds[place + 1]))
         columns, features = table.columns, table.features
-        at = ts
         if not whole:
-            at = ts[cut]
+            # Series with equal times share one array: whoever compares them sees it at once.
+            at = at if np.array_equal(at, ts[cut]) else ts[cut]
             columns = {name: column[cut] for name, column in columns.items()}
             features = {name: column[cut] for name, column in features.items()}
-        for array in (*columns.values(), *features.values()):
-            array.flags.writeable = False
         if table.kind == "bars":
             found.append(
                 BarColumns(
