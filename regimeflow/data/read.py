@@ -91,6 +91,7 @@ def read(data: Any, symbols: Sequence[str] | None, timezone: str) -> Reading:
     tables: list[Table] = []
     held: list[Any] = []
     stacks: list[Stack] = []
+    room = sum(len(f) for _, _, f, _ in frames if len(f) <= FEW_ROWS)
     stack: Stack | None = None  # only what directly follows it may be put on it
     for symbol, timeframe, frame, where in frames:
         if stack is not None and stack.take(symbol, timeframe, frame):
@@ -101,7 +102,7 @@ def read(data: Any, symbols: Sequence[str] | None, timezone: str) -> Reading:
         if flavours[0] == "pandas":
             held.append(frame.copy(deep=False))
             if len(frames) > 1 and _stacks(pieces[-1], tables[-1]):
-                stack = Stack(frame, tables[-1], _places(pieces[-1]), timezone)
+                stack = Stack(frame, tables[-1], _places(pieces[-1]), timezone, room)
                 stacks.append(stack)
     for stack in stacks:
         stack.settle()

@@ -9,6 +9,7 @@ import numpy as np
 
 from regimeflow.data.clean import Table
 from regimeflow.data.times import read_times
+from regimeflow.model.market import IntArray
 
 #: A frame of more rows is taken as it lies in memory, without a copy.
 FEW_ROWS = 4_096
@@ -26,17 +27,22 @@ class Stack:
         table: what was read from it; `settle` puts the other frames into it.
         places: name of a column in the table -> its place in the frame.
         timezone: how naive times are meant.
+        room: rows that this frame and all that may follow it have together.
     """
 
-    def __init__(self, frame: Any, table: Table, places: Mapping[str, int], timezone: str) -> None:
+    def __init__(
+        self, frame: Any, table: Table, places: Mapping[str, int], timezone: str, room: int
+    ) -> None:
         self._labels = frame.columns
         self._index_type = frame.index.dtype
         self._table = table
         self._places = places
         self._timezone = timezone
-        self._times = [table.ts]
-        self._values = [frame.to_numpy()]
-        self._open = _plain(self._values[0])
+        self._times: list[IntArray] = []
+        self._rows = 0
+        # Filled frame by frame: kept apart, they would be written to fresh memory twice.
+        self._values = np.empty((len(frame.columns), room))
+        self._open = self._put(frame.to_numpy(), table.ts)
 
     def take(self, symbol: str | None, timeframe: int | None, frame: Any) -> bool:
         """Add a frame and return True, or return False where it has to be read by itself."""
@@ -48,13 +54,19 @@ class Stack:
             and frame.columns.equals(self._labels)
         ):
             return False
-        values = frame.to_numpy()
-        if not _plain(values):
+        if not self._put(frame.to_numpy(), read_times(frame.index, self._timezone, symbol).ts):
             return False
-        self._times.append(read_times(frame.index, self._timezone, symbol).ts)
-        self._values.append(values)
         self._table.symbols.append(symbol)
         self._table.timeframes.append(timeframe)
+        return True
+
+    def _put(self, values: Any, ts: IntArray) -> bool:
+        """Add the numbers of a frame, or return False where some are none."""
+        if values.dtype.kind not in "fiu":
+            return False
+        start, self._rows = self._rows, self._rows + len(ts)
+        self._values[:, start : self._rows] = values.T
+        self._times.append(ts)
         return True
 
     def settle(self) -> None:
@@ -62,14 +74,10 @@ class Stack:
         table = self._table
         if len(self._times) == 1:
             return
-        together = np.concatenate([v.T for v in self._values], axis=1, dtype=np.float64)
+        together = self._values[:, : self._rows]
         together.flags.writeable = False
         table.ts = np.concatenate(self._times)
         table.bounds = np.cumsum([0, *map(len, self._times)])
         for columns in (table.columns, table.features):
             columns.update((name, together[self._places[name]]) for name in columns)
         table.stacked = True
-
-
-def _plain(values: Any) -> bool:
-    return values.dtype.kind in "fiu"
