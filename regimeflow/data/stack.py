@@ -33,7 +33,7 @@ class Stack:
     def __init__(
         self, frame: Any, table: Table, places: Mapping[str, int], timezone: str, room: int
     ) -> None:
-        self._labels = frame.columns
+        self._labels = frame.columns.tolist()
         self._index_type = frame.index.dtype
         self._table = table
         self._places = places
@@ -51,7 +51,7 @@ class Stack:
             and symbol
             and 0 < len(frame) <= FEW_ROWS
             and frame.index.dtype == self._index_type
-            and frame.columns.equals(self._labels)
+            and frame.columns.tolist() == self._labels
         ):
             return False
         if not self._put(frame.to_numpy(), read_times(frame.index, self._timezone, symbol).ts):
