@@ -121,10 +121,14 @@ class JournalWriter:
             # The event has happened but is not here: what follows would not be the run any more.
             self._refuse(f"event {seq} could not be recorded: {error}")
             raise
-        self._pending += sum(map(len, lines)) if outputs else len(lines[0])
-        if outputs and any(type(output) in DURABLE for output in outputs):
-            self._write(sync=self._sync)
-        elif self._pending >= BUFFER_BYTES:
+        if not outputs:
+            self._pending += len(lines[0])
+        else:
+            self._pending += sum(map(len, lines))
+            if not DURABLE.isdisjoint(map(type, outputs)):
+                self._write(sync=self._sync)
+                return
+        if self._pending >= BUFFER_BYTES:
             self._write(sync=False)
 
     def flush(self, sync: bool = True) -> None:
