@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from regimeflow.engine.engine import Engine
@@ -17,6 +17,16 @@ class Venue(Protocol):
 
     def send(self, outputs: Sequence[Output]) -> None:
         """Carry out the requests among ``outputs``."""
+
+
+class QuietVenue(Venue, Protocol):
+    """A venue that can tell when it has nothing to say between its next events."""
+
+    def quiet(self) -> Iterator[Input] | None:
+        """Return the next events if nothing comes between them until something is sent.
+
+        Only after an event of `events` has been handled, which goes on after those taken from here.
+        """
 
 
 class Journal(Protocol):
@@ -52,3 +62,21 @@ def drive(
             send(outputs)  # only what is recorded leaves
         for companion in companions:
             companion.follow(event, outputs)
+
+
+def race(engine: Engine, venue: QuietVenue, *, bars_alone: bool) -> None:
+    """Run an engine as `drive` does where nobody follows: it helps itself to events while it can.
+
+    Args:
+        bars_alone: whether the market is bars of one series and nothing else.
+    """
+    step, run, send, quiet = engine.step, engine.run, venue.send, venue.quiet
+    for event in venue.events():
+        outputs = step(event)
+        if outputs:
+            send(outputs)
+        while (ahead := quiet()) is not None:
+            outputs = run(ahead, bars_alone=bars_alone)
+            if not outputs:
+                break  # none are left here
+            send(outputs)

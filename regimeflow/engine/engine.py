@@ -7,7 +7,7 @@ that is what a replay checks, and why a live run can be one.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from regimeflow.engine.context import Context
@@ -89,6 +89,7 @@ class Engine:
         self._handlers: dict[type, Callable[[Any], None]] = {
             Start: self._begin,
             History: self._warm,
+            Bar: self._bar,
             Bars: self._bars,
             Trade: self._trade,
             Quote: self._quote,
@@ -111,13 +112,9 @@ class Engine:
             if on_bar is None:
                 self._bar(event)
             else:
-                # The one path that a million bars take: no call that is not needed.
                 self.bar_ts = event.ts
-                cursor = self._cursor
-                if cursor is not None:
-                    cursor.i += 1
-                    for values, name, ahead in cursor.ahead:
-                        values[name] = next(ahead)
+                if self._cursor is not None:
+                    self._cursor.step()
                 elif self.tracking:
                     self.history.store(event)
                 try:
@@ -136,6 +133,52 @@ class Engine:
             out = self.out
             self.out = []
             return out
+        return _NOTHING
+
+    def run(self, events: Iterator[Input], *, bars_alone: bool) -> Sequence[Output]:
+        """Handle events up to the first of which something comes, and return that.
+
+        The same as `step` on each of them, without a call for each: a million bars go through here.
+
+        Args:
+            bars_alone: whether they are bars of one series and nothing else.
+        """
+        while True:
+            outputs = self._run(events, bars_alone)
+            # Without outputs the events are over, or the next one makes an indicator ready.
+            if outputs or (event := next(events, None)) is None or (outputs := self.step(event)):
+                return outputs
+
+    def _run(self, events: Iterator[Input], bars_alone: bool) -> Sequence[Output]:
+        on_bar, on_tick = self._short_on_bar, self._short_on_tick
+        ctx, out, cursor = self.ctx, self.out, self._cursor
+        store = self.history.store if self.tracking and cursor is None else None
+        if cursor is not None and on_bar is not None:
+            if bars_alone:
+                events = cursor.along(events)
+            else:
+                on_bar = None  # what is no bar must not move the cursor
+        for self.seq, event in enumerate(events, self.seq + 1):
+            self.event = event
+            if event.__class__ is Bar and on_bar is not None:
+                self.bar_ts = event.ts
+                if store is not None:
+                    store(event)
+                try:
+                    on_bar(ctx, event)
+                except Exception as error:
+                    self._fail("on_bar", error, event.symbol)
+            elif event.__class__ is Trade and on_tick is not None:
+                self.trades[event.symbol] = event
+                try:
+                    on_tick(ctx, event)
+                except Exception as error:
+                    self._fail("on_tick", error, event.symbol)
+            else:
+                self._handlers[event.__class__](event)
+            if out:
+                self.out = []
+                return out
         return _NOTHING
 
     # ------------------------------------------------------------ what desk and context ask

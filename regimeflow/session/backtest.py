@@ -15,7 +15,7 @@ from regimeflow.analytics.fold import PriceColumns, RunData
 from regimeflow.analytics.report import Report
 from regimeflow.data.frames import Dataset, load
 from regimeflow.engine.column_history import ColumnHistory
-from regimeflow.engine.drive import drive
+from regimeflow.engine.drive import drive, race
 from regimeflow.engine.engine import Engine
 from regimeflow.engine.strategy import Strategy, as_strategy
 from regimeflow.errors import ConfigError, DataError, did_you_mean
@@ -173,8 +173,14 @@ class _Run:
         """Yield what the venue has to say."""
         return self._venue.events()
 
+    def quiet(self) -> Iterator[Input] | None:
+        """Return the next events if the venue has nothing to say between them."""
+        return self._venue.quiet()
+
     def send(self, outputs: Sequence[Output]) -> None:
         """Pass requests on to the venue, and keep what the report shows."""
+        if self._venue.quiet() is not None:
+            self.matcher.current = self.engine.event  # which the engine may have taken itself
         self.matcher.send(outputs)
         for output in outputs:
             if output.__class__ in _KEPT:
@@ -190,11 +196,16 @@ class _Run:
 
     def go(self, progress: Any, journal: JournalWriter | None) -> None:
         """Run to the end, an interrupt or a failure of the strategy."""
-        with Progress(progress, self.tape.count, name_of(self.strategy)) as shown:
+        tape = self.tape
+        bars_alone = len(tape.bars) == 1 and not tape.trades and not tape.quotes
+        with Progress(progress, tape.count, name_of(self.strategy)) as shown:
             self._progress = shown.to
             try:
                 with rare_collections():
-                    drive(self.engine, self, journal)
+                    if journal is not None:
+                        drive(self.engine, self, journal)
+                    else:
+                        race(self.engine, self, bars_alone=bars_alone)
             except KeyboardInterrupt:
                 self.interrupted = True
             finally:

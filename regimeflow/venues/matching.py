@@ -514,19 +514,28 @@ class Matched:
     def __init__(self, segments: Callable[[], Iterable[Iterable[Input]]], matcher: Matcher) -> None:
         self.matcher = matcher
         self._segments = segments
+        self._market: Iterator[Input] | None = None
 
     def events(self) -> Iterator[Input]:
         """Yield market events, and before each what it does to working orders."""
         matcher = self.matcher
         at_close = matcher.fills_at_close
         for segment in self._segments():
-            for event in segment:
+            market = iter(segment)
+            for event in market:
                 while matcher.busy and (told := matcher.due(event)):
+                    self._market = None
                     yield from told
                 matcher.current = event
+                self._market = market
                 yield event
                 if at_close and matcher.busy:
-                    yield from matcher.at_once(event)
+                    self._market = None
+                    yield from matcher.at_once(matcher.current)
+
+    def quiet(self) -> Iterator[Input] | None:
+        """Return the rest of the segment, unless something of ours comes first."""
+        return None if self.matcher.busy else self._market
 
     def send(self, outputs: Sequence[Output]) -> None:
         """Take requests; notes are for others."""

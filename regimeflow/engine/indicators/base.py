@@ -97,11 +97,8 @@ class Indicator(Parametric):
     #: The newest value; NaN until ready.
     value: float = NAN
 
-    @property
-    def ready(self) -> bool:
-        """Whether there is a value."""
-        value = self.value
-        return value == value  # NaN is the only float that differs from itself
+    #: Whether there is a value.
+    ready: bool = False
 
     def push(self, *inputs: float) -> None:
         """Take in the newest closed bar of the series.
@@ -115,6 +112,7 @@ class Indicator(Parametric):
         result = self.update(*inputs)
         if result.__class__ is float and self._single:
             self.value = result
+            self.ready = result == result  # NaN is the only float that differs from itself
             return
         try:
             values = [float(result)] if self._single else [float(v) for v in result]  # type: ignore[arg-type, union-attr]
@@ -194,8 +192,8 @@ class Indicator(Parametric):
             setattr(self, name, value)
 
     def _show(self, values: dict[str, float]) -> None:
-        values.setdefault("value", next(iter(values.values())))
-        vars(self).update(values)
+        value = values.setdefault("value", next(iter(values.values())))
+        vars(self).update(values, ready=value == value)
 
     def _vectorise(self, columns: Sequence[FloatArray]) -> tuple[FloatArray, ...]:
         if not self.precomputable:
