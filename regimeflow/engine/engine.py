@@ -84,6 +84,8 @@ class Engine:
         self._on_bar: Callable[..., None] | None = None
         self._on_bars: Callable[..., None] | None = None
         self._on_tick: Callable[..., None] | None = None
+        self._on_fill: Callable[..., None] | None = None
+        self._on_order_update: Callable[..., None] | None = None
         self._short_on_bar: Callable[..., None] | None = None
         self._short_on_tick: Callable[..., None] | None = None
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -158,7 +160,8 @@ class Engine:
                 events = cursor.along(events)
             else:
                 on_bar = None  # what is no bar must not move the cursor
-        for self.seq, event in enumerate(events, self.seq + 1):
+        following = self.seq + 1
+        for self.seq, event in enumerate(events, following):
             self.event = event
             if event.__class__ is Bar and on_bar is not None:
                 self.bar_ts = event.ts
@@ -252,6 +255,8 @@ class Engine:
         self._on_bar = self._own["on_bar"]
         self._on_bars = self._own["on_bars"]
         self._on_tick = self._own["on_tick"]
+        self._on_fill = self._own["on_fill"]
+        self._on_order_update = self._own["on_order_update"]
         self._short_on_bar = self._short_on_tick = None
         self.initializing = True
         self.tracking = self.history.tracking
@@ -391,10 +396,11 @@ class Engine:
         order = self.desk.update(event)
         if order is None:
             return
-        self._forget_target(order)
+        if self.target_orders:
+            self._forget_target(order)
         if self._flattening:
             self._exit()
-        if self._own["on_order_update"] is not None:
+        if self._on_order_update is not None:
             self._call("on_order_update", self.ctx, OrderHandle(order))
 
     def _fill(self, fill: Fill) -> None:
@@ -404,13 +410,13 @@ class Engine:
         if order is None or order.filled > order.qty + 1e-12 or fill.side != order.side:
             self._set_state(HALTED, f"execution {fill.execution_id} is not what was ordered")
             self._cancel_all()
-        if order is not None:
+        if order is not None and self.target_orders:
             self._forget_target(order)
         if self._flattening:
             self._exit()
-        if self._own["on_fill"] is not None:
+        if self._on_fill is not None:
             self._call("on_fill", self.ctx, fill)
-        if order is not None and self._own["on_order_update"] is not None:
+        if order is not None and self._on_order_update is not None:
             self._call("on_order_update", self.ctx, OrderHandle(order))
 
     def _forget_target(self, order: Order) -> None:
