@@ -296,11 +296,15 @@ def psr(returns: FloatArray, benchmark: float = 0.0) -> float:
     if reason := _flat(returns):
         return Undefined(reason)
     ratio = float(returns.mean() / returns.std(ddof=1))
-    off = returns - returns.mean()
     # Sums of products: numpy's powers beyond two are fifty times slower, and a dot product would
     # wake the threads of a BLAS.
+    off = returns - returns.mean()
     squared = off * off
-    m2, m3, m4 = (float(np.sum(a)) / n for a in (squared, squared * off, squared * squared))
+    m2 = float(squared.sum()) / n
+    off *= squared
+    m3 = float(off.sum()) / n
+    squared *= squared
+    m4 = float(squared.sum()) / n
     skew = math.sqrt(n * (n - 1)) / (n - 2) * m3 / m2**1.5
     excess = (n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * (m4 / m2**2 - 3.0) + 6.0)
     variance = 1.0 - skew * ratio + (excess + 2.0) / 4.0 * ratio**2
