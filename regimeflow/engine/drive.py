@@ -20,13 +20,17 @@ class Venue(Protocol):
 
 
 class QuietVenue(Venue, Protocol):
-    """A venue that can tell when it has nothing to say between its next events."""
+    """A venue that knows when it has nothing to say between its next events.
 
-    def quiet(self) -> Iterator[Input] | None:
-        """Return the next events if nothing comes between them until something is sent.
+    Attributes:
+        ahead: those events, or None while something may come between them. Until something is
+            sent, they may be taken from here; `events` goes on after them.
+    """
 
-        Only after an event of `events` has been handled, which goes on after those taken from here.
-        """
+    ahead: Iterator[Input] | None
+
+    def taken(self, event: Input) -> None:
+        """Take note that ``event`` was the last one taken from ``ahead``."""
 
 
 class Journal(Protocol):
@@ -70,13 +74,14 @@ def race(engine: Engine, venue: QuietVenue, *, bars_alone: bool) -> None:
     Args:
         bars_alone: whether the market is bars of one series and nothing else.
     """
-    step, run, send, quiet = engine.step, engine.run, venue.send, venue.quiet
+    step, run, send = engine.step, engine.run, venue.send
     for event in venue.events():
         outputs = step(event)
         if outputs:
             send(outputs)
-        while (ahead := quiet()) is not None:
-            outputs = run(ahead, bars_alone=bars_alone)
+        while venue.ahead is not None:
+            outputs = run(venue.ahead, bars_alone=bars_alone)
             if not outputs:
-                break  # none are left here
+                break  # none are left there
+            venue.taken(engine.event)
             send(outputs)

@@ -525,8 +525,9 @@ class Matched:
 
     def __init__(self, segments: Callable[[], Iterable[Iterable[Input]]], matcher: Matcher) -> None:
         self.matcher = matcher
+        #: The rest of a segment, once nothing of the matcher's can come before its next event.
+        self.ahead: Iterator[Input] | None = None
         self._segments = segments
-        self._market: Iterator[Input] | None = None
 
     def events(self) -> Iterator[Input]:
         """Yield market events, and before each what it does to working orders."""
@@ -536,22 +537,23 @@ class Matched:
             market = iter(segment)
             for event in market:
                 while matcher.busy and (told := matcher.due(event)):
-                    self._market = None
                     yield from told
                 matcher.current = event
-                self._market = market
+                if not matcher.busy:
+                    self.ahead = market
                 yield event
                 if at_close and matcher.busy:
-                    self._market = None
                     yield from matcher.at_once(matcher.current)
 
-    def quiet(self) -> Iterator[Input] | None:
-        """Return the rest of the segment, unless something of ours comes first."""
-        return None if self.matcher.busy else self._market
+    def taken(self, event: Input) -> None:
+        """Take note of the last event that was taken from ``ahead``."""
+        self.matcher.current = event
 
     def send(self, outputs: Sequence[Output]) -> None:
         """Take requests; notes are for others."""
         self.matcher.send(outputs)
+        if self.matcher.busy:
+            self.ahead = None
 
 
 def matched_on(dataset: Dataset) -> dict[str, str | int]:
