@@ -139,14 +139,14 @@ def _columns(data: RunData, fills: FillColumns, ended: list[_Ended]) -> Trips:
 
     sign, entered, paid, fees = map(column, ("sign", "entered", "paid", "fees"))
     left, received, held = column("left"), column("received"), np.abs(column("units"))
-    size = np.array([fills.instruments[s].multiplier for s in symbols], dtype=np.float64)
+    size = fills.multipliers(symbols)
     mark = np.array([price for *_, price in ended], dtype=np.float64)
     exit_ts = np.array([ts for _, _, ts, _ in ended], dtype=np.int64)
     entry_ts = np.array([trip.entry_ts for trip in trips], dtype=np.int64)
     pnl = sign * (received + held * mark - paid) * size - fees
     return Trips(
         symbols=symbols,
-        sides=["buy" if s > 0 else "sell" for s in sign],
+        sides=["buy" if s > 0 else "sell" for s in sign.tolist()],
         qty=np.where(held > 0, held, entered),
         entry_time=np.array([trip.entry_time for trip in trips], dtype=np.int64),
         entry_price=_ratio(paid, entered),
