@@ -223,7 +223,8 @@ def test_what_could_not_be_read_back_is_not_written(
 def test_numbers_whose_sum_is_too_large_are_written_all_the_same() -> None:
     bar = Bar(1, 2, "SPY", 1e308, 1.5e308, 1e308, 1e308, 1.0)
     record = LineReader().read(LineWriter("demo").lines(bar, ())[0][:-1], 1)
-    assert record is not None and record.body == bar
+    assert record is not None
+    assert record.body == bar
 
 
 def test_a_note_may_say_that_a_number_is_not_there() -> None:
