@@ -90,21 +90,21 @@ def read(data: Any, symbols: Sequence[str] | None, timezone: str) -> Reading:
     only = symbols[0] if symbols is not None and len(symbols) == 1 else None
     tables: list[Table] = []
     held: list[Any] = []
-    stacks: list[Stack] = []
     room = sum(len(f) for _, _, f, _ in frames if len(f) <= FEW_ROWS)
     stack: Stack | None = None  # only what directly follows it may be put on it
     for symbol, timeframe, frame, where in frames:
-        if stack is not None and stack.take(symbol, timeframe, frame):
-            continue
-        stack = None
+        if stack is not None:
+            if stack.take(symbol, timeframe, frame):
+                continue
+            stack.settle()
+            stack = None
         pieces = list(_pieces(symbol, timeframe, frame, where))
         tables.extend(_table(piece, only, timezone) for piece in pieces)
         if flavours[0] == "pandas":
             held.append(frame.copy(deep=False))
             if len(frames) > 1 and _stacks(pieces[-1], tables[-1]):
                 stack = Stack(frame, tables[-1], _places(pieces[-1]), timezone, room)
-                stacks.append(stack)
-    for stack in stacks:
+    if stack is not None:
         stack.settle()
     return Reading(tables, flavours[0], tuple(held))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from regimeflow.data.clean import Table
 from regimeflow.data.times import read_times
-from regimeflow.model.market import IntArray
+from regimeflow.model.market import FloatArray, IntArray
 
 #: A frame of more rows is taken as it lies in memory, without a copy.
 FEW_ROWS = 4_096
@@ -38,46 +38,54 @@ class Stack:
         self._table = table
         self._places = places
         self._timezone = timezone
+        self._room = room
+        self._first = frame.to_numpy()
+        self._values: FloatArray | None = None
         self._times: list[IntArray] = []
         self._rows = 0
-        # Filled frame by frame: kept apart, they would be written to fresh memory twice.
-        self._values = np.empty((len(frame.columns), room))
-        self._open = self._put(frame.to_numpy(), table.ts)
 
     def take(self, symbol: str | None, timeframe: int | None, frame: Any) -> bool:
         """Add a frame and return True, or return False where it has to be read by itself."""
         if not (
-            self._open
-            and symbol
+            symbol
+            and _plain(self._first)
             and 0 < len(frame) <= FEW_ROWS
             and frame.index.dtype == self._index_type
             and frame.columns.tolist() == self._labels
         ):
             return False
-        if not self._put(frame.to_numpy(), read_times(frame.index, self._timezone, symbol).ts):
+        values = frame.to_numpy()
+        if not _plain(values):
             return False
+        if self._values is None:
+            # Filled frame by frame: kept apart, they would be written to fresh memory twice.
+            self._values = np.empty((len(self._labels), self._room))
+            self._put(self._values, self._first, self._table.ts)
+        self._put(self._values, values, read_times(frame.index, self._timezone, symbol).ts)
         self._table.symbols.append(symbol)
         self._table.timeframes.append(timeframe)
         return True
 
-    def _put(self, values: Any, ts: IntArray) -> bool:
-        """Add the numbers of a frame, or return False where some are none."""
-        if values.dtype.kind not in "fiu":
-            return False
+    def _put(self, into: FloatArray, values: Any, ts: IntArray) -> None:
         start, self._rows = self._rows, self._rows + len(ts)
-        self._values[:, start : self._rows] = values.T
+        into[:, start : self._rows] = values.T
         self._times.append(ts)
-        return True
 
     def settle(self) -> None:
         """Make the table hold all frames."""
-        table = self._table
-        if len(self._times) == 1:
+        table, together = self._table, self._values
+        if together is None:  # no other frame has come
             return
-        together = self._values[:, : self._rows]
+        if self._rows < self._room:
+            together = together[:, : self._rows].copy()
         together.flags.writeable = False
         table.ts = np.concatenate(self._times)
         table.bounds = np.cumsum([0, *map(len, self._times)])
         for columns in (table.columns, table.features):
             columns.update((name, together[self._places[name]]) for name in columns)
         table.stacked = True
+
+
+def _plain(values: Any) -> bool:
+    """Whether a frame's columns are all numbers, and became one array of such."""
+    return str(values.dtype.kind) in "fiu"

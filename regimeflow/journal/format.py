@@ -335,14 +335,14 @@ def _hook(value: Any) -> Any:
 
 
 def _refuse_infinite(value: Any, where: str = "") -> None:
-    if value is None or value.__class__ is str or value.__class__ is int:
-        return
     if isinstance(value, float | np.floating):
         if not isfinite(value):
             raise ValueError(f"{where.lstrip('.') or 'a number'} is {value}")
     elif isinstance(value, msgspec.Struct):
         for name in value.__struct_fields__:
-            _refuse_infinite(getattr(value, name), f"{where}.{name}")
+            part = getattr(value, name)
+            if part is not None and part.__class__ is not str:  # most of them
+                _refuse_infinite(part, f"{where}.{name}")
     elif isinstance(value, dict):
         for name, part in value.items():
             _refuse_infinite(part, f"{where}.{name}")

@@ -60,6 +60,10 @@ def test_frames_of_other_shapes_between_them() -> None:
     as_if_alone(frames)
 
 
+def test_flags_beside_the_prices() -> None:
+    as_if_alone({f"S{i}": days(20, i).assign(Holiday=i % 2 == 0) for i in range(3)})
+
+
 def test_a_column_of_text_in_a_later_frame_is_left_out_and_told() -> None:
     frames = {f"S{i}": days(20, i) for i in range(3)}
     frames["S1"]["Beta"] = "high"
