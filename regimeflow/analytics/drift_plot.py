@@ -49,7 +49,10 @@ def draw(drift: Drift) -> Picture:
     low.yaxis.set_major_formatter(FuncFormatter(lambda v, _: svg.short(v)))
     low.set_ylabel("money")
     for axes in (top, low):
-        axes.legend(frameon=False, ncols=4, fontsize=8, loc="upper left")
+        axes.legend(
+            frameon=False, ncols=4, fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 1.0),
+            borderaxespad=0.0,
+        )  # fmt: skip
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#e4e7eb", linewidth=0.7)
         axes.set_axisbelow(True)

@@ -139,7 +139,7 @@ class Parity(msgspec.Struct, frozen=True):
         gap: ``live - twin``, money.
         equity: what both began with, money; basis points are of it.
         bound: what rounding alone can leave in the residual row, money: 16 times the float's
-            precision, of all that was traded, held and paid.
+            precision, of all that was traded, held, paid and named.
         order_gaps: the run's orders, each with its part of the gap.
         lone_fills: fills that only the run's requests or only the twin had: who, and the fill.
         strategy, params, run: what was compared.
@@ -317,7 +317,7 @@ def split(ledgers: Ledgers) -> Parity:
         twin=math.fsum((start.cash, -equity, *now)),
         gap=gap,
         equity=equity,
-        bound=_ROUNDING * math.fsum(map(abs, (*live, *expected, *twin, *now))),
+        bound=_ROUNDING * math.fsum(map(abs, (*live, *expected, *twin, *now, *parts.values()))),
         order_gaps=tuple(orders),
         lone_fills=lone,
         flavour=start.flavour,

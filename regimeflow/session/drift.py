@@ -67,7 +67,7 @@ def drift(
     report = Report.load(baseline) if isinstance(baseline, str | Path) else baseline
     model = report.model if report is not None else None
     rerun = Rerun(Path(run_dir), model, strategy)
-    fold = DriftFold(rerun.engine, rerun.shadow, rerun.twin, report)
+    fold = DriftFold(rerun.books, rerun.shadow, rerun.twin, report)
     for event, outputs in rerun.events():
         fold.follow(event, outputs)
     return fold.drift()

@@ -60,8 +60,8 @@ def parity(
             "or use rf.drift, which needs returns only"
         )
     rerun = Rerun(Path(run_dir), model, strategy, report.data.start.limits)
-    engine, survey = rerun.engine, rerun.survey
-    late = LateShadow(model, engine.instruments, survey.matched_on, survey.arrivals)
+    books, survey = rerun.books, rerun.survey
+    late = LateShadow(model, books.instruments, survey.matched_on, survey.arrivals)
     for event, outputs in rerun.events():
         late.follow(event, outputs)
     ledgers = Ledgers(
@@ -70,7 +70,7 @@ def parity(
         expected=rerun.shadow.fills,
         late=late.fills,
         twin=rerun.twin.fills,
-        marks=_marks(engine, rerun.start, survey.orders.fills),
+        marks=_marks(books, rerun.start, survey.orders.fills),
         costs=model.costs,
         orders=list(survey.orders.orders.values()),
     )

@@ -16,6 +16,7 @@ from regimeflow.errors import JournalError
 from regimeflow.journal import events
 from regimeflow.model.events import (
     Cancel,
+    Command,
     EndOfDay,
     Fill,
     Finish,
@@ -29,6 +30,7 @@ from regimeflow.model.events import (
 from regimeflow.model.instrument import Instruments
 from regimeflow.model.market import Bar, Bars, Book, Quote, Trade
 from regimeflow.model.models import Latency, Limits, Model
+from regimeflow.model.order import Order
 from regimeflow.session import freeze
 from regimeflow.session.companions import Shadow, Twin, rolling_history
 from regimeflow.session.recorded import OrderFold
@@ -178,16 +180,39 @@ class LateShadow:
             matcher.current = now
 
 
-class Rerun:
-    """A recorded run once more: the engine as it was, and shadow and twin under a model.
+class Books(Engine):
+    """The books of a recorded run: an engine in which nobody decides.
 
-    The engine is told what was recorded, and the shadow follows the recorded requests, so a
-    strategy that decides differently today changes the twin and nothing else.
+    It is told what was recorded, inputs and orders, so that its ledger and last prices are those of
+    the run whatever the strategy would decide today.
+    """
+
+    def __init__(self, start: Start) -> None:
+        nobody = Strategy()
+        super().__init__(nobody, rolling_history(nobody, start))
+
+    def take(self, event: Input, outputs: Sequence[Output]) -> None:
+        """Take in an event and what the run sent because of it."""
+        if isinstance(event, Command):
+            return  # what came of it is recorded: cancels, exits and their fills
+        if isinstance(event, Start):
+            # A limit that is reached would make an engine act on its own.
+            event = msgspec.structs.replace(event, limits=Limits())
+        self.step(event)
+        for output in outputs:
+            if isinstance(output, Submit):
+                order = Order.of(output)
+                self.desk.orders[order.id] = order
+                self.desk.working.setdefault(order.symbol, {})[order.id] = order
+
+
+class Rerun:
+    """A recorded run once more: its books, and shadow and twin under a model.
 
     Args:
         run_dir: the run's directory.
         model: assumptions of shadow and twin; those of the run without it.
-        strategy: what decides; the one frozen with the run without it.
+        strategy: what the twin runs; the one frozen with the run without it.
         limits: of the twin; the run's without it.
     """
 
@@ -204,10 +229,8 @@ class Rerun:
         self.model = model or self.start.model
         self._given = strategy
         self._limits = limits
-        own = self.load()
-        kinds = self.survey.matched_on
-        self.engine = Engine(own, rolling_history(own, self.start))
-        self.shadow = Shadow(self.engine, self.model, kinds)
+        self.books = Books(self.start)
+        self.shadow = Shadow(self.books, self.model, self.survey.matched_on)
         self.twin = self.new_twin()
 
     def load(self) -> Strategy:
@@ -229,7 +252,7 @@ class Rerun:
     def events(self) -> Iterator[tuple[Input, list[Output]]]:
         """Yield recorded events and outputs, after all three have taken each."""
         for _, event, outputs in events(self.run_dir):
-            self.engine.step(event)
+            self.books.take(event, outputs)
             self.shadow.follow(event, outputs)
             self.twin.follow(self.for_twin(event), ())
             yield event, outputs
