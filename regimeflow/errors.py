@@ -6,6 +6,9 @@ RegimeflowError
 ├── OrderError           an order call that makes no sense (not a denial: those are values)
 ├── ConfigError          a parameter, key or limit that is unknown, missing or of the wrong type
 ├── MissingExtra         an optional package is not installed
+├── VenueError           a venue did not answer as hoped: whether the request took effect is unknown
+│   └── Refused          the venue said no: the request certainly did not take effect
+│       └── NotThere     the venue says, of its own authority, that it has no such order
 ├── JournalError         a journal that cannot be read or written
 │   └── JournalCorrupt   an altered, swapped or missing line, and its number
 └── SessionError         a session asked for something its state does not allow
@@ -66,6 +69,33 @@ class ConfigError(RegimeflowError, ValueError):
 
 class MissingExtra(RegimeflowError, ImportError):
     """An optional package is not installed; the message gives the command that installs it."""
+
+
+class VenueError(RegimeflowError):
+    """A venue did not answer, or not in a way that settles the matter.
+
+    Whoever gets it must assume that the request may have taken effect.
+    """
+
+
+class Refused(VenueError):
+    """The venue refused a request: it certainly did not take effect.
+
+    Attributes:
+        code: the venue's own code, "" without one.
+        retry_after_ms: how long the venue asks to wait, or None.
+    """
+
+    def __init__(
+        self, message: str, *, code: str = "", retry_after_ms: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retry_after_ms = retry_after_ms
+
+
+class NotThere(Refused):
+    """The venue looked, and has no such order. Never raised for a query that failed."""
 
 
 class JournalError(RegimeflowError):

@@ -11,7 +11,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from regimeflow.engine.limits import Denial, Gate, finite
@@ -89,6 +89,8 @@ class Desk:
         self.gate = Gate(limits, self)
         self.limits = limits
         self.executions: set[str] = set()
+        #: The venue's order id -> ours.
+        self.venue_ids: dict[str, str] = {}
         self.peak_equity = 0.0
         self.day_equity = 0.0
         self._market = market
@@ -544,6 +546,37 @@ class Desk:
             units = min(units, closing + max(0.0, power) / (unit * (margin + rate)))
         return instrument.round_qty(units if gap > 0 else -units)
 
+    # ------------------------------------------------------------ after a restart, and changes
+
+    def go_on(self, prefix: str, never_sent: Sequence[str], limits: Limits | None) -> list[Order]:
+        """Take up a run again; return the orders whose fate is now known to be unknown.
+
+        Args:
+            prefix: of client order ids from now on.
+            never_sent: orders whose requests were not written down, and so never left.
+            limits: in force from now on, or None for those from before.
+        """
+        self._prefix = prefix
+        now = self._market.event.seen
+        for order_id in never_sent:
+            self.update(OrderUpdate(now, now, order_id, "never_sent", "the process ended first"))
+        if limits is not None:
+            self.limits = self.gate.limits = limits
+            self.gate.choose()
+        lost = [o for group in self.working.values() for o in group.values()]
+        return [order for order in lost if order.status is Status.SENT]
+
+    def cancel_entries(self, symbol: str) -> None:
+        """Cancel a symbol's working orders, but for those that only take off what is held."""
+        position = self.ledger.held.get(symbol)
+        held = position.qty if position is not None else 0.0
+        room = abs(held)
+        for order in list(self.working.get(symbol, _NONE).values()):
+            if held * order.sign < 0.0 and order.remaining <= room + 1e-12:
+                room -= order.remaining  # an exit: without it the position would stand alone
+            else:
+                self.cancel(order)
+
     # ------------------------------------------------------------ what the venue says
 
     def update(self, event: OrderUpdate) -> Order | None:
@@ -551,6 +584,8 @@ class Desk:
         order = self.orders.get(event.order_id)
         if order is None:
             return None
+        if event.venue_order_id:
+            self.venue_ids[event.venue_order_id] = order.id
         if event.what == "accepted":
             order.on_update(event)
             if self.gate.refusals:

@@ -18,16 +18,25 @@ from regimeflow.engine.regime import Regime
 from regimeflow.engine.strategy import CALLBACKS, Strategy, overridden
 from regimeflow.errors import ConfigError, StrategyError, did_you_mean
 from regimeflow.model.events import (
+    Account,
+    Adjusted,
     Clock,
     Command,
+    Connection,
     EndOfDay,
     Failed,
+    Feed,
     Fill,
     Finish,
+    Gap,
+    Health,
     Input,
     OrderUpdate,
     Output,
+    Reconciled,
     RegimeChanged,
+    Resumed,
+    Rules,
     Start,
     StateChanged,
     Timer,
@@ -35,7 +44,7 @@ from regimeflow.model.events import (
 from regimeflow.model.instrument import Instruments
 from regimeflow.model.ledger import Ledger
 from regimeflow.model.market import Bar, Bars, Book, History, Quote, Trade, by_symbol
-from regimeflow.model.order import Order, OrderHandle
+from regimeflow.model.order import Happening, IllegalMove, Order, OrderHandle
 from regimeflow.model.timeframe import iso
 
 _NOTHING: tuple[Output, ...] = ()
@@ -69,8 +78,12 @@ class Engine:
         self.seed = 0
         self.start: Start | None = None
         self.initializing = False
-        #: Symbols for which only exits may leave.
+        #: Symbols for which only exits may leave, and why: (source, symbol, "" for all) -> reason.
         self.held_back: frozenset[str] = frozenset()
+        self.holds: dict[tuple[str, str], str] = {}
+        #: Symbol -> units on the account that are not this session's.
+        self.foreign: dict[str, float] | None = None
+        self.account: Account | None = None
         self.tracking = True
         self._cursor: Cursor | None = None
         self.failure: StrategyError | None = None
@@ -79,6 +92,7 @@ class Engine:
         self._own: dict[str, Callable[..., None] | None] = {}
         self._detectors: dict[str, Regime] = {}
         self._flattening = ""
+        self._stopped = False
         self._watching_losses = False
         self._started = False
         self._on_bar: Callable[..., None] | None = None
@@ -99,6 +113,15 @@ class Engine:
             EndOfDay: self._end_of_day,
             Clock: self._clock,
             Command: self._command,
+            Account: self._account,
+            Connection: self._connection,
+            Feed: self._feed,
+            Reconciled: self._reconciled,
+            Adjusted: self._adjusted,
+            Rules: self._rules,
+            Gap: self._nothing,
+            Health: self._nothing,
+            Resumed: self._resumed,
             Finish: self._finish,
         }
 
@@ -197,10 +220,7 @@ class Engine:
             market=self,
             default_tif=self._default_tif,
         )
-        self._watching_losses = any(
-            limit is not None
-            for limit in (limits.max_drawdown, limits.daily_loss, limits.daily_loss_pct)
-        )
+        self._watch_or_not()
         self.ctx = Context(self)
         self.desk.day_equity = self.desk.peak_equity = ledger.equity(
             lambda symbol: ledger.position(symbol).average_price
@@ -217,6 +237,11 @@ class Engine:
         self._cursor = self.history.cursor
         if self._cursor is not None:
             self.history.follow()
+
+    def _watch_or_not(self) -> None:
+        limits = self.desk.limits
+        watched = (limits.max_drawdown, limits.daily_loss, limits.daily_loss_pct)
+        self._watching_losses = any(limit is not None for limit in watched)
 
     def _default_tif(self, symbol: str) -> str:
         return "day" if self.instruments[symbol].calendar else "gtc"
@@ -345,7 +370,13 @@ class Engine:
     # ------------------------------------------------------------ orders
 
     def _order_update(self, event: OrderUpdate) -> None:
-        order = self.desk.update(event)
+        try:
+            order = self.desk.update(event)
+        except IllegalMove as error:
+            # A message that we misread, or a venue that contradicts itself: nothing new is risked
+            # until a human has looked.
+            self._hold("contradiction", self.desk.orders[event.order_id].symbol, str(error))
+            return
         if order is None:
             return
         self._forget_target(order)
@@ -391,23 +422,38 @@ class Engine:
         name, why = command.name, command.why or command.name
         if name == "halt":
             self._flattening = ""
+            self._stopped = False
             self._set_state(HALTED, why)
             self._cancel_all()
         elif name == "flatten":
             self._flatten(why)
         elif name == "resume":
-            if self.failure is None:
-                self.desk.gate.forgive()
-                self._flattening = ""
-                self.desk.day_equity = min(self.desk.day_equity, self.desk.equity())
-                self.desk.peak_equity = self.desk.equity()
-                self._set_state(ACTIVE, why)
+            self._resume(why)
         elif name == "stop":
+            self._stopped = self.desk.state == ACTIVE
             self._set_state(HALTED, why)
             self._cancel_all()
-        else:
-            names = ("halt", "flatten", "resume", "stop")
+        elif name == "pause":
+            self._hold("pause", "", why)
+        elif name == "cancel_all":
+            self._cancel_all()
+        elif name != "adopt":  # which is for whoever compares the books
+            names = ("halt", "pause", "flatten", "resume", "stop", "cancel_all", "adopt")
             raise ConfigError(f"there is no command {name!r}.{did_you_mean(name, names)}")
+
+    def _resume(self, why: str) -> None:
+        """Trade again, by a human's word; a strategy that failed does not come back."""
+        if self.failure is not None:
+            return
+        desk = self.desk
+        desk.gate.forgive()
+        self._flattening = ""
+        desk.day_equity = min(desk.day_equity, desk.equity())
+        desk.peak_equity = desk.equity()
+        for source, symbol in list(self.holds):
+            if source in ("pause", "contradiction"):
+                self._release(source, symbol)
+        self._set_state(ACTIVE, why)
 
     def _flatten(self, why: str) -> None:
         self._set_state(REDUCING, why)
@@ -431,6 +477,85 @@ class Engine:
         if not desk.ledger.held and not desk.working:
             self._set_state(HALTED, f"flat after: {self._flattening}")
             self._flattening = ""
+
+    # ------------------------------------------------------------ what is known of the venue
+
+    def _nothing(self, event: Input) -> None:
+        """Take note of what decides nothing."""
+
+    def _account(self, event: Account) -> None:
+        self.account = event
+
+    def _connection(self, event: Connection) -> None:
+        if event.up:
+            self._release("connection", "")
+        else:
+            self._hold("connection", "", event.why or "the venue cannot be reached")
+
+    def _feed(self, event: Feed) -> None:
+        if not event.stale:
+            self._release("feed", event.symbol)
+            return
+        if event.hold:
+            self._hold("feed", event.symbol, f"no data for {event.age_ms / 1e3:.0f} s")
+        if event.cancel:
+            self.desk.cancel_entries(event.symbol)
+
+    def _reconciled(self, event: Reconciled) -> None:
+        if not event.ok:
+            self._hold("reconciliation", "", event.why or "the venue did not answer")
+            return
+        self.foreign = dict(event.foreign)
+        for symbol in event.unmatched:
+            self._hold("reconciliation", symbol, event.why or "the books do not match")
+        for source, symbol in list(self.holds):
+            if source == "reconciliation" and symbol not in event.unmatched:
+                self._release(source, symbol)
+
+    def _adjusted(self, event: Adjusted) -> None:
+        self.desk.ledger.adjust(event.symbol, event.qty, event.price, event.cash)
+
+    def _rules(self, event: Rules) -> None:
+        symbol = event.instrument.symbol
+        self.instruments[symbol] = event.instrument
+        self.desk.ledger.position(symbol).follow(event.instrument)
+        if event.tradable:
+            self._release("rules", symbol)
+        else:
+            self._hold("rules", symbol, f"{symbol} does not trade")
+
+    def _resumed(self, event: Resumed) -> None:
+        start = self.start
+        assert start is not None  # the journal begins with it
+        prefix = f"{start.run}-{event.epoch}-"
+        self.finished = False
+        for order in self.desk.go_on(prefix, event.never_sent, event.limits):
+            order.move(Happening.LOST, event.seen, "the process ended before the venue answered")
+        if self._stopped:
+            self._stopped = False
+            self._set_state(ACTIVE, event.why or "resumed")
+        self._watch_or_not()
+        self._choose_path()
+
+    def _hold(self, source: str, symbol: str, why: str) -> None:
+        """Let only exits leave, for a symbol or for all."""
+        news = (source, symbol) not in self.holds
+        self.holds[source, symbol] = why
+        self._weigh_holds(symbol, why if news else "")
+
+    def _release(self, source: str, symbol: str) -> None:
+        if self.holds.pop((source, symbol), None) is not None:
+            self._weigh_holds(symbol, f"{source} is well again")
+
+    def _weigh_holds(self, symbol: str, why: str) -> None:
+        """Work out what is held back, and say so where it has changed."""
+        before = self.held_back
+        everything = any(not name for _, name in self.holds)
+        symbols = {name for _, name in self.holds}
+        self.held_back = self.symbol_set if everything else frozenset(symbols)
+        if why and before != self.held_back:
+            states = ("reducing", "active") if before > self.held_back else ("active", "reducing")
+            self.out.append(StateChanged(self.seq, self.now, *states, why, symbol or "*"))
 
     def _watch_losses(self) -> None:
         desk = self.desk

@@ -120,13 +120,154 @@ class Clock(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="clock"
 
 
 class Command(msgspec.Struct, frozen=True, tag_field="kind", tag="command"):
-    """A human, or the session on their behalf, steers the run: halt, resume, flatten or stop."""
+    """A human, or the session on their behalf, steers the run.
+
+    ``name`` is one of halt, pause, resume, flatten, stop, cancel_all, adopt.
+    """
 
     ts: int
     seen: int
     name: str
     why: str = ""
     who: str = ""
+
+
+class Account(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="account"):
+    """What the venue says is on the account, foreign positions included; money."""
+
+    ts: int
+    seen: int
+    cash: float
+    equity: float
+    buying_power: float
+    margin: float = 0.0
+    currency: str = ""
+
+
+class Connection(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="connection"):
+    """The way to the venue was lost, or is there again: orders and fills can be told."""
+
+    ts: int
+    seen: int
+    up: bool
+    why: str = ""
+
+
+class Feed(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="feed"):
+    """A symbol's market data has become too old, or is fresh again.
+
+    Attributes:
+        age_ms, limit_ms: how old the newest data are, and may be, in session time.
+        next_due: when the next data are expected, UTC nanoseconds; 0 where nobody knows.
+        hold, cancel: whether new exposure is held back, and working entries are canceled.
+    """
+
+    ts: int
+    seen: int
+    symbol: str
+    stale: bool
+    age_ms: float
+    limit_ms: float
+    next_due: int = 0
+    hold: bool = True
+    cancel: bool = True
+
+
+class Reconciled(msgspec.Struct, frozen=True, tag_field="kind", tag="reconciled"):
+    """Our books were compared with the venue's.
+
+    Attributes:
+        ok: every question was answered. Where not, what is unknown stays unknown.
+        what: what was asked: "all", "orders", "positions".
+        why: what went wrong, or why a symbol does not match.
+        unmatched: symbols whose position or orders no event explains.
+        foreign_orders: venue ids of orders that are not ours.
+        foreign: symbol -> units that are on the account and not ours.
+    """
+
+    ts: int
+    seen: int
+    ok: bool
+    what: str = "all"
+    why: str = ""
+    unmatched: tuple[str, ...] = ()
+    foreign_orders: tuple[str, ...] = ()
+    foreign: dict[str, float] = {}
+
+
+class Adjusted(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="adjusted"):
+    """A change of position that no fill explains, taken into our books because a human said so.
+
+    Attributes:
+        qty: signed change, units.
+        price: what it is taken in at.
+        cash: signed change of cash, money.
+    """
+
+    ts: int
+    seen: int
+    symbol: str
+    qty: float
+    price: float
+    cash: float = 0.0
+    why: str = ""
+
+
+class Gap(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="gap"):
+    """Market data were lost between ``since`` and ``ts``; ``symbols`` is empty for all."""
+
+    ts: int
+    seen: int
+    why: str
+    symbols: tuple[str, ...] = ()
+    since: int = 0
+
+
+class Rules(msgspec.Struct, frozen=True, tag_field="kind", tag="rules"):
+    """The trading rules of an instrument have changed, or whether it trades at all."""
+
+    ts: int
+    seen: int
+    instrument: Instrument
+    tradable: bool = True
+
+
+class Health(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="health"):
+    """How the process that trades is doing.
+
+    Attributes:
+        loop_lag_ms: how long the oldest waiting event waited.
+        queue: events that wait.
+        memory_mb, cpu_pct, threads: of the process; CPU in percent of one core.
+        disk_free_mb: where the journal is.
+    """
+
+    ts: int
+    seen: int
+    loop_lag_ms: float
+    queue: int
+    memory_mb: float
+    cpu_pct: float
+    disk_free_mb: float
+    threads: int = 0
+
+
+class Resumed(msgspec.Struct, frozen=True, tag_field="kind", tag="resumed"):
+    """The run goes on after its process had ended.
+
+    Attributes:
+        epoch: counts the starts of the run; part of every client order id from now on.
+        never_sent: orders that the strategy decided on, but whose requests were not yet written
+            down when the process ended: they never left, and are denied.
+        limits: those that hold from now on.
+    """
+
+    ts: int
+    seen: int
+    epoch: int
+    never_sent: tuple[str, ...] = ()
+    limits: Limits | None = None
+    why: str = ""
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="finish"):
@@ -151,6 +292,15 @@ Input = (
     | EndOfDay
     | Clock
     | Command
+    | Account
+    | Connection
+    | Feed
+    | Reconciled
+    | Adjusted
+    | Gap
+    | Rules
+    | Health
+    | Resumed
     | Finish
 )
 
@@ -251,7 +401,9 @@ class RegimeChanged(msgspec.Struct, frozen=True, tag_field="kind", tag="regime_c
 
 
 class StateChanged(msgspec.Struct, frozen=True, tag_field="kind", tag="state_changed"):
-    """The trading state moved between active, reducing and halted; ``symbol`` is "" for all."""
+    """The trading state moved between active, reducing and halted; ``symbol`` is "" for the
+    session as a whole; a symbol, or "*" for all of them, where only exits leave.
+    """
 
     seq: int
     seen: int

@@ -40,6 +40,12 @@ class Position:
         self.realized = 0.0
         self.fees = 0.0
 
+    def follow(self, instrument: Instrument) -> None:
+        """Go by changed trading rules from now on."""
+        self.instrument = instrument
+        self.lot = instrument.lot
+        self.multiplier = instrument.multiplier
+
     def __repr__(self) -> str:
         return f"<{self.symbol} {self.qty:g} @ {self.average_price:g}>"
 
@@ -80,6 +86,12 @@ class Ledger:
         position.qty = position.instrument.snap_qty(qty)
         position.average_price = average_price
         self._file(position)
+
+    def adjust(self, symbol: str, signed_qty: float, price: float, cash: float) -> Position:
+        """Take in a change that no fill explains: units at a price, and money as it was told."""
+        position = self.book(symbol, signed_qty, price, 0.0)
+        self._pay(cash + signed_qty * price * position.multiplier)
+        return position
 
     def book(self, symbol: str, signed_qty: float, price: float, fee: float) -> Position:
         """Book one execution and return the position after it."""

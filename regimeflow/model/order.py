@@ -110,6 +110,7 @@ TOLD = {
     "canceled": H.CANCELED,
     "expired": H.EXPIRED,
     "lost": H.LOST,
+    "never_sent": H.DENIED,
 }
 
 #: No more is to come from these, but for a late fill.

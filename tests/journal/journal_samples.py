@@ -9,21 +9,30 @@ from pathlib import Path
 from regimeflow.journal import Disk
 from regimeflow.journal.format import LineWriter
 from regimeflow.model.events import (
+    Account,
+    Adjusted,
     Cancel,
     Clock,
     Command,
+    Connection,
     Denied,
     EndOfDay,
     Failed,
+    Feed,
     Fill,
     Finish,
+    Gap,
+    Health,
     Input,
     Logged,
     OrderUpdate,
     Output,
+    Reconciled,
     Recorded,
     RegimeChanged,
     Replace,
+    Resumed,
+    Rules,
     SetTimer,
     Start,
     StateChanged,
@@ -32,6 +41,7 @@ from regimeflow.model.events import (
 )
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.market import Bar, Bars, Book, History, Quote, Trade
+from regimeflow.model.models import Limits
 
 DAY = 86_400 * 10**9
 T = 1_704_153_600_000_000_000  # 2024-01-02
@@ -76,7 +86,16 @@ def sample() -> list[tuple[Input, list[Output]]]:
         (Command(T + 26, T + 27, "halt", "lunch", "me"), [
             StateChanged(14, T + 27, "active", "halted", "lunch"),
             Failed(14, T + 27, "on_bar", "SPY", "ZeroDivisionError: division by zero", "trace")]),
-        (Finish(T + 28, T + 29, "no more data"), []),
+        (Account(T + 27, T + 28, 5000.0, 9702.5, 4000.0, 0.0, "USD"), []),
+        (Connection(T + 27, T + 29, False, "reset by peer"), []),
+        (Feed(T + 27, T + 30, "SPY", True, 125_000.0, 125_000.0, T + DAY), []),
+        (Reconciled(T + 27, T + 31, True, "all", "", ("SPY",), ("v7",), {"SPY": -3.0}), []),
+        (Adjusted(T + 27, T + 32, "SPY", -3.0, 470.0, 1410.0, "sold by hand"), []),
+        (Gap(T + 27, T + 33, "connection lost", ("SPY",), T + 20), []),
+        (Rules(T + 27, T + 34, Instrument("SPY", tick=0.05), False), []),
+        (Health(T + 27, T + 34, 0.25, 3, 181.5, 2.5, 50_000.0, 9), []),
+        (Resumed(T + 27, T + 35, 1, ("demo-0-2",), Limits(max_notional=5000.0), "restart"), []),
+        (Finish(T + 28, T + 36, "no more data"), []),
     ]  # fmt: skip
 
 

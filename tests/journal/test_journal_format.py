@@ -54,7 +54,9 @@ def of(hint: Any) -> st.SearchStrategy[Any]:
         bool: st.booleans(),
         Any: JSON,
         type(None): st.none(),
-        Instrument: st.sampled_from([Instrument("SPY"), Instrument("X/Y", tick=1e-8, lot=0.001)]),
+        Instrument: st.sampled_from(
+            [Instrument("SPY"), Instrument("47d216a505eb1615/Y", tick=1e-8, lot=0.001)]
+        ),
         Limits: st.sampled_from([Limits(), Limits(max_notional=5e3, symbols=("A", "B"))]),
         Model: st.sampled_from(
             [Model(), Model(costs=Costs(maker_bps=-0.5), latency=Latency(order_ms=0.1))]
@@ -130,7 +132,7 @@ def test_every_output_comes_back_to_the_last_bit(cls: Any) -> None:
 def test_a_stranger_can_verify_the_sums_with_json_and_sha256_alone() -> None:
     last = "0" * 16
     lines = text_of(sample()).splitlines()
-    assert len(lines) == 25
+    assert len(lines) == 34
     for line in lines:
         told = json.loads(line)
         assert list(told) == ["schema", "run", "seq", "ts", "seen", "kind", "body", "sum"]
@@ -154,8 +156,8 @@ def test_the_golden_journal_reads_as_ever() -> None:
     assert list(journal.events()) == [
         (seq, event, outputs) for seq, (event, outputs) in enumerate(sample(), 1)
     ]
-    assert (journal.run, len(journal), journal.inputs) == ("demo", 25, 15)
-    assert journal.digest == "0bb3cf27f92475c1"
+    assert (journal.run, len(journal), journal.inputs) == ("demo", 34, 24)
+    assert journal.digest == "47d216a505eb1615"
     assert journal.start == sample()[0][0]
 
 

@@ -1,0 +1,186 @@
+"""What a venue must be able to do, and nothing else.
+
+An adapter translates between one venue's client library and the structs of this module. It keeps no
+orders, retries nothing and decides nothing: when to ask, what an answer means for an order and what
+to do where none comes is the gateway's business (`regimeflow.venues.gateway`), the same for all.
+
+All methods block; each is called from a thread that has time for it, never from the engine's. What
+a venue says of its own accord goes to the ``emit`` that `connect` was given, from any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from regimeflow.model.events import Cancel, Fill, OrderUpdate, Replace, Submit
+from regimeflow.model.instrument import Instrument
+from regimeflow.model.market import Bar, Book, History, Quote, Trade
+from regimeflow.model.venue import Holding, VenueOrder
+
+
+class Disconnected(msgspec.Struct, frozen=True, gc=False):
+    """A stream has ended without being asked to: what it would have said is lost."""
+
+    why: str
+
+
+class Refreshed(msgspec.Struct, frozen=True):
+    """The rules of an instrument have changed: tick, lot, or whether it trades at all."""
+
+    instrument: Instrument
+    tradable: bool = True
+
+
+class Garbled(msgspec.Struct, frozen=True, gc=False):
+    """A message that could not be read: it is counted, shown and otherwise ignored.
+
+    Attributes:
+        why: what is wrong with it, one sentence.
+        symbol: whose it was, "" where that is unknown.
+        about_orders: whether it concerned an order or fill of ours; then nothing new is risked in
+            the symbol until the books are compared.
+    """
+
+    why: str
+    symbol: str = ""
+    about_orders: bool = False
+
+
+#: What a venue says of its own accord. ``ts`` is the venue's time; ``seen`` is left 0, the gateway
+#: fills it in. Orders are named by our client order id where the venue tells it, else by ``""``
+#: and its own id in ``venue_order_id`` (fills: in ``order_id``).
+Said = Bar | Trade | Quote | Book | OrderUpdate | Fill | Disconnected | Refreshed | Garbled
+Emit = Callable[[Said], None]
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What differs between venues, as data.
+
+    Attributes:
+        order_types, tifs: what `submit` takes.
+        replace: whether working orders can be changed; else they are canceled and sent anew.
+        fractional, short: whether such orders are taken.
+        order_id_length: longest client order id.
+        executions: whether `executions` is the venue's full record, by which an order it does not
+            list can be said not to have traded.
+        settle_ms: how long after an order was sent the venue may still not show it.
+        market_data: kinds it streams, of "bar", "trade", "quote", "book".
+        history: whether `history` gives closed bars.
+        orders_per_second: most requests it takes, 0 for no stated limit.
+    """
+
+    order_types: frozenset[str] = frozenset({"market", "limit", "stop", "stop_limit"})
+    tifs: frozenset[str] = frozenset({"day", "gtc", "ioc", "fok"})
+    replace: bool = True
+    fractional: bool = False
+    short: bool = True
+    order_id_length: int = 36
+    executions: bool = True
+    settle_ms: float = 5_000.0
+    market_data: frozenset[str] = frozenset({"bar", "trade", "quote"})
+    history: bool = True
+    orders_per_second: float = 0.0
+
+
+class Ack(msgspec.Struct, frozen=True, gc=False):
+    """The venue has a request; what becomes of it is told by its stream."""
+
+    venue_order_id: str = ""
+    ts: int = 0
+
+
+class Balances(msgspec.Struct, frozen=True, gc=False):
+    """Money on the account.
+
+    Attributes:
+        account: its name or number at the venue, shown with all but its end hidden.
+    """
+
+    cash: float
+    equity: float
+    buying_power: float
+    margin: float = 0.0
+    currency: str = ""
+    account: str = ""
+
+
+class Adapter(Protocol):
+    """A venue's client library, translated.
+
+    Every method may raise `VenueError`: nothing is known then. `Refused` is a definite no.
+    """
+
+    name: str
+    capabilities: Capabilities
+
+    def connect(self, emit: Emit) -> None:
+        """Open whatever must be open to ask and to be told about our own orders."""
+
+    def close(self) -> None:
+        """Close everything; nothing is emitted afterwards. May be called twice."""
+
+    def subscribe(self, symbols: Sequence[str], timeframe: int) -> None:
+        """Begin the stream of market data, or begin it anew.
+
+        Args:
+            timeframe: of bars in nanoseconds, 0 for trades and quotes.
+        """
+
+    def submit(self, order: Submit) -> Ack:
+        """Send an order under its own client order id; one write request, never a second try."""
+
+    def cancel(self, request: Cancel, venue_order_id: str) -> None:
+        """Ask to cancel. Returning means that the venue was told, not that it is done."""
+
+    def replace(self, request: Replace, venue_order_id: str) -> Ack:
+        """Ask to change quantity or prices. Returning means that the venue was told."""
+
+    def open_orders(self) -> list[VenueOrder]:
+        """Return all working orders of the account, foreign ones included; never a part of them."""
+
+    def order(self, order_id: str, venue_order_id: str = "") -> VenueOrder:
+        """Return one order, working or over.
+
+        Raises:
+            NotThere: the venue has no such order.
+        """
+
+    def executions(self, since: int) -> list[Fill]:
+        """Return executions from ``since`` on (UTC nanoseconds), oldest first; never a part."""
+
+    def positions(self) -> list[Holding]:
+        """Return everything held on the account; never a part of it."""
+
+    def balances(self) -> Balances:
+        """Return the money on the account."""
+
+    def instruments(self, symbols: Sequence[str]) -> list[Instrument]:
+        """Return the trading rules of symbols.
+
+        Raises:
+            Refused: one of them is not traded there; the message names it.
+        """
+
+    def history(self, symbol: str, timeframe: int, start: int, end: int) -> History:
+        """Return the closed bars of one series that close after ``start`` and up to ``end``."""
+
+    def time(self) -> int:
+        """Return the venue's clock, UTC nanoseconds."""
+
+
+__all__ = [
+    "Ack",
+    "Adapter",
+    "Balances",
+    "Capabilities",
+    "Disconnected",
+    "Emit",
+    "Garbled",
+    "Holding",
+    "Refreshed",
+    "Said",
+    "VenueOrder",
+]
