@@ -66,7 +66,7 @@ def parity(
         late.follow(event, outputs)
     ledgers = Ledgers(
         start=rerun.start,
-        live=survey.orders.fills,
+        live=[*survey.orders.fills, *survey.adjusted],
         expected=rerun.shadow.fills,
         late=late.fills,
         twin=rerun.twin.fills,

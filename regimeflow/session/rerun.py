@@ -15,6 +15,7 @@ from regimeflow.engine.strategy import Strategy, as_strategy
 from regimeflow.errors import JournalError
 from regimeflow.journal import events
 from regimeflow.model.events import (
+    Adjusted,
     Cancel,
     Command,
     EndOfDay,
@@ -24,6 +25,7 @@ from regimeflow.model.events import (
     OrderUpdate,
     Output,
     Replace,
+    Resumed,
     Start,
     Submit,
 )
@@ -48,6 +50,7 @@ class Survey:
         matched_on: as in `Matcher`: quotes where there were some, else trades, else finest bars.
         arrivals: for each order request, in order, when the venue had it; None where it never said.
         orders: orders and fills, each execution once.
+        adjusted: changes of position that no fill explains, as if they had been fills.
         first, last: when the first and last market event happened, UTC nanoseconds.
     """
 
@@ -55,6 +58,7 @@ class Survey:
         self.matched_on: dict[str, str | int] = {}
         self.arrivals: list[int | None] = []
         self.orders = OrderFold()
+        self.adjusted: list[Fill] = []
         self.first = self.last = 0
         self._asked: dict[tuple[str, str], deque[int]] = {}
         start: Start | None = None
@@ -92,12 +96,21 @@ class Survey:
         elif isinstance(event, Fill):
             # A venue may fill at once and never acknowledge.
             self._answered("submit", event.order_id, event.executed_at or event.ts)
+        elif isinstance(event, Adjusted) and event.qty:
+            self._adjust(event)
         self.orders.take(event, outputs)
         for output in outputs:
             if isinstance(output, _REQUESTS):
                 kind = str(output.__struct_config__.tag)
                 self._asked.setdefault((kind, output.order_id), deque()).append(len(self.arrivals))
                 self.arrivals.append(None)
+
+    def _adjust(self, event: Adjusted) -> None:
+        name = f"adjusted-{len(self.adjusted) + 1}"
+        side = "buy" if event.qty > 0 else "sell"
+        self.adjusted.append(
+            Fill(event.ts, event.seen, name, name, event.symbol, side, abs(event.qty), event.price)
+        )
 
     def _answered(self, kind: str, order_id: str, ts: int) -> None:
         asked = self._asked.get((kind, order_id))
@@ -195,9 +208,11 @@ class Books(Engine):
         """Take in an event and what the run sent because of it."""
         if isinstance(event, Command):
             return  # what came of it is recorded: cancels, exits and their fills
+        # A limit that is reached would make an engine act on its own.
         if isinstance(event, Start):
-            # A limit that is reached would make an engine act on its own.
             event = msgspec.structs.replace(event, limits=Limits())
+        elif isinstance(event, Resumed):
+            event = msgspec.structs.replace(event, limits=None)
         self.step(event)
         for output in outputs:
             if isinstance(output, Submit):

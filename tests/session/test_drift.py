@@ -18,7 +18,7 @@ from regimeflow.data.frames import load
 from regimeflow.engine.drive import drive
 from regimeflow.engine.engine import Engine
 from regimeflow.errors import DataError, SessionError
-from regimeflow.model.events import Command
+from regimeflow.model.events import Adjusted, Command, Resumed
 from regimeflow.model.models import Limits, Model
 from regimeflow.session import freeze
 from regimeflow.session.backtest import instruments_of, start_event
@@ -319,22 +319,38 @@ def test_the_cone_is_that_of_the_baselines_returns_per_bar(tmp_path, frame):
     assert (drift.cone()["low"] <= drift.cone()["high"]).all()
 
 
-def test_what_is_paid_in_or_booked_by_hand_is_no_profit(tmp_path):
+def test_what_no_fill_explains_is_no_profit(tmp_path):
     frame = bars([100.0] * 60, 100.0)
 
     def disturb(count, event, engine):
         if count == 20:
-            # Fifty units that no fill explains, worth 5,000.
-            engine.desk.ledger.open("asset", engine.desk.ledger.position("asset").qty + 50, 100.0)
-            return [Command(event.ts, event.seen, "resume", "adjusted", "test")]
+            return [Adjusted(event.ts, event.seen, "asset", 50.0, 100.0, 0.0, "found")]
+        if count == 40:
+            return [Adjusted(event.ts, event.seen, "asset", 0.0, 100.0, -700.0, "withdrawn")]
         return ()
 
     session = Session(Plan(), frame, tmp_path / "run", disturb=disturb).run()
     drift = session.fold.drift()
-    assert set(drift.column("flows")) == {0.0, 5_000.0}
+    assert set(drift.column("flows")) == {0.0, 5_000.0, 4_300.0}
     assert set(drift.column("live")) == {10_000.0}
     assert drift.total_return == 0.0
-    assert drift.performance()["last_equity"] == 15_000.0
+    assert drift.performance()["last_equity"] == 14_300.0
+    assert rf.drift(tmp_path / "run").rows == drift.rows
+
+
+def test_a_run_that_was_taken_up_again_drifts_on(tmp_path, frame):
+    def disturb(count, event, engine):
+        if count == 100:
+            limits = Limits(max_drawdown=0.9)
+            return [Resumed(event.ts, event.seen, 1, (), limits, "taken up again")]
+        return ()
+
+    session = Session(Plan(), frame, tmp_path / "run", disturb=disturb, base=CHEAP).run()
+    # Order ids begin anew with the epoch: what came before is still known by its own.
+    assert any("drift-1-" in order for order in session.engine.desk.orders)
+    assert rf.drift(tmp_path / "run").column("live").tolist() == (
+        session.fold.drift().column("live").tolist()
+    )
 
 
 # ---------------------------------------------------------------- files

@@ -12,7 +12,7 @@ from regimeflow.data.frames import load
 from regimeflow.engine.drive import drive
 from regimeflow.engine.engine import Engine
 from regimeflow.errors import ConfigError, DataError, JournalCorrupt
-from regimeflow.model.events import Fill, Finish, OrderUpdate, Submit
+from regimeflow.model.events import Adjusted, Fill, Finish, OrderUpdate, Submit
 from regimeflow.model.models import Limits, Model
 from regimeflow.session import freeze
 from regimeflow.session.backtest import instruments_of, start_event
@@ -88,11 +88,12 @@ class Told:
     """A venue that answers each order with what the test says, as the next bar comes in.
 
     ``answers``: per order, its executions as (units, price, fee); what is left is canceled. An
-    order beyond the list is filled by a matcher.
+    order beyond the list is filled by a matcher. ``after``: bar's close -> what happens then.
     """
 
-    def __init__(self, tape, begin, rules, answers):
+    def __init__(self, tape, begin, rules, answers, after):
         self.head, self.answers, self.left = tape.head(begin), list(answers), []
+        self.after = after
         matcher = Matcher(begin.model, rules, matched_on(tape.data))
         self.inner = Matched(lambda: (self.head, *tape.segments()), matcher)
 
@@ -101,6 +102,8 @@ class Told:
             while self.left and event.__class__ is not Finish:
                 yield from self.answer(*self.left.pop(0), event)
             yield event
+            if isinstance(event, rf.Bar):
+                yield from self.after(event)
 
     def answer(self, order, fills, event):
         yield OrderUpdate(order.seen, order.seen, order.order_id, "accepted")
@@ -120,7 +123,7 @@ class Told:
         self.inner.send(rest)
 
 
-def recorded(strategy, frame, run_dir, answers, model=None):
+def recorded(strategy, frame, run_dir, answers=(), after=lambda bar: (), model=None):
     """Record a run on a `Told` venue."""
     dataset = load(frame)
     tape, rules = Tape(dataset), instruments_of(dataset, None)
@@ -133,7 +136,7 @@ def recorded(strategy, frame, run_dir, answers, model=None):
     engine = Engine(own, rolling_history(own, begin))
     journal = open_run(run_dir, manifest, frozen, sync=False)
     try:
-        drive(engine, Told(tape, begin, engine.instruments, answers), journal)
+        drive(engine, Told(tape, begin, engine.instruments, answers, after), journal)
     finally:
         journal.close()
     return engine
@@ -221,6 +224,21 @@ def test_a_missed_fill_is_carried_whole_by_its_row(tmp_path):
     recorded(Plan(), frame, tmp_path / "run", [[(100, 50.0, 0.0)], []])
     result = rf.parity(report, tmp_path / "run")
     assert causes(result) == {"missed fills": pytest.approx(100 * (50.90 - 51.00))}
+
+
+def test_a_position_that_no_fill_explains_counts_from_when_it_was_taken_in(tmp_path):
+    frame = bars([49.9, 50.00, 50.6, 51.00, 50.95], 50.90)
+    report = rf.backtest(Plan(), frame)
+
+    def after(bar):
+        if bar.close == 50.6:
+            yield Adjusted(bar.ts, bar.seen, bar.symbol, 10.0, 50.6, -506.0, "found at the venue")
+
+    engine = recorded(Plan(), frame, tmp_path / "run", after=after)
+    result = rf.parity(report, tmp_path / "run")
+    assert causes(result) == {"missed fills": pytest.approx(10 * (50.90 - 50.60))}
+    assert result.live == pytest.approx(engine.desk.equity() - 10_000)
+    assert result.orders["order_id"].tolist()[-1] == "adjusted-1"
 
 
 def test_a_limit_that_denies_an_order_is_carried_whole_by_its_row(tmp_path, frame):
