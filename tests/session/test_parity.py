@@ -424,3 +424,52 @@ def test_a_stopped_or_halted_run_differs_by_its_decisions(tmp_path, frame):
     live(Halting(), frame, tmp_path / "run", report)
     result = rf.parity(report, tmp_path / "run", strategy=Plan())
     assert causes(result) == {"path and limits": result.gap}
+
+
+class Wild(rf.Strategy):
+    """All kinds of orders, moved and canceled by chance."""
+
+    def initialize(self, ctx):
+        self.mine = []
+
+    def on_bar(self, ctx, bar):
+        r = ctx.rng.random()
+        if r < 0.2:
+            self.mine.append(ctx.buy(bar.symbol, 10 + int(r * 99), limit=bar.close * 0.9997))
+        elif r < 0.4:
+            self.mine.append(ctx.sell(bar.symbol, 10, limit=bar.close * 1.0003, tif="day"))
+        elif r < 0.5:
+            ctx.target(bar.symbol, qty=round((r - 0.45) * 1_000))
+        elif r < 0.6:
+            self.mine.append(ctx.buy(bar.symbol, 5, stop=bar.close * 1.0005))
+        elif self.mine and (one := self.mine[int(r * 1e6) % len(self.mine)]).working:
+            if r < 0.8:
+                ctx.cancel(one)
+            elif one.type == "limit":
+                ctx.replace(one, limit=bar.close)
+
+
+MODELS = [
+    {"costs": rf.Costs(commission_bps=2, minimum=1.0, per_order=0.5)},
+    {"costs": rf.Costs(per_share=0.01, slippage_bps=2), "latency": rf.Latency(order_ms=70_000)},
+    {"costs": rf.Costs(maker_bps=-1, taker_bps=4, spread_bps=2)},
+    {"latency": rf.Latency(order_ms=200_000, data_ms=20)},
+    {"fills": rf.FillModel(market="close"), "costs": rf.Costs(commission_bps=1)},
+]
+
+
+@pytest.mark.parametrize("here", range(len(MODELS)))
+@pytest.mark.parametrize("there", [0, 1, 4])
+def test_any_pair_of_models_is_named_to_the_last_cent(tmp_path, here, there):
+    frame = rf.datasets.synthetic(n=150, seed=here * 7 + there, symbols=("B", "A"))
+    report = rf.backtest(Wild(), frame, **MODELS[here])
+    session = live(Wild(), frame, tmp_path / "run", report, **MODELS[there])
+    result = rf.parity(report, tmp_path / "run")
+    assert len(session.fills) > 20
+    assert abs(result.residual) <= result.bound < 1e-6
+    assert result.live == pytest.approx(session.account.equity - 100_000, abs=1e-7)
+    execution = session.account.equity - session.shadow.equity
+    named = ("latency", "missed fills", "slippage", "fee rate", "fee base")
+    assert sum(result[cause] for cause in named) == pytest.approx(execution, abs=1e-7)
+    if MODELS[here].get("latency") == MODELS[there].get("latency"):
+        assert result["latency"] == 0.0
