@@ -23,6 +23,7 @@ _HOMES = {
     "Costs": "model.models",
     "DataError": "errors",
     "Donchian": "engine.indicators",
+    "Drift": "analytics.drift",
     "EMA": "engine.indicators",
     "ExecutionQuality": "analytics.execution_quality",
     "Fill": "model.events",
@@ -36,6 +37,7 @@ _HOMES = {
     "LiveSession": "session.live",
     "MissingExtra": "errors",
     "OrderError": "errors",
+    "Parity": "analytics.parity",
     "Quote": "model.market",
     "ROC": "engine.indicators",
     "RSI": "engine.indicators",
@@ -59,6 +61,8 @@ _HOMES = {
     "certify": "session.certify",
     "datasets": "data.datasets",
     "execution_quality": "session.quality",
+    "drift": "session.drift",
+    "parity": "session.parity",
     "read_journal": "journal",
     "replay": "session.certify",
     "venues": "venues",
@@ -85,6 +89,8 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:  # the same table, for editors and type checkers
     from regimeflow import venues as venues
     from regimeflow.analytics.execution_quality import ExecutionQuality as ExecutionQuality
+    from regimeflow.analytics.drift import Drift as Drift
+    from regimeflow.analytics.parity import Parity as Parity
     from regimeflow.analytics.report import Report as Report
     from regimeflow.data import datasets as datasets
     from regimeflow.engine.context import Context as Context
@@ -130,6 +136,8 @@ if TYPE_CHECKING:  # the same table, for editors and type checkers
     from regimeflow.session.certify import Certificate as Certificate
     from regimeflow.session.certify import certify as certify
     from regimeflow.session.certify import replay as replay
+    from regimeflow.session.drift import drift as drift
     from regimeflow.session.live import LiveSession as LiveSession
     from regimeflow.session.quality import execution_quality as execution_quality
+    from regimeflow.session.parity import parity as parity
     from regimeflow.session.recorded import bars as bars
