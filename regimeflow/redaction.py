@@ -163,9 +163,12 @@ class Redactor(logging.Filter):
         return True
 
     def guard(self, *loggers: logging.Logger) -> None:
-        """Filter what the handlers of these loggers write; of the root logger without any."""
+        """Filter what the handlers of these loggers write; of the root logger without any.
+
+        A logger without handlers is written to stderr by the one that `logging` keeps for that.
+        """
         for logger in loggers or (logging.getLogger(),):
-            for handler in logger.handlers:
+            for handler in logger.handlers or filter(None, (logging.lastResort,)):
                 if self not in handler.filters:
                     handler.addFilter(self)
 

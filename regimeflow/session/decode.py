@@ -115,9 +115,7 @@ def _nearest(name: str, here: list[str], kind: type[msgspec.Struct], at: Place) 
 
 
 def _section(wanted: Any) -> type[msgspec.Struct] | None:
-    return (
-        wanted if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct) else None
-    )
+    return wanted if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct) else None
 
 
 # ---------------------------------------------------------------- values
