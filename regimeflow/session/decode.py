@@ -199,16 +199,18 @@ def _words(wanted: Any) -> str:
         return " or ".join(parts)
     if typing.get_origin(wanted) is Annotated:
         plain, *notes = typing.get_args(wanted)
-        return _words(plain) + "".join(_bounds(note, plain) for note in notes)
+        return _words(plain) + "".join(_bounds(note) for note in notes)
     origin = typing.get_origin(wanted)
     if origin is Literal:
         return f"one of {', '.join(map(str, typing.get_args(wanted)))}"
     if origin is tuple:
         of = _words(typing.get_args(wanted)[0])
-        return f"a list of {of.removeprefix('one of ').removeprefix('a ')}"
+        of = of.removeprefix("one of ").removeprefix("a ").removesuffix(_NOT_EMPTY)
+        return f"a list of {of}"
     return _NAMES.get(wanted, "a mapping of keys to values")
 
 
+_NOT_EMPTY = " that is not empty"
 _NAMES = {
     float: "a number",
     int: "a whole number",
@@ -218,9 +220,9 @@ _NAMES = {
 }
 
 
-def _bounds(note: msgspec.Meta, plain: Any) -> str:
+def _bounds(note: msgspec.Meta) -> str:
     if note.min_length:
-        return " that is not empty" if plain is str else ", not an empty one"
+        return _NOT_EMPTY
     if note.pattern:
         return " such as /metrics"
     low = f" above {note.gt:g}" if note.gt is not None else ""

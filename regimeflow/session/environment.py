@@ -79,36 +79,37 @@ def names_of(broker: str) -> dict[str, str]:
     return {key: f"{prefix}_{name}" for key, name in keys.items()}
 
 
-def look_up(
-    broker: str, given: Mapping[str, Value], environ: Mapping[str, str], dotenv: DotEnv
-) -> dict[str, Value]:
+def look_up(broker: str, given: Mapping[str, Value], dotenv: DotEnv) -> dict[str, Value]:
     """Return the broker's values, each from the strongest place that has it."""
     found = {key: value for key, value in given.items() if not _is_empty(value.value)}
     for key, name in names_of(broker).items():
         if key not in found:
-            value = _from_outside(name, environ, dotenv)
+            value = _from_outside(name, dotenv)
             if value is not None:
                 found[key] = Value(_typed(key, name, value), value.origin)
     return found
 
 
-def _from_outside(name: str, environ: Mapping[str, str], dotenv: DotEnv) -> Value | None:
+def _from_outside(name: str, dotenv: DotEnv) -> Value | None:
     """Return a `Secret`, whatever the name: what is one is decided by the key."""
-    if environ.get(name, "").strip():
-        return Value(Secret(environ[name].strip()), f"environment {name}")
     file = f"{name}_FILE"
-    if environ.get(file, "").strip():
-        text = _content(file, environ[file].strip())
-        if text:
-            return Value(text, f"file of {file}")
+    if value := _variable(name):
+        return Value(value, f"environment {name}")
+    if (path := _variable(file)) and (text := _content(file, path)):
+        return Value(text, f"file of {file}")
     if name in dotenv.values:
         return dotenv.values[name]
     if file in dotenv.values:
         path, origin = dotenv.values[file]
-        text = _content(file, path.reveal())
-        if text:
+        if text := _content(file, path):
             return Value(text, f"file of {file} in {origin}")
     return None
+
+
+def _variable(name: str) -> Secret:
+    # Out of the environment and into a Secret here, where nothing is raised: a traceback with the
+    # variables of a frame that holds the environment would show all of it.
+    return Secret(os.environ.get(name, "").strip())
 
 
 def _typed(key: str, name: str, value: Value) -> Any:
@@ -128,26 +129,28 @@ def _is_empty(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _content(name: str, path: str) -> Secret:
+def _content(name: str, path: Secret) -> Secret:
     """Return what stands in the file that a variable names."""
+    text, problem = _read(Path(path.reveal()).expanduser())
+    if problem:
+        raise ConfigError(f"{name} names a file that {problem}")
+    return text
+
+
+def _read(path: Path) -> tuple[Secret, str]:
+    """Return a file's text and what is wrong with it, "" if nothing."""
     try:
-        text = _read(Path(path).expanduser())
+        if path.exists() and not path.is_file():
+            return Secret(""), "is none"
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES or b"\0" in content:
+            return Secret(""), "holds no short text"
+        return Secret(content.decode("utf-8-sig").strip()), ""
+    except UnicodeDecodeError:
+        return Secret(""), "is not UTF-8 text"
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "is not a file of text"
-        raise ConfigError(
-            f"{name} names the file {path!r}, which cannot be read: {reason}"
-        ) from None
-    return Secret(text.strip())
-
-
-def _read(path: Path) -> str:
-    if path.exists() and not path.is_file():
-        raise ValueError("not a file")
-    with path.open("rb") as file:
-        content = file.read(_MOST_BYTES + 1)
-    if len(content) > _MOST_BYTES or b"\0" in content:
-        raise ValueError("not a file of text")
-    return content.decode("utf-8-sig")
+        return Secret(""), f"cannot be read ({getattr(error, 'strerror', None) or error})"
 
 
 # ---------------------------------------------------------------- .env
@@ -162,33 +165,34 @@ def read_dotenv(folder: Path) -> DotEnv:
     path = folder / ".env"
     if not path.exists():
         return DotEnv({}, ())
-    try:
-        text = _read(path)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a small file of UTF-8 text"
-        raise ConfigError(f".env cannot be read: {reason}") from None
-    values = _parse(text)
+    text, problem = _read(path)
+    if problem:
+        raise ConfigError(f".env {problem}")
+    values, problem = _parsed(text)
+    if problem:
+        raise ConfigError(problem)
     found = {name: value for name, value in values.items() if value.value}
     return DotEnv(found, (*exposure(path), *_endpoints(found)))
 
 
-def _parse(text: str) -> dict[str, Value]:
+def _parsed(text: Secret) -> tuple[dict[str, Value], str]:
+    """Return the values and what is wrong with a line, "" if nothing."""
     from dotenv.parser import parse_stream
 
     values: dict[str, Value] = {}
-    for binding in parse_stream(io.StringIO(text)):
+    for binding in parse_stream(io.StringIO(text.reveal())):
         # A line break before a statement counts as part of it.
         before = binding.original.string
         line = binding.original.line + before[: len(before) - len(before.lstrip())].count("\n")
         if binding.error or (binding.key is not None and binding.value is None):
-            raise ConfigError(f".env:{line} is not of the form NAME=value")
+            return {}, f".env:{line} is not of the form NAME=value"
         if binding.key is None or binding.value is None:
             continue
         if binding.key in values:
             first = values[binding.key].origin
-            raise ConfigError(f".env:{line}: {binding.key} is given twice, first in {first}")
+            return {}, f".env:{line}: {binding.key} is given twice, first in {first}"
         values[binding.key] = Value(Secret(binding.value.strip()), f".env:{line}")
-    return values
+    return values, ""
 
 
 def _endpoints(values: Mapping[str, Value]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,14 +56,11 @@ class Settings:
         return found
 
 
-def load_settings(
-    path: str | Path, *, environ: Mapping[str, str] | None = None, folder: Path | None = None
-) -> Settings:
+def load_settings(path: str | Path, *, folder: Path | None = None) -> Settings:
     """Return a configuration file, joined with what the environment adds.
 
     Args:
         path: of the YAML file.
-        environ: variables; those of this process without it.
         folder: where ``.env`` is looked for; the working directory without it.
 
     Raises:
@@ -79,7 +75,7 @@ def load_settings(
         key: Value(value, where(file, tree.lines, ("live", "broker_config", key)))
         for key, value in config.live.broker_config.items()
     }
-    broker = look_up(config.live.broker, given, os.environ if environ is None else environ, dotenv)
+    broker = look_up(config.live.broker, given, dotenv)
     return Settings(
         config,
         file,
