@@ -81,8 +81,10 @@ def names_of(broker: str) -> dict[str, str]:
 
 def look_up(broker: str, given: Mapping[str, Value], dotenv: DotEnv) -> dict[str, Value]:
     """Return the broker's values, each from the strongest place that has it."""
-    found = {key: value for key, value in given.items() if not _is_empty(value.value)}
-    for key, name in names_of(broker).items():
+    names = names_of(broker)
+    # Without a variable to look for, nothing is a value too: `speed: null` has a meaning.
+    found = {k: v for k, v in given.items() if k not in names or not _is_empty(v.value)}
+    for key, name in names.items():
         if key not in found:
             value = _from_outside(name, dotenv)
             if value is not None:
