@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import msgspec
 import pytest
 import yaml
@@ -9,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import regimeflow as rf
+from regimeflow.session.brokers import SimulatedKeys
 from regimeflow.session.config import Config
 from regimeflow.session.decode import dotted, leaves
-from regimeflow.session.explain import explain
+from regimeflow.session.explain import _text, explain
 from regimeflow.session.launch import check
 from regimeflow.session.settings import load_settings
 
+ROOT = Path(__file__).resolve().parents[2]
 REQUIRED = object()
 
 #: Key, default, another value as one writes it, the same as it is read, a value it does not take.
@@ -125,6 +130,22 @@ def at(config, key: str):
 
 def test_the_table_has_every_key():
     assert {key for key, *_ in KEYS} | {TIERS} == {dotted(place) for place in leaves(Config)}
+
+
+def test_the_reference_has_every_key_with_its_default():
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    told = dict(re.findall(r"^\| `([a-z_.]+)` \|([^|]*)\|", page, re.MULTILINE))
+    expected = {key: default for key, default, *_ in KEYS} | {TIERS: None}
+    expected |= {
+        f"live.broker_config.{f.name}": REQUIRED if f.required else f.default
+        for f in msgspec.structs.fields(SimulatedKeys)
+    }
+    assert {key for key in told if "." in key} == set(expected)
+    for key, default in expected.items():
+        if default is REQUIRED:
+            assert told[key].strip() == "required"
+        elif default is not None and default != {}:
+            assert told[key].strip() == f"`{_text(key, default)}`"
 
 
 @pytest.mark.parametrize(("key", "default"), [(k, d) for k, d, *_ in KEYS if d is not REQUIRED])
