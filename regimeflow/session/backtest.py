@@ -32,13 +32,14 @@ from regimeflow.model.instrument import Instrument
 from regimeflow.model.market import BarColumns
 from regimeflow.model.models import Costs, FillModel, Latency, Limits, Model
 from regimeflow.model.timeframe import iso
+from regimeflow.redaction import HIDDEN, is_secret
 from regimeflow.session import freeze
 from regimeflow.session.collector import rare_collections
 from regimeflow.session.features import feature_warmup, with_features
 from regimeflow.session.moments import moment
 from regimeflow.session.progress import Progress
 from regimeflow.session.run_dir import open_run
-from regimeflow.session.source import HIDDEN, is_secret, name_of, source_hash
+from regimeflow.session.source import name_of, source_hash
 from regimeflow.venues.matching import Matched, Matcher, matched_on
 from regimeflow.venues.tape import Tape
 

@@ -27,10 +27,9 @@ import msgspec
 
 from regimeflow.engine.strategy import Strategy
 from regimeflow.errors import SessionError
+from regimeflow.redaction import HIDDEN, is_secret
 from regimeflow.session.source import (
-    HIDDEN,
     code_of,
-    is_secret,
     name_of,
     own_classes,
     source_hash,
