@@ -46,8 +46,8 @@ class AuditLog:
     it is given only what it does not hold yet is written. So a resumed session gives it the whole
     journal again, which also tells it what is held and which orders work.
 
-    A disk that fails stops the log, never the session: `failure` says so, and `audit_of` makes the
-    log anew from the journal.
+    A disk that fails, or a line that cannot be made, stops the log and never the session: `failure`
+    says so, and `audit_of` makes the log anew from the journal.
 
     Args:
         path: the file; never followed where it is a link.
@@ -85,14 +85,16 @@ class AuditLog:
         if not entries:
             return
         self._render.run = self._decisions.run
-        lines = []
         for entry in entries:
             self.counts[entry.type] += 1
             self.whats[entry.what] += 1
-            if not self._is_there(entry):
-                lines.append(self._render.line(entry))
-        if lines:
-            self._write("".join(lines))
+        news = [entry for entry in entries if not self._is_there(entry)]
+        if news and self._fd >= 0:
+            try:
+                self._write("".join([self._render.line(entry) for entry in news]))
+            except Exception as error:
+                # What it says may hold what `redact` was to take out.
+                self._fail(f"event {news[0].seq} could not be written: {type(error).__name__}")
 
     def close(self) -> None:
         """Close the file; may be called twice."""
@@ -111,15 +113,16 @@ class AuditLog:
         return place < self._last
 
     def _write(self, text: str) -> None:
-        if self._fd < 0:
-            return
         data = text.encode()
         try:
             while data:
                 data = data[os.write(self._fd, data) :]
         except OSError as error:
-            self.failure = f"cannot write {self.path}: {error.strerror}"
-            self.close()
+            self._fail(f"cannot write {self.path}: {error.strerror}")
+
+    def _fail(self, why: str) -> None:
+        self.failure = why
+        self.close()
 
     def _continued(self, format: str) -> tuple[tuple[int, int], int]:
         """Repair and check what is there; return where it ends, and how many lines end there."""

@@ -97,7 +97,10 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 class KnownOrder(msgspec.Struct):
-    """As much of an order as is needed to say what happened to it."""
+    """As much of an order as is needed to say what happened to it.
+
+    ``counted`` is for whoever counts orders: under which names this one was.
+    """
 
     symbol: str
     side: str
@@ -105,7 +108,7 @@ class KnownOrder(msgspec.Struct):
     status: str = Status.SENT
     filled: float = 0.0
     acknowledged: bool = False
-    since: int = 0
+    counted: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.side} {number(self.qty)} {self.symbol}"
@@ -120,6 +123,7 @@ class Decisions:
         orders: client order id -> what is known of it.
         unknown: ids of orders whose fate the venue has not told -> since when, UTC nanoseconds.
         working: ids of orders that can still fill.
+        ledger: positions; its cash leaves out what an adjustment moved.
     """
 
     def __init__(self) -> None:
@@ -131,7 +135,7 @@ class Decisions:
         self.working: set[str] = set()
         self._at = 0
         self._entries: list[Decision] = []
-        self._ledger = Ledger(0.0, Instruments())
+        self.ledger = Ledger(0.0, Instruments())
         self._executions: set[str] = set()
         self._realized: dict[str, float] = {}
         self._agreed: dict[str, tuple[Any, ...]] = {}
@@ -186,11 +190,11 @@ class Decisions:
 
     def _start(self, start: Start) -> None:
         self.run, self.epoch = start.run, start.epoch
-        self._ledger = Ledger(
+        self.ledger = Ledger(
             start.cash, Instruments((rules.symbol, rules) for rules in start.instruments)
         )
         for symbol, (qty, average_price) in start.positions.items():
-            self._ledger.open(symbol, qty, average_price)
+            self.ledger.open(symbol, qty, average_price)
         symbols = tuple(dict.fromkeys(start.symbols))
         self._say(
             "SystemStart",
@@ -418,7 +422,7 @@ class Decisions:
         order = self.orders.get(fill.order_id)
         if order is None:
             return "unordered", "", ", without an order of ours"
-        rules = self._ledger.position(fill.symbol).instrument
+        rules = self.ledger.position(fill.symbol).instrument
         order.filled = rules.snap_qty(order.filled + fill.qty)
         whole = order.filled >= order.qty
         happening = Happening.FILLED if whole else Happening.PARTLY_FILLED
@@ -445,9 +449,9 @@ class Decisions:
         self._book(event.symbol, event.qty, event.price, 0.0)
 
     def _book(self, symbol: str, signed: float, price: float, fee: float) -> None:
-        position = self._ledger.position(symbol)
+        position = self.ledger.position(symbol)
         before = position.qty
-        self._ledger.book(symbol, signed, price, fee)
+        self.ledger.book(symbol, signed, price, fee)
         after = position.qty
         if before and (not after or before * after < 0.0):
             profit = position.realized - self._realized.pop(symbol, 0.0)
