@@ -427,7 +427,7 @@ class _Server:
     async def _serve(self, listening: socket.socket, ready: threading.Event) -> None:
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
         server = await asyncio.start_server(
-            self._connected, sock=listening, limit=_LONGEST_REQUEST, backlog=self._most
+            self._connected, sock=listening, limit=_LONGEST_REQUEST, backlog=_WAITING
         )
         ready.set()
         await self._ended.wait()
@@ -482,6 +482,8 @@ class _Server:
 
 
 _LONGEST_REQUEST = 8 << 10
+#: Connections that the system keeps until they are looked at; fewer make a burst of clients slow.
+_WAITING = 64
 _REASONS: Mapping[int, str] = {
     200: "OK",
     400: "Bad Request",
