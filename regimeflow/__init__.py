@@ -60,8 +60,8 @@ _HOMES = {
     "bars": "session.recorded",
     "certify": "session.certify",
     "datasets": "data.datasets",
-    "execution_quality": "session.quality",
     "drift": "session.drift",
+    "execution_quality": "session.quality",
     "parity": "session.parity",
     "read_journal": "journal",
     "replay": "session.certify",
@@ -88,8 +88,8 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:  # the same table, for editors and type checkers
     from regimeflow import venues as venues
-    from regimeflow.analytics.execution_quality import ExecutionQuality as ExecutionQuality
     from regimeflow.analytics.drift import Drift as Drift
+    from regimeflow.analytics.execution_quality import ExecutionQuality as ExecutionQuality
     from regimeflow.analytics.parity import Parity as Parity
     from regimeflow.analytics.report import Report as Report
     from regimeflow.data import datasets as datasets
@@ -138,6 +138,6 @@ if TYPE_CHECKING:  # the same table, for editors and type checkers
     from regimeflow.session.certify import replay as replay
     from regimeflow.session.drift import drift as drift
     from regimeflow.session.live import LiveSession as LiveSession
-    from regimeflow.session.quality import execution_quality as execution_quality
     from regimeflow.session.parity import parity as parity
+    from regimeflow.session.quality import execution_quality as execution_quality
     from regimeflow.session.recorded import bars as bars

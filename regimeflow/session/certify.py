@@ -35,8 +35,8 @@ from regimeflow.model.timeframe import iso
 from regimeflow.session import freeze
 from regimeflow.session.backtest import plain_params
 from regimeflow.session.companions import rolling_history
-from regimeflow.session.decisions import decisions
 from regimeflow.session.progress import Progress
+from regimeflow.session.replayed import decisions
 from regimeflow.session.source import source_hash, source_of
 
 

@@ -9,8 +9,8 @@ from regimeflow.engine.engine import Engine
 from regimeflow.errors import SessionError
 from regimeflow.model.events import Input, Output, Resumed, Start
 from regimeflow.model.models import Limits
-from regimeflow.session.decisions import decisions
 from regimeflow.session.plan import Link
+from regimeflow.session.replayed import decisions
 
 
 class Fold:
