@@ -10,8 +10,10 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import traceback
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -20,6 +22,9 @@ from regimeflow.session.detached import Started
 from regimeflow.session.in_process import InProcess
 from regimeflow.session.serve import served
 from regimeflow.session.spec import unpack
+
+if TYPE_CHECKING:
+    from regimeflow.session.live import LiveSession
 
 #: How long the main thread waits at a time; signals are answered in between at once.
 _SLICE_S = 1.0
@@ -44,8 +49,19 @@ class Signals:
         """Obey from now on; from the main thread."""
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
-        if hasattr(signal, "SIGUSR1"):
-            signal.signal(signal.SIGUSR1, self._halt)
+        signal.signal(signal.SIGUSR1, self._halt)
+
+    @contextlib.contextmanager
+    def kill_switch(self) -> Iterator[None]:
+        """Obey SIGUSR1 for a while, and leave the other signals to whoever has them."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGUSR1, self._halt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGUSR1, before)
 
     def _stop(self, number: int, frame: Any) -> None:
         name = signal.Signals(number).name
@@ -98,6 +114,21 @@ def _begun(redactor: Redactor, held: contextlib.ExitStack) -> InProcess:
         worker.ended(spec.wish.settings.stop_ms / 1e3 + 1.0)
         raise
     return worker
+
+
+@contextlib.contextmanager
+def open_to_others(session: LiveSession) -> Iterator[None]:
+    """Let other processes look at a session of this one and steer it, while it runs.
+
+    The process that calls this is the session's controller: nobody else's end is a loss. SIGUSR1
+    halts the session meanwhile, where this is the main thread.
+    """
+    worker = session._worker
+    if sys.platform == "win32" or not isinstance(worker, InProcess):
+        yield
+        return
+    with served(worker, session.run_dir), Signals(worker).kill_switch():
+        yield
 
 
 def _given() -> bytes:
