@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from regimeflow.cli.codes import INTERRUPTED, OK
 
 if TYPE_CHECKING:
+    from regimeflow.redaction import Redactor
     from regimeflow.session.live import LiveSession
     from regimeflow.session.settings import Settings
     from regimeflow.session.status import Status
@@ -82,11 +83,11 @@ def _live(arguments: argparse.Namespace) -> int:
     print(f"run directory  {session.run_dir}", flush=True)
     with _interruptible():
         try:
-            _follow(session)
+            _follow(session, settings.redactor)
         except KeyboardInterrupt:
             print("\nstopped at once; the journal holds everything that was sent")
             return INTERRUPTED
-    print(f"\n{_line(session.status)}")
+    print(f"\n{settings.redactor.text(_line(session.status))}")
     print(f"certify        regimeflow certify {shlex.quote(str(session.run_dir))}")
     if session.failure is not None:
         raise session.failure
@@ -122,13 +123,13 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _follow(session: LiveSession) -> None:
+def _follow(session: LiveSession, redactor: Redactor) -> None:
     """Run a session to its end with a status line; the first interrupt stops it cleanly."""
     terminal = sys.stdout.isatty()
     try:
         session.start()
         while session.status.phase not in ("stopped", "failed"):
-            line = _line(session.status)
+            line = redactor.text(_line(session.status))
             if terminal:
                 width = shutil.get_terminal_size().columns - 1
                 print(f"\r{line[:width]:<{width}}", end="", flush=True)
