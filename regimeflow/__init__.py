@@ -23,7 +23,9 @@ _HOMES = {
     "Costs": "model.models",
     "DataError": "errors",
     "Donchian": "engine.indicators",
+    "Drift": "analytics.drift",
     "EMA": "engine.indicators",
+    "ExecutionQuality": "analytics.execution_quality",
     "Fill": "model.events",
     "FillModel": "model.models",
     "Indicator": "engine.indicators",
@@ -35,6 +37,7 @@ _HOMES = {
     "LiveSession": "session.live",
     "MissingExtra": "errors",
     "OrderError": "errors",
+    "Parity": "analytics.parity",
     "Quote": "model.market",
     "ROC": "engine.indicators",
     "RSI": "engine.indicators",
@@ -57,6 +60,9 @@ _HOMES = {
     "bars": "session.recorded",
     "certify": "session.certify",
     "datasets": "data.datasets",
+    "drift": "session.drift",
+    "execution_quality": "session.quality",
+    "parity": "session.parity",
     "read_journal": "journal",
     "replay": "session.certify",
     "venues": "venues",
@@ -82,6 +88,9 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:  # the same table, for editors and type checkers
     from regimeflow import venues as venues
+    from regimeflow.analytics.drift import Drift as Drift
+    from regimeflow.analytics.execution_quality import ExecutionQuality as ExecutionQuality
+    from regimeflow.analytics.parity import Parity as Parity
     from regimeflow.analytics.report import Report as Report
     from regimeflow.data import datasets as datasets
     from regimeflow.engine.context import Context as Context
@@ -127,5 +136,8 @@ if TYPE_CHECKING:  # the same table, for editors and type checkers
     from regimeflow.session.certify import Certificate as Certificate
     from regimeflow.session.certify import certify as certify
     from regimeflow.session.certify import replay as replay
+    from regimeflow.session.drift import drift as drift
     from regimeflow.session.live import LiveSession as LiveSession
+    from regimeflow.session.parity import parity as parity
+    from regimeflow.session.quality import execution_quality as execution_quality
     from regimeflow.session.recorded import bars as bars

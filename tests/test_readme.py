@@ -41,7 +41,9 @@ def test_the_readme_shows_a_proof_and_a_failed_one(tmp_path: Path) -> None:
     assert "parameter fast was 50 and is 40" in out
 
 
-@pytest.mark.parametrize("name", ["getting-started.md"])
+@pytest.mark.parametrize(
+    "name", ["execution-quality.md", "getting-started.md", "parity-and-drift.md"]
+)
 def test_examples_of_other_pages_run(name: str, tmp_path: Path) -> None:
     _run(ROOT / "docs" / name, tmp_path)
 
@@ -49,7 +51,13 @@ def test_examples_of_other_pages_run(name: str, tmp_path: Path) -> None:
 def test_every_page_with_python_is_run() -> None:
     shown = {page.name for page in PAGES if "```python" in page.read_text()}
     # The journal's page shows a reader that needs a run to read: it is held to the code elsewhere.
-    assert shown == {"README.md", "getting-started.md", "journal.md"}
+    assert shown == {
+        "README.md",
+        "execution-quality.md",
+        "getting-started.md",
+        "journal.md",
+        "parity-and-drift.md",
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -134,6 +134,11 @@ class FillColumns(msgspec.Struct, frozen=True):
     price: FloatArray
     fee: FloatArray
 
+    def multipliers(self, symbols: Sequence[str]) -> FloatArray:
+        """Return the multiplier of each of some symbols, shape ``(n,)``."""
+        sizes = {symbol: self.instruments[symbol].multiplier for symbol in set(symbols)}
+        return np.fromiter(map(sizes.__getitem__, symbols), np.float64, len(symbols))
+
 
 def fill_columns(data: RunData) -> FillColumns:
     """Return a run's fills as columns, sorted by ``ts``; fills of one time keep their order."""
@@ -150,7 +155,8 @@ def fill_columns(data: RunData) -> FillColumns:
     ts, time = ints("ts"), ints("executed_at")
     time = np.where(time > 0, time, ts)
     signed, price, fee = floats("qty"), floats("price"), floats("fee")
-    signed[np.array([fill.side == "sell" for fill in data.fills], dtype=np.bool_)] *= -1.0
+    sides = map(attrgetter("side"), data.fills)
+    signed[np.fromiter(map("sell".__eq__, sides), np.bool_, len(data.fills))] *= -1.0
     if len(ts) > 1 and bool((np.diff(ts) < 0).any()):
         # A venue may report an execution late; what it did to equity belongs to when it happened.
         order = np.argsort(ts, kind="stable")
@@ -239,9 +245,7 @@ def price_grid(prices: Sequence[PriceColumns], fills: FillColumns) -> IntArray:
 
 
 def _cash(cash: float, fills: FillColumns, grid: IntArray) -> FloatArray:
-    rules = fills.instruments
-    size = np.array([rules[s].multiplier for s in fills.symbols], dtype=np.float64)
-    paid = -fills.signed * fills.price * size
+    paid = -fills.signed * fills.price * fills.multipliers(fills.symbols)
     return step(grid, fills.ts, running_sum(cash, paid, fills.fee), cash)
 
 

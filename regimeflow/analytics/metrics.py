@@ -216,6 +216,7 @@ def _of_returns(r: FloatArray, ppy: float, risk_free: float, ruin: str) -> dict[
     )  # fmt: skip
     if ruin or not len(r):
         return {name: p.Undefined(ruin or "there are no prices") for name in names}
+    at_risk = p.value_at_risk(r)
     return {
         "annual_return": p.annual_return(r, ppy),
         "volatility": p.volatility(r, ppy),
@@ -223,8 +224,8 @@ def _of_returns(r: FloatArray, ppy: float, risk_free: float, ruin: str) -> dict[
         "sortino": p.sortino(r, ppy, risk_free),
         "omega": p.omega(r),
         "psr": p.psr(r),
-        "var_95": p.value_at_risk(r),
-        "cvar_95": p.expected_shortfall(r),
+        "var_95": at_risk,
+        "cvar_95": p.expected_shortfall(r, at_risk=at_risk),
         "best_return": float(r.max()),
         "worst_return": float(r.min()),
     }
@@ -254,8 +255,7 @@ def _of_equity(curve: Curve) -> dict[str, float]:
 
 
 def _of_trading(curve: Curve, fills: FillColumns, trips: Trips) -> dict[str, float]:
-    size = np.array([fills.instruments[s].multiplier for s in fills.symbols], dtype=np.float64)
-    traded = float(np.sum(np.abs(fills.signed * fills.price) * size))
+    traded = float(np.sum(np.abs(fills.signed * fills.price) * fills.multipliers(fills.symbols)))
     mean = float(curve.equity.mean()) if len(curve.ts) else math.nan
     first, last = (curve.start_ts, int(curve.ts[-1])) if len(curve.ts) else (0, 0)
     years = (last - first) / (NS_PER_DAY * p.DAYS_PER_YEAR)

@@ -181,8 +181,15 @@ def value_at_risk(returns: FloatArray, level: float = 0.95) -> float:
     return float(np.quantile(returns, 1.0 - level))
 
 
-def expected_shortfall(returns: FloatArray, level: float = 0.95) -> float:
+def expected_shortfall(
+    returns: FloatArray, level: float = 0.95, at_risk: float | None = None
+) -> float:
     """Return the mean of the returns at or below the value at risk (Acerbi and Tasche, 2002).
+
+    Args:
+        returns: per period, shape ``(n,)``.
+        level: of the value at risk.
+        at_risk: `value_at_risk` of that level, where it is known already.
 
     >>> r = np.array([.01, -.005, .007, -.02, .015, .003, -.011, .009, 0, .004, -.006, .012])
     >>> expected_shortfall(r)
@@ -190,7 +197,9 @@ def expected_shortfall(returns: FloatArray, level: float = 0.95) -> float:
     """
     if not len(returns):
         return Undefined("there are no returns")
-    return float(returns[returns <= value_at_risk(returns, level)].mean())
+    if at_risk is None:
+        at_risk = value_at_risk(returns, level)
+    return float(returns[returns <= at_risk].mean())
 
 
 # ---------------------------------------------------------------- return for risk
@@ -205,6 +214,10 @@ def per_period(annual_rate: float, periods_per_year: float) -> float:
     return math.expm1(math.log1p(annual_rate) / periods_per_year)
 
 
+def _over(returns: FloatArray, rate: float) -> FloatArray:
+    return returns - rate if rate else returns  # no copy of a million numbers for nothing
+
+
 def sharpe(returns: FloatArray, periods_per_year: float, risk_free: float = 0.0) -> float:
     """Return the annualised Sharpe ratio: ``mean(x) / std(x) * sqrt(ppy)``, ``x`` over risk-free.
 
@@ -216,7 +229,7 @@ def sharpe(returns: FloatArray, periods_per_year: float, risk_free: float = 0.0)
     """
     if reason := _flat(returns):
         return Undefined(reason)
-    excess = returns - per_period(risk_free, periods_per_year)
+    excess = _over(returns, per_period(risk_free, periods_per_year))
     return float(excess.mean() / excess.std(ddof=1)) * math.sqrt(periods_per_year)
 
 
@@ -232,7 +245,7 @@ def sortino(returns: FloatArray, periods_per_year: float, risk_free: float = 0.0
     """
     if not len(returns):
         return Undefined("there are no returns")
-    excess = returns - per_period(risk_free, periods_per_year)
+    excess = _over(returns, per_period(risk_free, periods_per_year))
     downside = math.sqrt(float(np.mean(np.minimum(excess, 0.0) ** 2)))
     if downside == 0:
         return Undefined("no period lost")
@@ -259,7 +272,7 @@ def omega(returns: FloatArray, threshold: float = 0.0) -> float:
     >>> round(omega(r), 10)
     1.4285714286
     """
-    excess = returns - threshold
+    excess = _over(returns, threshold)
     losses = -float(np.minimum(excess, 0.0).sum())
     if losses == 0:
         return Undefined("no period lost" if len(returns) else "there are no returns")
@@ -283,9 +296,15 @@ def psr(returns: FloatArray, benchmark: float = 0.0) -> float:
     if reason := _flat(returns):
         return Undefined(reason)
     ratio = float(returns.mean() / returns.std(ddof=1))
+    # Sums of products: numpy's powers beyond two are fifty times slower, and a dot product would
+    # wake the threads of a BLAS.
     off = returns - returns.mean()
-    squared = off * off  # numpy's powers beyond two are fifty times slower than products
-    m2, m3, m4 = (float(a @ b) / n for a, b in ((off, off), (squared, off), (squared, squared)))
+    squared = off * off
+    m2 = float(squared.sum()) / n
+    off *= squared
+    m3 = float(off.sum()) / n
+    squared *= squared
+    m4 = float(squared.sum()) / n
     skew = math.sqrt(n * (n - 1)) / (n - 2) * m3 / m2**1.5
     excess = (n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * (m4 / m2**2 - 3.0) + 6.0)
     variance = 1.0 - skew * ratio + (excess + 2.0) / 4.0 * ratio**2

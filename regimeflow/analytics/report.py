@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -72,8 +73,10 @@ class Report:
             "time": np.array([f.executed_at or f.ts for f in fills], dtype=np.int64)
         }
         for name in ("symbol", "side", "qty", "price", "fee", "order_id", "liquidity", "venue"):
-            values = [getattr(fill, name) for fill in fills]
-            columns[name] = values if name in _TEXT else _number(values)
+            values = map(attrgetter(name), fills)
+            columns[name] = (
+                list(values) if name in _TEXT else np.fromiter(values, np.float64, len(fills))
+            )
         return self._frame(columns)
 
     @cached_property

@@ -7,7 +7,7 @@ fails are the rows looked for.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,7 @@ class Table:
         rows: row in the user's frame, or ``None`` where that is the place itself.
         notes: what is to be told about the reading.
         wide: whether the table is one symbol out of a frame that has others in further columns.
+        stacked: whether each series is a frame of its own, whose rows count from its beginning.
     """
 
     kind: str
@@ -54,10 +55,15 @@ class Table:
     rows: IntArray | None
     notes: list[str]
     wide: bool = False
+    stacked: bool = False
 
     def row(self, place: int) -> int:
         """Return the row in the user's frame."""
-        return place if self.rows is None else int(self.rows[place])
+        if self.rows is not None:
+            return int(self.rows[place])
+        if not self.stacked:
+            return place
+        return place - int(self.bounds[self.series_of(np.array([place]))[0]])
 
     def series_of(self, places: IntArray) -> IntArray:
         """Return which series each place belongs to."""
@@ -65,12 +71,31 @@ class Table:
 
     def keep(self, mask: Mask) -> None:
         """Leave only the rows of the mask; a series may become empty."""
+        if self.rows is None:
+            self.rows = np.arange(len(self.ts))
+            if self.stacked:
+                self.rows -= np.repeat(self.bounds[:-1], np.diff(self.bounds))
         kept = np.concatenate([[0], np.cumsum(mask)])
         self.bounds = kept[self.bounds].astype(np.int64)
         self.ts = self.ts[mask]
         self.columns = {name: column[mask] for name, column in self.columns.items()}
         self.features = {name: column[mask] for name, column in self.features.items()}
-        self.rows = np.flatnonzero(mask) if self.rows is None else self.rows[mask]
+        self.rows = self.rows[mask]
+
+    def alone(self, place: int) -> Table:
+        """Return one series as a table of its own."""
+        cut = slice(int(self.bounds[place]), int(self.bounds[place + 1]))
+        return replace(
+            self,
+            symbols=[self.symbols[place]],
+            timeframes=[self.timeframes[place]],
+            bounds=np.array([0, cut.stop - cut.start], np.int64),
+            ts=self.ts[cut],
+            columns={name: column[cut] for name, column in self.columns.items()},
+            features={name: column[cut] for name, column in self.features.items()},
+            rows=None if self.rows is None else self.rows[cut],
+            stacked=False,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +122,8 @@ def clean(table: Table, on_bad: str) -> dict[str, int]:
     _refuse_empty(table, "has no rows")
     if _values_sound(table) and _times_sound(table):
         return {}
-    faults = [*value_faults(table), *_time_faults(table, None)]
     if on_bad == "raise":
-        raise DataError(_sentence(table, faults))
+        raise DataError(_sentence(*_first_faulty(table)))
     bad = np.zeros(len(table.ts), bool)
     for fault in value_faults(table):
         bad |= fault.bad
@@ -233,6 +257,15 @@ def _refuse_empty(table: Table, said: str) -> None:
     empty = np.flatnonzero(np.diff(table.bounds) == 0)
     if len(empty):
         raise DataError(f"{table.symbols[int(empty[0])]}: the data {said}")
+
+
+def _first_faulty(table: Table) -> tuple[Table, list[Fault]]:
+    """Return what to complain of: a table with its faults, of stacked frames the first with one."""
+    for one in map(table.alone, range(len(table.symbols))) if table.stacked else [table]:
+        faults = [*value_faults(one), *_time_faults(one, None)]
+        if faults:
+            return one, faults
+    raise AssertionError("the table is sound")
 
 
 def _sentence(table: Table, faults: list[Fault]) -> str:

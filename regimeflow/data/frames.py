@@ -310,11 +310,12 @@ def _close_times(
         return ts, {}
     first = int(lost[0])
     if on_bad == "raise":
-        symbol = table.symbols[int(table.series_of(lost[:1])[0])]
+        at = table.series_of(lost)
+        count = np.count_nonzero(at == at[0]) if table.stacked else len(lost)
         raise DataError(
-            f"{symbol}: {times.describe(int(table.ts[first]))} in row {table.row(first)} is on no"
-            f" session of {calendar}, the first of {len(lost)} such rows; check calendar=, or pass"
-            " on_bad='drop' to leave them out"
+            f"{table.symbols[int(at[0])]}: {times.describe(int(table.ts[first]))} in row"
+            f" {table.row(first)} is on no session of {calendar}, the first of {count} such rows;"
+            " check calendar=, or pass on_bad='drop' to leave them out"
         )
     bad = np.zeros(len(table.ts), bool)
     bad[lost] = True
@@ -348,18 +349,19 @@ def _refuse_timeframe(table: Table, length: int | None) -> None:
 def _series(table: Table, ts: IntArray) -> list[Columns]:
     ts = ts.view()
     ts.flags.writeable = False
+    for array in (*table.columns.values(), *table.features.values()):
+        array.flags.writeable = False
     whole = len(table.symbols) == 1
     found: list[Columns] = []
+    at = ts
     for place, symbol in enumerate(table.symbols):
         cut = slice(int(table.bounds[place]), int(table.bounds[place + 1]))
         columns, features = table.columns, table.features
-        at = ts
         if not whole:
-            at = ts[cut]
+            # Series with equal times share one array: whoever compares them sees it at once.
+            at = at if np.array_equal(at, ts[cut]) else ts[cut]
             columns = {name: column[cut] for name, column in columns.items()}
             features = {name: column[cut] for name, column in features.items()}
-        for array in (*columns.values(), *features.values()):
-            array.flags.writeable = False
         if table.kind == "bars":
             found.append(
                 BarColumns(

@@ -96,7 +96,7 @@ def _array(column: npt.NDArray[Any] | Sequence[Any], *, text: bool) -> npt.NDArr
     values = list(column)
     if text or any(isinstance(value, str) for value in values):
         array = np.empty(len(values), object)
-        array[:] = [None if value is None else str(value) for value in values]
+        array[:] = [v if v is None or v.__class__ is str else str(v) for v in values]
         return array
     if values and all(isinstance(value, bool) for value in values):
         return np.array(values, bool)
@@ -113,7 +113,7 @@ def _pandas_frame(arrays: dict[str, npt.NDArray[Any]], timezone: str | None) -> 
         if array.dtype.kind == "M":
             built[name] = pandas_index(array.view(np.int64), timezone)
         elif array.dtype == object:
-            built[name] = pd.array(array.tolist(), dtype="str")
+            built[name] = pd.array(array, dtype="str")
         else:
             built[name] = array
     return pd.DataFrame(built)

@@ -14,6 +14,7 @@ import narwhals as nw
 import numpy as np
 
 from regimeflow.data.clean import PRICES, SIZES, Table
+from regimeflow.data.stack import FEW_ROWS, Stack
 from regimeflow.data.times import Times, is_time, read_times
 from regimeflow.errors import DataError, did_you_mean
 from regimeflow.model.market import BAR_FIELDS, FloatArray, IntArray
@@ -88,11 +89,24 @@ def read(data: Any, symbols: Sequence[str] | None, timezone: str) -> Reading:
         raise DataError("the frames are partly pandas, partly polars: use one of them")
     only = symbols[0] if symbols is not None and len(symbols) == 1 else None
     tables: list[Table] = []
+    held: list[Any] = []
+    room = sum(len(f) for _, _, f, _ in frames if len(f) <= FEW_ROWS)
+    stack: Stack | None = None  # only what directly follows it may be put on it
     for symbol, timeframe, frame, where in frames:
-        pieces = _pieces(symbol, timeframe, frame, where)
+        if stack is not None:
+            if stack.take(symbol, timeframe, frame):
+                continue
+            stack.settle()
+            stack = None
+        pieces = list(_pieces(symbol, timeframe, frame, where))
         tables.extend(_table(piece, only, timezone) for piece in pieces)
-    held = tuple(f.copy(deep=False) for _, _, f, _ in frames) if flavours[0] == "pandas" else ()
-    return Reading(tables, flavours[0], held)
+        if flavours[0] == "pandas":
+            held.append(frame.copy(deep=False))
+            if len(frames) > 1 and _stacks(pieces[-1], tables[-1]):
+                stack = Stack(frame, tables[-1], _places(pieces[-1]), timezone, room)
+    if stack is not None:
+        stack.settle()
+    return Reading(tables, flavours[0], tuple(held))
 
 
 def to_float(values: Any) -> FloatArray | None:
@@ -260,6 +274,22 @@ def _name_columns(piece: Piece) -> None:
     }
 
 
+def _stacks(piece: Piece, table: Table) -> bool:
+    """Return whether frames like this one may follow it in one table: small, and nothing to say."""
+    return (
+        piece.size <= FEW_ROWS
+        and is_time(piece.index)
+        and not (piece.wide or table.notes)
+        and not {"symbol", "timeframe"} & piece.known.keys()
+    )
+
+
+def _places(piece: Piece) -> dict[str, int]:
+    """Return where a table's columns and features stand in their frame."""
+    places = {_label(name): place for place, name in enumerate(piece.columns)}
+    return places | {short: places[_label(name)] for short, name in piece.known.items()}
+
+
 def _kind(piece: Piece) -> str:
     for kind, required in REQUIRED.items():
         if all(name in piece.known for name in required):
@@ -308,7 +338,7 @@ def _features(piece: Piece, used: set[str], notes: list[str]) -> dict[str, Float
         if name in used:
             continue
         array = to_float(values)
-        label = "adj_close" if _canonical(name) == "adj_close" else name
+        label = _label(name)
         if array is None:
             notes.append(
                 f"{piece.symbol or piece.where}: the column {name!r} is not numeric, left out"
@@ -318,6 +348,10 @@ def _features(piece: Piece, used: set[str], notes: list[str]) -> dict[str, Float
         else:
             features[label] = _read_only(array)
     return features
+
+
+def _label(name: str) -> str:
+    return "adj_close" if _canonical(name) == "adj_close" else name
 
 
 def _times(piece: Piece, timezone: str, notes: list[str]) -> tuple[str | None, Times]:

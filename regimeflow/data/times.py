@@ -198,7 +198,7 @@ def _pandas_times(values: Any, where: str) -> _Raw:
 
     kind = _kind(values)
     if kind == "M":
-        index = pd.DatetimeIndex(values)
+        index = values if isinstance(values, pd.DatetimeIndex) else pd.DatetimeIndex(values)
         zone = None if index.tz is None else _zone_name(index.tz)
         return np.asarray(index.asi8, np.int64), index.unit, zone, False
     if kind in "iu":

@@ -25,6 +25,7 @@ from regimeflow.model.market import (
     Bars,
     FloatArray,
     History,
+    IntArray,
     view,
 )
 
@@ -34,11 +35,11 @@ class _Series:
 
     __slots__ = ("bars", "closes", "columns", "cursor", "times")
 
-    def __init__(self, bars: BarColumns, cursor: Cursor) -> None:
+    def __init__(self, bars: BarColumns, cursor: Cursor, times: memoryview) -> None:
         self.bars = bars
         self.closes = view(bars.close)
         self.columns = SeriesViews(bars)
-        self.times = view(bars.ts)
+        self.times = times
         self.cursor = cursor
 
 
@@ -54,30 +55,24 @@ class ColumnHistory:
         self._catalogue = Catalogue([(s.symbol, s.timeframe) for s in series])
         self._depth = depth
         self._data_latency_ns = data_latency_ns
-        cursors: dict[tuple[int, bytes], Cursor] = {}
+        cursors: dict[tuple[int, bytes], tuple[Cursor, IntArray, memoryview]] = {}
         self._series: dict[Key, _Series] = {}
         self._timetables: list[tuple[Cursor, memoryview]] = []
+        known = None
         for bars in series:
-            # Length and a sparse sample tell almost all timetables apart; the rest is compared.
-            mark = (len(bars), bars.ts[:: max(1, len(bars) // 64)].tobytes())
-            cursor = cursors.get(mark)
-            if cursor is not None and not self._same_times(cursor, bars):
-                cursor = None
-            if cursor is None:
-                cursor = cursors[mark] = Cursor()
-                self._timetables.append((cursor, view(bars.ts)))
-            self._series[bars.symbol, bars.timeframe] = _Series(bars, cursor)
+            if known is None or known[1] is not bars.ts:
+                # Length and a sparse sample tell almost all timetables apart; the rest is compared.
+                mark = (len(bars), bars.ts[:: max(1, len(bars) // 64)].tobytes())
+                known = cursors.get(mark)
+                if known is None or not np.array_equal(known[1], bars.ts):
+                    known = cursors[mark] = (Cursor(), bars.ts, view(bars.ts))
+                    self._timetables.append((known[0], known[2]))
+            self._series[bars.symbol, bars.timeframe] = _Series(bars, known[0], known[2])
         self._finest = {s: self._series[s, t] for s, t in self._catalogue.finest.items()}
         self._streaming: list[_Stream] = []
         self._tracking = False
         self._followed = False
         self._asof = -(2**63)
-
-    def _same_times(self, cursor: Cursor, bars: BarColumns) -> bool:
-        for known, times in self._timetables:
-            if known is cursor:
-                return bool(np.array_equal(np.asarray(times), bars.ts))
-        return False
 
     @property
     def tracking(self) -> bool:
@@ -132,7 +127,8 @@ class ColumnHistory:
 
     def window(self, symbol: str, n: int, timeframe: int, bar_ts: int) -> Window:
         """Return up to ``n`` bars that closed at or before ``bar_ts``."""
-        check_depth(n, self._depth)
+        if not 0 < n <= self._depth:
+            check_depth(n, self._depth)  # called only to refuse: this is asked 500 times a day
         series = self._series.get((symbol, timeframe))
         if series is None:
             series = self._series[self._catalogue.key(symbol, timeframe)]

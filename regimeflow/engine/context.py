@@ -30,11 +30,12 @@ class Context:
     Everything read here is what was known at `now`; everything asked passes the limits first.
     """
 
-    __slots__ = ("_desk", "_engine", "_history", "_rng")
+    __slots__ = ("_desk", "_engine", "_held", "_history", "_rng")
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._desk = engine.desk
+        self._held = engine.desk.ledger.held
         self._history = engine.history
         self._rng: np.random.Generator | None = None
 
@@ -78,7 +79,7 @@ class Context:
 
     def position(self, symbol: str) -> float:
         """Return the units held, negative when short."""
-        position = self._desk.ledger.held.get(symbol)
+        position = self._held.get(symbol)
         return position.qty if position is not None else 0.0
 
     @property
@@ -113,7 +114,7 @@ class Context:
 
     def average_price(self, symbol: str) -> float:
         """Return the mean entry price of what is held, 0.0 when flat."""
-        position: Position | None = self._desk.ledger.held.get(symbol)
+        position: Position | None = self._held.get(symbol)
         return position.average_price if position is not None else 0.0
 
     def feature(self, symbol: str, name: str) -> float:
@@ -234,13 +235,13 @@ class Context:
             value: money.
             band: changes worth less than this fraction of equity are not made.
         """
-        engine, desk = self._engine, self._desk
-        ledger = desk.ledger
-        position = ledger.held.get(symbol)
+        engine, held = self._engine, self._held
+        position = held[symbol] if symbol in held else None  # noqa: SIM401  (a call per bar)
         if (
             position is None
             and weight == 0.0
-            and qty is value is None
+            and qty is None
+            and value is None
             and symbol in engine.symbol_set
             and symbol not in engine.target_orders
         ):
@@ -252,14 +253,15 @@ class Context:
             if symbol not in engine.symbol_set:
                 self._unknown(symbol)
             price = engine.price(symbol)
-        if weight is not None and qty is value is None:
+        desk = self._desk
+        if weight is not None and qty is None and value is None:
             if weight.__class__ is not float:
                 weight = _number("weight", weight)
             if position is None:
                 return self._move(symbol, weight * desk.equity(), 0.0, price, band)
             unit = price * position.multiplier
             worth = position.qty * unit
-            equity = ledger.cash + worth if len(ledger.held) == 1 else desk.equity()
+            equity = desk.ledger.cash + worth if len(held) == 1 else desk.equity()
             gap, lot = weight * equity - worth, position.lot * unit
             if -lot < gap < lot and weight and symbol not in engine.target_orders:
                 return None  # where it should be, to less than a lot

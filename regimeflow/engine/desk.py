@@ -11,7 +11,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from regimeflow.engine.limits import Denial, Gate, finite
@@ -26,10 +26,11 @@ from regimeflow.model.events import (
     Replace,
     Submit,
 )
-from regimeflow.model.instrument import Instruments
+from regimeflow.model.instrument import Instrument, Instruments
 from regimeflow.model.ledger import Ledger
+from regimeflow.model.market import Bar
 from regimeflow.model.models import Costs, Limits
-from regimeflow.model.order import Happening, Order, Status
+from regimeflow.model.order import TERMINAL, Happening, Order, Status
 
 ACTIVE, REDUCING, HALTED = "active", "reducing", "halted"
 
@@ -89,6 +90,8 @@ class Desk:
         self.gate = Gate(limits, self)
         self.limits = limits
         self.executions: set[str] = set()
+        #: The venue's order id -> ours.
+        self.venue_ids: dict[str, str] = {}
         self.peak_equity = 0.0
         self.day_equity = 0.0
         self._market = market
@@ -98,8 +101,10 @@ class Desk:
         # back beyond the order as it stands; until the venue answers.
         self._asked: dict[str, tuple[float, float, float]] = {}
         self._default_tif = default_tif
+        self._tifs: dict[str, str] = {}
         bps = costs.rate_bps("taker") + costs.taker_shift_bps()
         self._cost_rate = bps * 1e-4
+        self._per_share = costs.per_share
         self._fixed_cost = max(costs.per_order, costs.minimum)
 
     # ------------------------------------------------------------ what others ask
@@ -205,25 +210,29 @@ class Desk:
         ``exit_`` marks the engine's own exits, which pass every limit but finite numbers, grid and
         rate.
         """
-        if tif is None:
-            tif = "gtd" if expire_at else self._default_tif(symbol)
-        elif tif not in _TIFS:
-            raise OrderError(f"tif must be one of {', '.join(_TIFS)}, not {tif!r}")
-        if (tif == "gtd") != bool(expire_at):
-            raise OrderError("tif='gtd' and expire_at= go together")
+        if tif is None and not expire_at:
+            tif = self._tifs.get(symbol) or self._tifs.setdefault(symbol, self._default_tif(symbol))
+        else:
+            tif = _checked_tif(tif, expire_at)
         market = self._market
-        last = market.price(symbol)
+        event, seq = market.event, market.seq
+        if event.__class__ is Bar and event.symbol == symbol:
+            last = event.close
+        else:
+            last = market.price(symbol)
         self._made += 1
-        side = "buy" if sign > 0 else "sell"
-        now = market.event.seen
+        side = "buy" if sign > 0.0 else "sell"
+        now = event.seen
         if type(qty) is int and -FAR < qty < FAR:
             qty = float(qty)
+        id_ = f"{self._prefix}{self._made}"
+        type_ = "market" if limit is stop is None else _TYPES[limit is not None, stop is not None]
         order = Order(
-            f"{self._prefix}{self._made}",
+            id_,
             symbol,
             side,
             qty,
-            _TYPES[limit is not None, stop is not None],
+            type_,
             limit,
             stop,
             tif,
@@ -231,29 +240,34 @@ class Desk:
             reduce_only,
             tag,
             now,
-            market.seq,
+            seq,
             last,
         )
-        self.orders[order.id] = order
+        self.orders[id_] = order
         denial = self._check(order, last, exit_)
         if denial is not None:
             self._deny(order, denial)
             return order
         order.status = Status.SENT
         order.log = ((now, "sent", ""),)
-        self.working.setdefault(symbol, {})[order.id] = order
-        self.reserved += order.reserve * order.qty
+        working = self.working.get(symbol)
+        if working is None:
+            self.working[symbol] = {id_: order}
+        else:
+            working[id_] = order
+        qty = order.qty
+        self.reserved += order.reserve * qty
         if self.gate.active:
             self.gate.sent(order)
         market.out.append(
             Submit(
-                market.seq,
+                seq,
                 now,
-                order.id,
+                id_,
                 symbol,
                 side,
-                order.qty,
-                order.type,
+                qty,
+                type_,
                 order.limit,
                 order.stop,
                 tif,
@@ -342,7 +356,8 @@ class Desk:
 
     def _check(self, order: Order, last: float, exit_: bool) -> Denial | None:
         """Finite numbers, grid, price, trading state, limits, affordability: in this order."""
-        denial = self._put_on_grid(order)
+        instrument = self.instruments[order.symbol]
+        denial = self._put_on_grid(order, instrument)
         if denial is not None:
             return denial
         if not last > 0.0:
@@ -362,10 +377,9 @@ class Desk:
             denial = self.gate.check(order, price)
             if denial is not None:
                 return denial
-        return self._check_affordable(order, price)
+        return self._check_affordable(order, price, instrument)
 
-    def _put_on_grid(self, order: Order) -> Denial | None:
-        instrument = self.instruments[order.symbol]
+    def _put_on_grid(self, order: Order, instrument: Instrument) -> Denial | None:
         qty = order.qty
         if (
             order.limit is order.stop is None
@@ -432,11 +446,13 @@ class Desk:
             )
         return None
 
-    def _check_affordable(self, order: Order, price: float) -> Denial | None:
+    def _check_affordable(
+        self, order: Order, price: float, instrument: Instrument
+    ) -> Denial | None:
         """Set what the order holds back, and deny it where that is more than there is."""
         symbol, qty, sign = order.symbol, order.qty, order.sign
-        instrument = self.instruments[symbol]
-        held = self.ledger.held.get(symbol)
+        ledger = self.ledger
+        held = ledger.held.get(symbol)
         projected = held.qty if held is not None else 0.0
         if symbol in self.working:
             buys, sells = self.working_qty(symbol)
@@ -447,7 +463,7 @@ class Desk:
         if sign < 0.0 < adding and not instrument.shortable:
             return Denial("borrow", f"{symbol} cannot be sold short")
         value = price * instrument.multiplier
-        cost = value * self._cost_rate + self.costs.per_share
+        cost = value * self._cost_rate + self._per_share
         needed = adding * value * instrument.margin + qty * cost
         if self._fixed_cost:
             needed += max(0.0, self.costs.per_order, self.costs.minimum - qty * cost)
@@ -457,10 +473,10 @@ class Desk:
         order.reserve = needed / qty
         if adding == 0.0:
             return None
-        power = self.ledger.cash - self.reserved
-        if needed > power or self.ledger.levered:
+        power = ledger.cash - self.reserved
+        if needed > power or ledger.levered:
             power = self.buying_power()
-        if needed > power + 1e-9 * abs(power):
+        if needed > power and needed > power + 1e-9 * abs(power):
             return Denial("buying_power", f"it needs {needed:.2f} and {power:.2f} is there")
         return None
 
@@ -544,6 +560,37 @@ class Desk:
             units = min(units, closing + max(0.0, power) / (unit * (margin + rate)))
         return instrument.round_qty(units if gap > 0 else -units)
 
+    # ------------------------------------------------------------ after a restart, and changes
+
+    def go_on(self, prefix: str, never_sent: Sequence[str], limits: Limits | None) -> list[Order]:
+        """Take up a run again; return the orders whose fate is now known to be unknown.
+
+        Args:
+            prefix: of client order ids from now on.
+            never_sent: orders whose requests were not written down, and so never left.
+            limits: in force from now on, or None for those from before.
+        """
+        self._prefix = prefix
+        now = self._market.event.seen
+        for order_id in never_sent:
+            self.update(OrderUpdate(now, now, order_id, "never_sent", "the process ended first"))
+        if limits is not None:
+            self.limits = self.gate.limits = limits
+            self.gate.choose()
+        lost = [o for group in self.working.values() for o in group.values()]
+        return [order for order in lost if order.status is Status.SENT]
+
+    def cancel_entries(self, symbol: str) -> None:
+        """Cancel a symbol's working orders, but for those that only take off what is held."""
+        position = self.ledger.held.get(symbol)
+        held = position.qty if position is not None else 0.0
+        room = abs(held)
+        for order in list(self.working.get(symbol, _NONE).values()):
+            if held * order.sign < 0.0 and order.remaining <= room + 1e-12:
+                room -= order.remaining  # an exit: without it the position would stand alone
+            else:
+                self.cancel(order)
+
     # ------------------------------------------------------------ what the venue says
 
     def update(self, event: OrderUpdate) -> Order | None:
@@ -551,6 +598,8 @@ class Desk:
         order = self.orders.get(event.order_id)
         if order is None:
             return None
+        if event.venue_order_id:
+            self.venue_ids[event.venue_order_id] = order.id
         if event.what == "accepted":
             order.on_update(event)
             if self.gate.refusals:
@@ -578,17 +627,20 @@ class Desk:
         if event.execution_id in self.executions:
             return None
         self.executions.add(event.execution_id)
-        qty, price = event.qty, event.price
-        sign = 1.0 if event.side == "buy" else -1.0
-        self.ledger.book(event.symbol, sign * qty, price, event.fee)
+        qty, symbol = event.qty, event.symbol
+        signed = qty if event.side == "buy" else -qty
+        instrument = self.ledger.book(symbol, signed, event.price, event.fee).instrument
         order = self.orders.get(event.order_id)
         if order is None:
             return None
-        if not order.working:
-            order.on_fill(event, self.instruments[order.symbol])
+        if order.symbol != symbol:
+            instrument = self.instruments[order.symbol]
+        if order.status in TERMINAL:
+            order.on_fill(event, instrument)
             return order
-        self.reserved -= order.reserve * min(qty, order.qty - order.filled)
-        if order.on_fill(event, self.instruments[order.symbol]):
+        left = order.qty - order.filled
+        self.reserved -= order.reserve * min(qty, left)
+        if order.on_fill(event, instrument):
             if self._asked:
                 self._answered(order, "filled")
             self._unfile(order)
@@ -603,9 +655,20 @@ class Desk:
                 order.reserve = reserve
 
     def _unfile(self, order: Order) -> None:
-        working = self.working.get(order.symbol, _NONE)
+        symbol = order.symbol
+        working = self.working.get(symbol, _NONE)
         working.pop(order.id, None)
         if not working:
-            self.working.pop(order.symbol, None)
-        if not self.working:
-            self.reserved = 0.0  # sums of floats leave dust, an empty desk does not
+            self.working.pop(symbol, None)
+            if not self.working:
+                self.reserved = 0.0  # sums of floats leave dust, an empty desk does not
+
+
+def _checked_tif(tif: str | None, expire_at: int | None) -> str:
+    if tif is None:
+        return "gtd"
+    if tif not in _TIFS:
+        raise OrderError(f"tif must be one of {', '.join(_TIFS)}, not {tif!r}")
+    if (tif == "gtd") != bool(expire_at):
+        raise OrderError("tif='gtd' and expire_at= go together")
+    return tif

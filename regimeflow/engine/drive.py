@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from regimeflow.engine.engine import Engine
@@ -17,6 +17,20 @@ class Venue(Protocol):
 
     def send(self, outputs: Sequence[Output]) -> None:
         """Carry out the requests among ``outputs``."""
+
+
+class QuietVenue(Venue, Protocol):
+    """A venue that knows when it has nothing to say between its next events.
+
+    Attributes:
+        ahead: those events, or None while something may come between them. Until something is
+            sent, they may be taken from here; `events` goes on after them.
+    """
+
+    ahead: Iterator[Input] | None
+
+    def taken(self, event: Input) -> None:
+        """Take note that ``event`` was the last one taken from ``ahead``."""
 
 
 class Journal(Protocol):
@@ -52,3 +66,22 @@ def drive(
             send(outputs)  # only what is recorded leaves
         for companion in companions:
             companion.follow(event, outputs)
+
+
+def race(engine: Engine, venue: QuietVenue, *, bars_alone: bool) -> None:
+    """Run an engine as `drive` does where nobody follows: it helps itself to events while it can.
+
+    Args:
+        bars_alone: whether the market is bars of one series and nothing else.
+    """
+    step, run, send = engine.step, engine.run, venue.send
+    for event in venue.events():
+        outputs = step(event)
+        if outputs:
+            send(outputs)
+        while venue.ahead is not None:
+            outputs = run(venue.ahead, bars_alone=bars_alone)
+            if not outputs:
+                break  # none are left there
+            venue.taken(engine.event)
+            send(outputs)

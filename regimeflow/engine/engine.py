@@ -7,7 +7,7 @@ that is what a replay checks, and why a live run can be one.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from regimeflow.engine.context import Context
@@ -18,16 +18,25 @@ from regimeflow.engine.regime import Regime
 from regimeflow.engine.strategy import CALLBACKS, Strategy, overridden
 from regimeflow.errors import ConfigError, StrategyError, did_you_mean
 from regimeflow.model.events import (
+    Account,
+    Adjusted,
     Clock,
     Command,
+    Connection,
     EndOfDay,
     Failed,
+    Feed,
     Fill,
     Finish,
+    Gap,
+    Health,
     Input,
     OrderUpdate,
     Output,
+    Reconciled,
     RegimeChanged,
+    Resumed,
+    Rules,
     Start,
     StateChanged,
     Timer,
@@ -35,7 +44,7 @@ from regimeflow.model.events import (
 from regimeflow.model.instrument import Instruments
 from regimeflow.model.ledger import Ledger
 from regimeflow.model.market import Bar, Bars, Book, History, Quote, Trade, by_symbol
-from regimeflow.model.order import Order, OrderHandle
+from regimeflow.model.order import Happening, IllegalMove, Order, OrderHandle
 from regimeflow.model.timeframe import iso
 
 _NOTHING: tuple[Output, ...] = ()
@@ -69,8 +78,12 @@ class Engine:
         self.seed = 0
         self.start: Start | None = None
         self.initializing = False
-        #: Symbols for which only exits may leave.
+        #: Symbols for which only exits may leave, and why: (source, symbol, "" for all) -> reason.
         self.held_back: frozenset[str] = frozenset()
+        self.holds: dict[tuple[str, str], str] = {}
+        #: Symbol -> units on the account that are not this session's.
+        self.foreign: dict[str, float] | None = None
+        self.account: Account | None = None
         self.tracking = True
         self._cursor: Cursor | None = None
         self.failure: StrategyError | None = None
@@ -79,16 +92,20 @@ class Engine:
         self._own: dict[str, Callable[..., None] | None] = {}
         self._detectors: dict[str, Regime] = {}
         self._flattening = ""
+        self._stopped = False
         self._watching_losses = False
         self._started = False
         self._on_bar: Callable[..., None] | None = None
         self._on_bars: Callable[..., None] | None = None
         self._on_tick: Callable[..., None] | None = None
+        self._on_fill: Callable[..., None] | None = None
+        self._on_order_update: Callable[..., None] | None = None
         self._short_on_bar: Callable[..., None] | None = None
         self._short_on_tick: Callable[..., None] | None = None
         self._handlers: dict[type, Callable[[Any], None]] = {
             Start: self._begin,
             History: self._warm,
+            Bar: self._bar,
             Bars: self._bars,
             Trade: self._trade,
             Quote: self._quote,
@@ -99,6 +116,15 @@ class Engine:
             EndOfDay: self._end_of_day,
             Clock: self._clock,
             Command: self._command,
+            Account: self._account,
+            Connection: self._connection,
+            Feed: self._feed,
+            Reconciled: self._reconciled,
+            Adjusted: self._adjusted,
+            Rules: self._rules,
+            Gap: self._nothing,
+            Health: self._nothing,
+            Resumed: self._resumed,
             Finish: self._finish,
         }
 
@@ -111,13 +137,9 @@ class Engine:
             if on_bar is None:
                 self._bar(event)
             else:
-                # The one path that a million bars take: no call that is not needed.
                 self.bar_ts = event.ts
-                cursor = self._cursor
-                if cursor is not None:
-                    cursor.i += 1
-                    for values, name, ahead in cursor.ahead:
-                        values[name] = next(ahead)
+                if self._cursor is not None:
+                    self._cursor.step()
                 elif self.tracking:
                     self.history.store(event)
                 try:
@@ -136,6 +158,68 @@ class Engine:
             out = self.out
             self.out = []
             return out
+        return _NOTHING
+
+    def run(self, events: Iterator[Input], *, bars_alone: bool) -> Sequence[Output]:
+        """Handle events up to the first of which something comes, and return that.
+
+        The same as `step` on each of them, without a call for each: a million bars go through here.
+
+        Args:
+            bars_alone: whether they are bars of one series and nothing else.
+        """
+        cursor = self._cursor
+        on_bar = self._short_on_bar if cursor is not None or not self.tracking else None
+        if not bars_alone or on_bar is None:
+            return self._run_any(events)
+        while True:
+            outputs = self._run_bars(events if cursor is None else cursor.along(events), on_bar)
+            # Without outputs the events are over, or the next one makes an indicator ready.
+            if outputs or (event := next(events, None)) is None or (outputs := self.step(event)):
+                return outputs
+
+    def _run_bars(self, bars: Iterator[Input], on_bar: Callable[..., None]) -> Sequence[Output]:
+        ctx, out = self.ctx, self.out
+        following = self.seq + 1
+        for self.seq, bar in enumerate(bars, following):
+            self.event = bar
+            self.bar_ts = bar.ts
+            try:
+                on_bar(ctx, bar)
+            except Exception as error:
+                self._fail("on_bar", error, bar.symbol)  # type: ignore[union-attr]
+            if out:
+                self.out = []
+                return out
+        return _NOTHING
+
+    def _run_any(self, events: Iterator[Input]) -> Sequence[Output]:
+        ctx, out = self.ctx, self.out
+        on_bar = self._short_on_bar if self._cursor is None else None
+        on_tick = self._short_on_tick
+        store = self.history.store if self.tracking else None
+        following = self.seq + 1
+        for self.seq, event in enumerate(events, following):
+            self.event = event
+            if event.__class__ is Bar and on_bar is not None:
+                self.bar_ts = event.ts
+                if store is not None:
+                    store(event)
+                try:
+                    on_bar(ctx, event)
+                except Exception as error:
+                    self._fail("on_bar", error, event.symbol)
+            elif event.__class__ is Trade and on_tick is not None:
+                self.trades[event.symbol] = event
+                try:
+                    on_tick(ctx, event)
+                except Exception as error:
+                    self._fail("on_tick", error, event.symbol)
+            else:
+                self._handlers[event.__class__](event)
+            if out:
+                self.out = []
+                return out
         return _NOTHING
 
     # ------------------------------------------------------------ what desk and context ask
@@ -197,10 +281,7 @@ class Engine:
             market=self,
             default_tif=self._default_tif,
         )
-        self._watching_losses = any(
-            limit is not None
-            for limit in (limits.max_drawdown, limits.daily_loss, limits.daily_loss_pct)
-        )
+        self._watch_or_not()
         self.ctx = Context(self)
         self.desk.day_equity = self.desk.peak_equity = ledger.equity(
             lambda symbol: ledger.position(symbol).average_price
@@ -209,6 +290,8 @@ class Engine:
         self._on_bar = self._own["on_bar"]
         self._on_bars = self._own["on_bars"]
         self._on_tick = self._own["on_tick"]
+        self._on_fill = self._own["on_fill"]
+        self._on_order_update = self._own["on_order_update"]
         self._short_on_bar = self._short_on_tick = None
         self.initializing = True
         self.tracking = self.history.tracking
@@ -217,6 +300,11 @@ class Engine:
         self._cursor = self.history.cursor
         if self._cursor is not None:
             self.history.follow()
+
+    def _watch_or_not(self) -> None:
+        limits = self.desk.limits
+        watched = (limits.max_drawdown, limits.daily_loss, limits.daily_loss_pct)
+        self._watching_losses = any(limit is not None for limit in watched)
 
     def _default_tif(self, symbol: str) -> str:
         return "day" if self.instruments[symbol].calendar else "gtc"
@@ -345,13 +433,20 @@ class Engine:
     # ------------------------------------------------------------ orders
 
     def _order_update(self, event: OrderUpdate) -> None:
-        order = self.desk.update(event)
+        try:
+            order = self.desk.update(event)
+        except IllegalMove as error:
+            # A message that we misread, or a venue that contradicts itself: nothing new is risked
+            # until a human has looked.
+            self._hold("contradiction", self.desk.orders[event.order_id].symbol, str(error))
+            return
         if order is None:
             return
-        self._forget_target(order)
+        if self.target_orders:
+            self._forget_target(order)
         if self._flattening:
             self._exit()
-        if self._own["on_order_update"] is not None:
+        if self._on_order_update is not None:
             self._call("on_order_update", self.ctx, OrderHandle(order))
 
     def _fill(self, fill: Fill) -> None:
@@ -361,13 +456,13 @@ class Engine:
         if order is None or order.filled > order.qty + 1e-12 or fill.side != order.side:
             self._set_state(HALTED, f"execution {fill.execution_id} is not what was ordered")
             self._cancel_all()
-        if order is not None:
+        if order is not None and self.target_orders:
             self._forget_target(order)
         if self._flattening:
             self._exit()
-        if self._own["on_fill"] is not None:
+        if self._on_fill is not None:
             self._call("on_fill", self.ctx, fill)
-        if order is not None and self._own["on_order_update"] is not None:
+        if order is not None and self._on_order_update is not None:
             self._call("on_order_update", self.ctx, OrderHandle(order))
 
     def _forget_target(self, order: Order) -> None:
@@ -391,23 +486,38 @@ class Engine:
         name, why = command.name, command.why or command.name
         if name == "halt":
             self._flattening = ""
+            self._stopped = False
             self._set_state(HALTED, why)
             self._cancel_all()
         elif name == "flatten":
             self._flatten(why)
         elif name == "resume":
-            if self.failure is None:
-                self.desk.gate.forgive()
-                self._flattening = ""
-                self.desk.day_equity = min(self.desk.day_equity, self.desk.equity())
-                self.desk.peak_equity = self.desk.equity()
-                self._set_state(ACTIVE, why)
+            self._resume(why)
         elif name == "stop":
+            self._stopped = self.desk.state == ACTIVE
             self._set_state(HALTED, why)
             self._cancel_all()
-        else:
-            names = ("halt", "flatten", "resume", "stop")
+        elif name == "pause":
+            self._hold("pause", "", why)
+        elif name == "cancel_all":
+            self._cancel_all()
+        elif name != "adopt":  # which is for whoever compares the books
+            names = ("halt", "pause", "flatten", "resume", "stop", "cancel_all", "adopt")
             raise ConfigError(f"there is no command {name!r}.{did_you_mean(name, names)}")
+
+    def _resume(self, why: str) -> None:
+        """Trade again, by a human's word; a strategy that failed does not come back."""
+        if self.failure is not None:
+            return
+        desk = self.desk
+        desk.gate.forgive()
+        self._flattening = ""
+        desk.day_equity = min(desk.day_equity, desk.equity())
+        desk.peak_equity = desk.equity()
+        for source, symbol in list(self.holds):
+            if source in ("pause", "contradiction"):
+                self._release(source, symbol)
+        self._set_state(ACTIVE, why)
 
     def _flatten(self, why: str) -> None:
         self._set_state(REDUCING, why)
@@ -431,6 +541,85 @@ class Engine:
         if not desk.ledger.held and not desk.working:
             self._set_state(HALTED, f"flat after: {self._flattening}")
             self._flattening = ""
+
+    # ------------------------------------------------------------ what is known of the venue
+
+    def _nothing(self, event: Input) -> None:
+        """Take note of what decides nothing."""
+
+    def _account(self, event: Account) -> None:
+        self.account = event
+
+    def _connection(self, event: Connection) -> None:
+        if event.up:
+            self._release("connection", "")
+        else:
+            self._hold("connection", "", event.why or "the venue cannot be reached")
+
+    def _feed(self, event: Feed) -> None:
+        if not event.stale:
+            self._release("feed", event.symbol)
+            return
+        if event.hold:
+            self._hold("feed", event.symbol, f"no data for {event.age_ms / 1e3:.0f} s")
+        if event.cancel:
+            self.desk.cancel_entries(event.symbol)
+
+    def _reconciled(self, event: Reconciled) -> None:
+        if not event.ok:
+            self._hold("reconciliation", "", event.why or "the venue did not answer")
+            return
+        self.foreign = dict(event.foreign)
+        for symbol in event.unmatched:
+            self._hold("reconciliation", symbol, event.why or "the books do not match")
+        for source, symbol in list(self.holds):
+            if source == "reconciliation" and symbol not in event.unmatched:
+                self._release(source, symbol)
+
+    def _adjusted(self, event: Adjusted) -> None:
+        self.desk.ledger.adjust(event.symbol, event.qty, event.price, event.cash)
+
+    def _rules(self, event: Rules) -> None:
+        symbol = event.instrument.symbol
+        self.instruments[symbol] = event.instrument
+        self.desk.ledger.position(symbol).follow(event.instrument)
+        if event.tradable:
+            self._release("rules", symbol)
+        else:
+            self._hold("rules", symbol, f"{symbol} does not trade")
+
+    def _resumed(self, event: Resumed) -> None:
+        start = self.start
+        assert start is not None  # the journal begins with it
+        prefix = f"{start.run}-{event.epoch}-"
+        self.finished = False
+        for order in self.desk.go_on(prefix, event.never_sent, event.limits):
+            order.move(Happening.LOST, event.seen, "the process ended before the venue answered")
+        if self._stopped:
+            self._stopped = False
+            self._set_state(ACTIVE, event.why or "resumed")
+        self._watch_or_not()
+        self._choose_path()
+
+    def _hold(self, source: str, symbol: str, why: str) -> None:
+        """Let only exits leave, for a symbol or for all."""
+        news = (source, symbol) not in self.holds
+        self.holds[source, symbol] = why
+        self._weigh_holds(symbol, why if news else "")
+
+    def _release(self, source: str, symbol: str) -> None:
+        if self.holds.pop((source, symbol), None) is not None:
+            self._weigh_holds(symbol, f"{source} is well again")
+
+    def _weigh_holds(self, symbol: str, why: str) -> None:
+        """Work out what is held back, and say so where it has changed."""
+        before = self.held_back
+        everything = any(not name for _, name in self.holds)
+        symbols = {name for _, name in self.holds}
+        self.held_back = self.symbol_set if everything else frozenset(symbols)
+        if why and before != self.held_back:
+            states = ("reducing", "active") if before > self.held_back else ("active", "reducing")
+            self.out.append(StateChanged(self.seq, self.now, *states, why, symbol or "*"))
 
     def _watch_losses(self) -> None:
         desk = self.desk

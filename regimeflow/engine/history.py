@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import msgspec
+
 from regimeflow.engine.cursor import Cursor
 from regimeflow.engine.indicators import Indicator
 from regimeflow.errors import ConfigError, did_you_mean
@@ -28,19 +30,16 @@ Key = tuple[str, int]  # symbol, timeframe in nanoseconds
 NO_PRICE = (0.0, -(2**62))
 
 
-class Window:
+class Window(msgspec.Struct, eq=False, gc=False):
     """The newest closed bars of one series, the newest last: what ``ctx.bars`` returns.
 
     ``open, high, low, close, volume`` are read-only ``float64`` arrays of one length, ``ts`` the
     close times in UTC nanoseconds. There may be fewer bars than were asked for: see ``len``.
     """
 
-    __slots__ = ("_columns", "_start", "_stop")
-
-    def __init__(self, columns: SeriesViews, start: int, stop: int) -> None:
-        self._columns = columns
-        self._start = start
-        self._stop = stop
+    _columns: SeriesViews
+    _start: int
+    _stop: int
 
     def __len__(self) -> int:
         return self._stop - self._start
@@ -131,9 +130,11 @@ class SeriesViews:
 
     def __init__(self, source: Any) -> None:
         for name in self.__slots__:
-            view = getattr(source, name)[:]
-            view.flags.writeable = False
-            setattr(self, name, view)
+            column = getattr(source, name)
+            if column.flags.writeable:
+                column = column[:]
+                column.flags.writeable = False
+            setattr(self, name, column)
 
 
 class Catalogue:

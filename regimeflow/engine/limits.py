@@ -56,6 +56,11 @@ class Gate:
         self._recent: dict[tuple[str, str, float, float | None, float | None], int] = {}
         self._sent_per_minute: deque[int] = deque()
         self._sent_per_second: deque[int] = deque()
+        self.choose()
+
+    def choose(self) -> None:
+        """Choose the checks that the limits switch on."""
+        limits = self.limits
         self._before = [check for name, check in _BEFORE_RATE if _is_on(limits, name)]
         self._rate = limits.max_orders_per_second is not None or (
             limits.max_orders_per_minute is not None
@@ -63,7 +68,7 @@ class Gate:
         self._remembers = self._rate or bool(limits.duplicate_window_ms)
         self._asks = bool(self._before) or self._rate
         #: Whether anything is to be asked at all; while false, nothing of the gate need be called.
-        self.active = self._asks
+        self.active = self._asks or bool(self.refusals)
 
     def check(self, order: Order, price: float) -> Denial | None:
         """Return why the intent must not leave, or None.

@@ -55,7 +55,7 @@ def events(
 
     Arguments and errors are those of `read_journal`; an error comes when its line is reached.
     """
-    return _grouped(_scan(path, symbols, before))
+    return grouped(_scan(path, symbols, before))
 
 
 class Torn(msgspec.Struct, frozen=True):
@@ -124,7 +124,7 @@ class Journal:
 
     def events(self) -> Iterator[tuple[int, Input, list[Output]]]:
         """Yield each input's number, the input, and the outputs it caused."""
-        return _grouped(self)
+        return grouped(self)
 
     def frame(self, flavour: str = "pandas") -> Any:
         """Return a frame, one row a record.
@@ -329,7 +329,8 @@ def _open(path: Path) -> Any:
         raise JournalError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _grouped(records: Iterable[Record]) -> Iterator[tuple[int, Input, list[Output]]]:
+def grouped(records: Iterable[Record]) -> Iterator[tuple[int, Input, list[Output]]]:
+    """Yield each input's number, the input, and the outputs that follow it."""
     number = 0
     event: Input | None = None
     outputs: list[Output] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,7 +14,7 @@ from regimeflow.errors import JournalError
 from regimeflow.journal.disk import Disk, Lock, compress
 from regimeflow.journal.format import ORDERS, LineReader, LineWriter
 from regimeflow.journal.legacy import SCHEMA_V1
-from regimeflow.journal.reading import Scan, Torn, schema_of, segment_name, segments
+from regimeflow.journal.reading import Scan, Torn, grouped, schema_of, segment_name, segments
 from regimeflow.model.events import Failed, Input, Output, StateChanged
 
 #: What must be on the disk before anything leaves: orders, and why there will be no more of them.
@@ -36,6 +36,8 @@ class JournalWriter:
         segment_bytes: a segment of this size is closed, compressed, and the next one begun.
         sync: whether to wait for the disk; a backtest needs not.
         disk: the disk to write to; tests pass one that fails.
+        replay: is given the number of each input that is there already, the input and its
+            outputs, while they are verified.
 
     Attributes:
         repaired: the torn tail that was cut off and set aside on opening, or None.
@@ -54,6 +56,7 @@ class JournalWriter:
         segment_bytes: int = 64 << 20,
         sync: bool = True,
         disk: Disk | None = None,
+        replay: Callable[[int, Input, list[Output]], None] | None = None,
     ) -> None:
         self._dir = Path(run_dir)
         self._run = run
@@ -76,7 +79,7 @@ class JournalWriter:
             raise JournalError(f"cannot make the run directory {self._dir}: {error}") from error
         self._lock = Lock(self._dir / "lock")
         try:
-            self._chain = self._continued()
+            self._chain = self._continued(replay)
         except OSError as error:
             self._lock.close()
             raise JournalError(f"cannot open the journal in {self._dir}: {error}") from error
@@ -118,10 +121,14 @@ class JournalWriter:
             # The event has happened but is not here: what follows would not be the run any more.
             self._refuse(f"event {seq} could not be recorded: {error}")
             raise
-        self._pending += sum(map(len, lines)) if outputs else len(lines[0])
-        if outputs and any(type(output) in DURABLE for output in outputs):
-            self._write(sync=self._sync)
-        elif self._pending >= BUFFER_BYTES:
+        if not outputs:
+            self._pending += len(lines[0])
+        else:
+            self._pending += sum(map(len, lines))
+            if not DURABLE.isdisjoint(map(type, outputs)):
+                self._write(sync=self._sync)
+                return
+        if self._pending >= BUFFER_BYTES:
             self._write(sync=False)
 
     def flush(self, sync: bool = True) -> None:
@@ -225,7 +232,7 @@ class JournalWriter:
 
     # ------------------------------------------------------------ what is there already
 
-    def _continued(self) -> LineWriter:
+    def _continued(self, replay: Callable[[int, Input, list[Output]], None] | None) -> LineWriter:
         found = segments(self._dir)
         if not found:
             return LineWriter(self._run)
@@ -236,8 +243,12 @@ class JournalWriter:
             )
         reader = LineReader()
         scan = Scan(found, reader)
-        for _ in scan:
-            pass
+        if replay is None:
+            for _ in scan:
+                pass
+        else:
+            for seq, event, outputs in grouped(scan):
+                replay(seq, event, outputs)
         if reader.run and reader.run != self._run:
             raise JournalError(
                 f"{self._dir} holds the journal of the run {reader.run!r}, not of {self._run!r}: "

@@ -58,11 +58,14 @@ class Start(msgspec.Struct, frozen=True, tag_field="kind", tag="start"):
     calendar: str = ""
 
 
+# gc=False: its metadata hold numbers only, so it cannot be part of a cycle.
 class OrderUpdate(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="order_update"):
     """The venue says something about an order other than a fill.
 
     ``what`` is one of accepted, rejected, canceled, expired, lost, replaced, cancel_rejected,
-    replace_rejected. ``replaced`` carries the new quantity and prices.
+    replace_rejected. ``replaced`` carries the new quantity and prices. ``metadata`` is what else a
+    venue tells in numbers, such as ``queue_position`` (units ahead of the order) and
+    ``expected_queue_delay_ms``.
     """
 
     ts: int
@@ -74,6 +77,7 @@ class OrderUpdate(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="
     qty: float | None = None
     limit: float | None = None
     stop: float | None = None
+    metadata: dict[str, float] | None = None
 
 
 class Fill(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="fill"):
@@ -122,7 +126,7 @@ class Clock(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="clock"
 class Command(msgspec.Struct, frozen=True, tag_field="kind", tag="command"):
     """A human, or the session on their behalf, steers the run.
 
-    ``name`` is one of halt, pause, resume, flatten, stop, cancel_all.
+    ``name`` is one of halt, pause, resume, flatten, stop, cancel_all, adopt.
     """
 
     ts: int
@@ -159,6 +163,7 @@ class Feed(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="feed"):
     Attributes:
         age_ms, limit_ms: how old the newest data are, and may be, in session time.
         next_due: when the next data are expected, UTC nanoseconds; 0 where nobody knows.
+        hold, cancel: whether new exposure is held back, and working entries are canceled.
     """
 
     ts: int
@@ -168,6 +173,8 @@ class Feed(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="feed"):
     age_ms: float
     limit_ms: float
     next_due: int = 0
+    hold: bool = True
+    cancel: bool = True
 
 
 class Reconciled(msgspec.Struct, frozen=True, tag_field="kind", tag="reconciled"):
@@ -218,6 +225,15 @@ class Gap(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="gap"):
     why: str
     symbols: tuple[str, ...] = ()
     since: int = 0
+
+
+class Rules(msgspec.Struct, frozen=True, tag_field="kind", tag="rules"):
+    """The trading rules of an instrument have changed, or whether it trades at all."""
+
+    ts: int
+    seen: int
+    instrument: Instrument
+    tradable: bool = True
 
 
 class Health(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="health"):
@@ -286,6 +302,7 @@ Input = (
     | Reconciled
     | Adjusted
     | Gap
+    | Rules
     | Health
     | Resumed
     | Finish
@@ -388,7 +405,9 @@ class RegimeChanged(msgspec.Struct, frozen=True, tag_field="kind", tag="regime_c
 
 
 class StateChanged(msgspec.Struct, frozen=True, tag_field="kind", tag="state_changed"):
-    """The trading state moved between active, reducing and halted; ``symbol`` is "" for all."""
+    """The trading state moved between active, reducing and halted; ``symbol`` is "" for the
+    session as a whole; a symbol, or "*" for all of them, where only exits leave.
+    """
 
     seq: int
     seen: int

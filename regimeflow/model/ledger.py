@@ -40,6 +40,12 @@ class Position:
         self.realized = 0.0
         self.fees = 0.0
 
+    def follow(self, instrument: Instrument) -> None:
+        """Go by changed trading rules from now on."""
+        self.instrument = instrument
+        self.lot = instrument.lot
+        self.multiplier = instrument.multiplier
+
     def __repr__(self) -> str:
         return f"<{self.symbol} {self.qty:g} @ {self.average_price:g}>"
 
@@ -81,10 +87,15 @@ class Ledger:
         position.average_price = average_price
         self._file(position)
 
+    def adjust(self, symbol: str, signed_qty: float, price: float, cash: float) -> Position:
+        """Take in a change that no fill explains: units at a price, and money as it was told."""
+        position = self.book(symbol, signed_qty, price, 0.0)
+        self._pay(cash + signed_qty * price * position.multiplier)
+        return position
+
     def book(self, symbol: str, signed_qty: float, price: float, fee: float) -> Position:
         """Book one execution and return the position after it."""
         position = self.positions.get(symbol) or self.position(symbol)
-        instrument = position.instrument
         self._pay(-signed_qty * price * position.multiplier)
         if fee:
             self._pay(-fee)
@@ -92,12 +103,12 @@ class Ledger:
             position.fees += fee
         before = position.qty
         if before == 0.0:  # opens
-            position.qty = instrument.snap_qty(signed_qty)
+            position.qty = position.instrument.snap_qty(signed_qty)
             position.average_price = price
         elif (before > 0.0) is (signed_qty > 0.0):  # adds
             share = signed_qty / (before + signed_qty)
             position.average_price += (price - position.average_price) * share
-            position.qty = instrument.snap_qty(before + signed_qty)
+            position.qty = position.instrument.snap_qty(before + signed_qty)
         else:
             self._take_off(position, signed_qty, price)
         self._file(position)
@@ -139,13 +150,13 @@ class Ledger:
         self.cash = total + self._carry
 
     def _file(self, position: Position) -> None:
-        symbol = position.symbol
-        if position.qty == 0.0:
+        symbol, qty = position.symbol, position.qty
+        if qty == 0.0:
             self.held.pop(symbol, None)
-            self.levered.pop(symbol, None)
-            return
-        self.held[symbol] = position
-        if position.qty < 0.0 or position.instrument.margin < 1.0:
-            self.levered[symbol] = position
         else:
+            self.held[symbol] = position
+            if qty < 0.0 or position.instrument.margin < 1.0:
+                self.levered[symbol] = position
+                return
+        if self.levered:
             self.levered.pop(symbol, None)

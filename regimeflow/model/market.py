@@ -159,6 +159,8 @@ class BarColumns(msgspec.Struct, frozen=True):
 
     def slice(self, start: int, stop: int) -> BarColumns:
         """Return rows ``start:stop`` as views."""
+        if start == 0 and stop == len(self.ts):
+            return self
         return BarColumns(
             self.symbol,
             self.timeframe,

@@ -110,6 +110,7 @@ TOLD = {
     "canceled": H.CANCELED,
     "expired": H.EXPIRED,
     "lost": H.LOST,
+    "never_sent": H.DENIED,
 }
 
 #: No more is to come from these, but for a late fill.
@@ -228,7 +229,7 @@ class Order(msgspec.Struct, gc=False, eq=False):
         what = event.what
         if event.venue_order_id:
             self.venue_order_id = event.venue_order_id
-        if what == "accepted":
+        if what == "accepted":  # by far the most
             self.move(Happening.ACCEPTED, event.seen, event.reason)
         elif what == "replaced":
             self.replace_pending = False
@@ -249,11 +250,12 @@ class Order(msgspec.Struct, gc=False, eq=False):
 
     def on_fill(self, event: Fill, instrument: Instrument) -> bool:
         """Apply an execution, whatever the state; return whether the order is now filled."""
-        filled = self.filled + event.qty
-        self.average_price += (event.price - self.average_price) * (event.qty / filled)
+        qty = event.qty
+        filled = self.filled + qty
+        self.average_price += (event.price - self.average_price) * (qty / filled)
         self.fees += event.fee
-        self.filled = instrument.snap_qty(filled)
-        whole = self.filled >= self.qty
+        self.filled = filled = instrument.snap_qty(filled)
+        whole = filled >= self.qty
         self.move(Happening.FILLED if whole else Happening.PARTLY_FILLED, event.seen)
         return whole
 

@@ -22,8 +22,8 @@ from regimeflow.errors import ConfigError, SessionError, did_you_mean
 from regimeflow.journal import events
 from regimeflow.model.events import Input, Output
 from regimeflow.model.timeframe import iso
+from regimeflow.redaction import HIDDEN, is_secret
 from regimeflow.session.decisions import Decision, Decisions
-from regimeflow.session.source import HIDDEN, is_secret
 
 #: Where it lies in a run directory.
 AUDIT_NAME = "audit.log"

@@ -15,7 +15,7 @@ from regimeflow.analytics.fold import PriceColumns, RunData
 from regimeflow.analytics.report import Report
 from regimeflow.data.frames import Dataset, load
 from regimeflow.engine.column_history import ColumnHistory
-from regimeflow.engine.drive import drive
+from regimeflow.engine.drive import drive, race
 from regimeflow.engine.engine import Engine
 from regimeflow.engine.strategy import Strategy, as_strategy
 from regimeflow.errors import ConfigError, DataError, did_you_mean
@@ -32,13 +32,14 @@ from regimeflow.model.instrument import Instrument
 from regimeflow.model.market import BarColumns
 from regimeflow.model.models import Costs, FillModel, Latency, Limits, Model
 from regimeflow.model.timeframe import iso
+from regimeflow.redaction import HIDDEN, is_secret
 from regimeflow.session import freeze
 from regimeflow.session.collector import rare_collections
 from regimeflow.session.features import feature_warmup, with_features
 from regimeflow.session.moments import moment
 from regimeflow.session.progress import Progress
 from regimeflow.session.run_dir import open_run
-from regimeflow.session.source import HIDDEN, is_secret, name_of, source_hash
+from regimeflow.session.source import name_of, source_hash
 from regimeflow.venues.matching import Matched, Matcher, matched_on
 from regimeflow.venues.tape import Tape
 
@@ -163,38 +164,29 @@ class _Run:
         )
         self.engine = Engine(strategy, self.history)
         self.matcher = Matcher(model, self.engine.instruments, matched_on(tape.data))
-        self.notes: list[Output] = []
         self.interrupted = False
-        self._failed = False
-        self._venue = Matched(self._segments, self.matcher)
+        self._venue = _Market(self._segments, self.matcher)
         self._progress: Callable[[int], None] | None = None
-
-    def events(self) -> Iterable[Input]:
-        """Yield what the venue has to say."""
-        return self._venue.events()
-
-    def send(self, outputs: Sequence[Output]) -> None:
-        """Pass requests on to the venue, and keep what the report shows."""
-        self.matcher.send(outputs)
-        for output in outputs:
-            if output.__class__ in _KEPT:
-                self.notes.append(output)
-                self._failed = self._failed or output.__class__ is Failed
 
     def _segments(self) -> Iterator[Iterable[Input]]:
         yield self.tape.head(self.begin)
         for segment in self.tape.segments(self._progress):
             yield segment
-            if self._failed:
+            if self._venue.failed:
                 return
 
     def go(self, progress: Any, journal: JournalWriter | None) -> None:
         """Run to the end, an interrupt or a failure of the strategy."""
-        with Progress(progress, self.tape.count, name_of(self.strategy)) as shown:
+        tape = self.tape
+        bars_alone = len(tape.bars) == 1 and not tape.trades and not tape.quotes
+        with Progress(progress, tape.count, name_of(self.strategy)) as shown:
             self._progress = shown.to
             try:
                 with rare_collections():
-                    drive(self.engine, self, journal)
+                    if journal is not None:
+                        drive(self.engine, self._venue, journal)
+                    else:
+                        race(self.engine, self._venue, bars_alone=bars_alone)
             except KeyboardInterrupt:
                 self.interrupted = True
             finally:
@@ -203,7 +195,7 @@ class _Run:
 
     def report(self, dataset: Dataset, benchmark: Any, timezone: str) -> Report:
         """Return the report; raise the strategy's failure with the report on it."""
-        engine = self.engine
+        engine, kept = self.engine, self._venue.notes
         failure = engine.failure
         last = engine.event.ts if failure is None else failure.ts
         stopped = self.interrupted or failure is not None
@@ -218,14 +210,14 @@ class _Run:
             if not stopped
             else [f for f in self.matcher.fills if f.ts <= last],
             orders=list(engine.desk.orders.values()),
-            records=[n for n in self.notes if isinstance(n, Recorded)],
+            records=[n for n in kept if isinstance(n, Recorded)],
             prices=prices_of(self.tape, last if stopped else None),
             timeframe=min((b.timeframe for b in dataset.bars), default=0),
             flavour=dataset.flavour,
             timezone=dataset.timezone,
             calendar=dataset.calendar,
             benchmark=_benchmark(benchmark, dataset, timezone),
-            regimes=[n for n in self.notes if isinstance(n, RegimeChanged)],
+            regimes=[n for n in kept if isinstance(n, RegimeChanged)],
             notes=tuple(notes),
             assumed=tuple(n for n in dataset.notes if "dropped" not in n),
             source_hash=self.begin.source_sha256,
@@ -237,6 +229,23 @@ class _Run:
             failure.report = report
             raise failure from failure.__cause__
         return report
+
+
+class _Market(Matched):
+    """The market of a backtest; keeps those notes of the engine that a report shows."""
+
+    def __init__(self, segments: Callable[[], Iterable[Iterable[Input]]], matcher: Matcher) -> None:
+        super().__init__(segments, matcher)
+        self.notes: list[Output] = []
+        self.failed = False
+
+    def send(self, outputs: Sequence[Output]) -> None:
+        """Take requests, and keep notes."""
+        super().send(outputs)
+        for output in outputs:
+            if output.__class__ in _KEPT:
+                self.notes.append(output)
+                self.failed = self.failed or output.__class__ is Failed
 
 
 _KEPT: frozenset[type] = frozenset({Recorded, RegimeChanged, Failed})

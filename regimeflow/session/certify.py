@@ -25,6 +25,7 @@ from regimeflow.model.events import (
     Input,
     Output,
     Replace,
+    Resumed,
     SetTimer,
     Start,
     StateChanged,
@@ -35,9 +36,8 @@ from regimeflow.session import freeze
 from regimeflow.session.backtest import plain_params
 from regimeflow.session.companions import rolling_history
 from regimeflow.session.progress import Progress
+from regimeflow.session.replayed import decisions
 from regimeflow.session.source import source_hash, source_of
-
-_DECISIONS = (Submit, Cancel, Replace, SetTimer, Denied, StateChanged)
 
 
 class Divergence(msgspec.Struct, frozen=True):
@@ -180,6 +180,7 @@ class _Replay:
         self._divergence: Divergence | None = None
         self._decisions = 0
         self._count = 0
+        self._cut_short: tuple[int, Input, list[Output], list[Output]] | None = None
 
     def _load(self) -> Strategy:
         if self._given is None:
@@ -197,16 +198,30 @@ class _Replay:
                     return
                 if not self._count % 10_000:
                     shown.to(self._count)
+            if self._cut_short is not None and not to_the_end:
+                self._differs(*self._cut_short)
 
     def _take(self, seq: int, event: Input, recorded: Sequence[Output]) -> None:
+        if self._cut_short is not None:
+            if not isinstance(event, Resumed):
+                self._differs(*self._cut_short)
+            self._cut_short = None
         outputs = self.engine.step(event)
         self._count += 1
         if not recorded and not outputs:
             return
-        live: list[Output] = [o for o in recorded if isinstance(o, _DECISIONS)]
-        now: list[Output] = [o for o in outputs if isinstance(o, _DECISIONS)]
+        live, now = decisions(recorded), decisions(outputs)
         self._decisions += len(live)
-        if live != now and self._divergence is None:
+        if live == now:
+            return
+        if now[: len(live)] == live:
+            # The process may have ended here, before the rest was written down: a resume follows.
+            self._cut_short = (seq, event, live, now)
+        else:
+            self._differs(seq, event, live, now)
+
+    def _differs(self, seq: int, event: Input, live: list[Output], now: list[Output]) -> None:
+        if self._divergence is None:
             self._divergence = self._difference(seq, event, live, now)
 
     def _difference(

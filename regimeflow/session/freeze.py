@@ -27,10 +27,9 @@ import msgspec
 
 from regimeflow.engine.strategy import Strategy
 from regimeflow.errors import SessionError
+from regimeflow.redaction import HIDDEN, is_secret
 from regimeflow.session.source import (
-    HIDDEN,
     code_of,
-    is_secret,
     name_of,
     own_classes,
     source_hash,
@@ -110,7 +109,12 @@ def thaw(frozen: bytes) -> Strategy:
 
 
 def load_frozen(run_dir: Path, sha256: str) -> Strategy:
-    """Return the strategy frozen in a run directory.
+    """Return the strategy frozen in a run directory; see `read_frozen`."""
+    return thaw(read_frozen(run_dir, sha256))
+
+
+def read_frozen(run_dir: Path, sha256: str) -> bytes:
+    """Return the frozen strategy of a run directory.
 
     That is code, so it is loaded only from the user's own files, and only if it is the very one
     that the verified journal names.
@@ -135,7 +139,7 @@ def load_frozen(run_dir: Path, sha256: str) -> Strategy:
         raise SessionError(
             f"{path} is not the strategy that the journal names: it is not loaded; pass strategy="
         )
-    return thaw(frozen)
+    return frozen
 
 
 def describe(strategy: Strategy, *, run: str, frozen: bytes, venue: str) -> Manifest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 import uuid
@@ -13,44 +12,37 @@ from typing import Any, Self
 import msgspec
 
 from regimeflow.analytics.report import Report
-from regimeflow.data.frames import Dataset
 from regimeflow.data.out import frame
 from regimeflow.engine.drive import drive
 from regimeflow.engine.engine import Engine
-from regimeflow.engine.strategy import Strategy, as_strategy
-from regimeflow.errors import ConfigError, DataError, JournalError, SessionError, StrategyError
+from regimeflow.engine.strategy import as_strategy
+from regimeflow.errors import ConfigError, JournalError, SessionError, StrategyError
+from regimeflow.journal import JournalWriter
 from regimeflow.model.events import (
-    Cancel,
     Fill,
     Input,
     Output,
     Start,
 )
-from regimeflow.model.models import Limits, Model
-from regimeflow.model.timeframe import NS_PER_MS
+from regimeflow.model.models import Limits
 from regimeflow.session import freeze
-from regimeflow.session.backtest import instruments_of, start_event
+from regimeflow.session.backtest import plain_params
 from regimeflow.session.companions import Account, Shadow, Twin, account_of, rolling_history
-from regimeflow.session.features import feature_warmup, with_features
+from regimeflow.session.dry_run import DryRun
+from regimeflow.session.fold import Fold
 from regimeflow.session.keeper import Keeper, SharedJournal
-from regimeflow.session.moments import moment
+from regimeflow.session.plan import Link, Wish, plan_of
 from regimeflow.session.progress import Progress
 from regimeflow.session.recorded import report_of
-from regimeflow.session.run_dir import open_run
-from regimeflow.session.source import name_of
+from regimeflow.session.run_dir import continue_run, first_event, open_run
+from regimeflow.session.source import name_of, source_hash
 from regimeflow.session.status import Status
-from regimeflow.venues.matching import matched_on
-from regimeflow.venues.simulated import Simulated
-from regimeflow.venues.tape import Tape
+from regimeflow.venues.settings import Settings
 
 #: How long a wait sleeps at a time, so that an interrupt is answered.
 _SLICE_S = 0.05
 #: How often a snapshot is made while events rush past.
 _SNAPSHOT_S = 0.1
-#: Limits that are on in every live session, unless they are given: an age for prices depends on the
-#: bars, see `_live_limits`.
-_DUPLICATE_WINDOW_MS = 250.0
-_HEARTBEAT_MS = 30_000.0
 
 
 class LiveSession:
@@ -89,10 +81,28 @@ class LiveSession:
         True
     """
 
+    def __new__(cls, strategy: Any, venue: Any, *, run_dir: str | Path, **_: Any) -> Self:
+        """Return the session that runs in this directory already, if it is the same one.
+
+        Raises:
+            SessionError: another strategy runs there.
+        """
+        running = _RUNNING.get(Path(run_dir).resolve())
+        if running is None:
+            return super().__new__(cls)
+        given = as_strategy(strategy)
+        begin = running._begin
+        if (source_hash(given), plain_params(given)) != (begin.source_sha256, begin.params):
+            raise SessionError(
+                f"{running._name} runs in {run_dir} with another source or other parameters: "
+                "stop it first, or choose another directory"
+            )
+        return running  # type: ignore[return-value]
+
     def __init__(
         self,
         strategy: Any,
-        venue: Simulated,
+        venue: Any,
         *,
         symbols: str | Sequence[str] | None = None,
         timeframe: str | int | None = None,
@@ -102,48 +112,50 @@ class LiveSession:
         cash: float | None = None,
         warmup: int | None = None,
         seed: int = 0,
+        dry_run: bool = False,
+        settings: Settings | None = None,
     ) -> None:
-        if not isinstance(venue, Simulated):
-            raise ConfigError(f"venue must be one of regimeflow.venues, not {venue!r}")
+        if self.__dict__.get("_phase") == "running":
+            return  # the cell was run again: this is the session that runs already
         given = as_strategy(strategy)
+        if baseline is not None and baseline.model is None:
+            raise ConfigError("the baseline report has no model of fills and costs: make it anew")
         self.run_dir = Path(run_dir)
         self.venue = venue
         self.baseline = baseline
-        chosen = [symbols] if isinstance(symbols, str) else symbols
-        self._dataset = venue.dataset(chosen, timeframe)
-        # The data as they came: a live run computes its features itself. Here they are only tried.
-        with_features(given, self._dataset, warmup=warmup)
+        self.settings = settings or Settings()
         self._name = name_of(given)
-        self._frozen = freeze.freeze(given)
-        self._run_name = f"{_slug(self._name)}-{uuid.uuid4().hex[:8]}"
-        self._manifest = freeze.describe(
-            given, run=self._run_name, frozen=self._frozen, venue=repr(venue)
-        )
-        self._tape = Tape(
-            self._dataset,
-            start=moment(venue.start, venue.timezone),
-            end=moment(venue.end, venue.timezone),
+        self._earlier = first_event(self.run_dir)
+        wish = Wish(
+            symbols=(symbols,) if isinstance(symbols, str) else tuple(symbols or ()) or None,
+            timeframe=timeframe,
             warmup=warmup,
-            data_latency_ns=venue.model.latency.data_ns,
+            cash=cash,
+            seed=seed,
+            limits=limits or Limits(),
+            settings=self.settings,
+            baseline=baseline,
         )
-        if not self._tape.count:
-            raise DataError("the venue has no data after its start: choose an earlier one")
-        self._model: Model = venue.model
-        if baseline is not None:
-            if baseline.model is None:
-                raise ConfigError(
-                    "the baseline report has no model of fills and costs: make it anew"
-                )
-            self._model = baseline.model
-        self._begin = self._start(
-            given, cash, _live_limits(limits or Limits(), self._dataset), warmup, seed
+        earlier = self._earlier
+        run = earlier.run if earlier else f"{_slug(self._name)}-{uuid.uuid4().hex[:8]}"
+        self._plan = plan_of(given, venue, wish, run)
+        self._frozen = freeze.freeze(given)
+        self._manifest = freeze.describe(given, run=run, frozen=self._frozen, venue=repr(venue))
+        begin = msgspec.structs.replace(
+            self._plan.start, frozen_sha256=self._manifest.frozen_sha256
         )
-        strategy_here = freeze.thaw(self._frozen)
-        self._engine = Engine(strategy_here, rolling_history(strategy_here, self._begin))
-        kinds = matched_on(self._dataset)
-        self._shadow = Shadow(self._engine, self._model, kinds)
-        self._twin = Twin(freeze.thaw(self._frozen), self._begin, self._model, kinds)
-        self._link = venue.connect(self._tape, self._engine.instruments)
+        if earlier is not None:
+            _same_run(earlier, begin, self.run_dir)
+            self._frozen = freeze.read_frozen(self.run_dir, earlier.frozen_sha256)
+        self._begin = self._plan.start = begin
+        basis = earlier or begin
+        own = freeze.thaw(self._frozen)
+        self._engine = Engine(own, rolling_history(own, basis))
+        model = baseline.model if baseline is not None and baseline.model else basis.model
+        self._shadow = Shadow(self._engine, model, self._plan.kinds)
+        self._twin = Twin(freeze.thaw(self._frozen), basis, model, self._plan.kinds)
+        link = self._plan.link(self._engine, None, self._killed)
+        self._link: Link = DryRun(link) if dry_run else link
         self._keeper = Keeper()
         self._phase = "new"
         self._error: BaseException | None = None
@@ -153,21 +165,13 @@ class LiveSession:
         self._journal: SharedJournal | None = None
         self._status = self._snapshot()
 
-    def _start(
-        self, strategy: Strategy, cash: float | None, limits: Limits, warmup: int | None, seed: int
-    ) -> Start:
-        begin = start_event(
-            strategy,
-            self._tape,
-            run=self._run_name,
-            cash=self.venue.cash if cash is None else cash,
-            model=self.venue.model,
-            rules=instruments_of(self._dataset, self.venue.instruments),
-            limits=limits,
-            seed=seed,
-            warmup=feature_warmup(strategy, self._dataset) if warmup is None else warmup,
-        )
-        return msgspec.structs.replace(begin, frozen_sha256=self._manifest.frozen_sha256)
+    def _killed(self) -> str:
+        """Return why everything must halt: the kill file's text, or "" without one."""
+        try:
+            text = (self.run_dir / KILL_NAME).read_text(errors="replace")[:200].strip()
+        except OSError:
+            return ""
+        return f"kill file: {text}" if text else "kill file"
 
     # ------------------------------------------------------------ run and stop
 
@@ -183,13 +187,27 @@ class LiveSession:
                 return self
             if self._phase != "new":
                 raise SessionError(f"this session is {self._phase}: make a new one")
-            journal = open_run(self.run_dir, self._manifest, self._frozen)
+            if self._earlier is None:
+                journal = open_run(self.run_dir, self._manifest, self._frozen)
+            else:
+                journal = self._take_up(self._earlier)
             self._journal = SharedJournal(journal)
             self._phase = "running"
+            _RUNNING[self.run_dir.resolve()] = self
             # Before the feed can say anything, all of it is on the disk: who and what runs here.
-            self._link.open(self._tape.head(self._begin))
             self._thread.start()
         return self
+
+    def _take_up(self, earlier: Start) -> JournalWriter:
+        """Live through the run's earlier life, and let the link begin where it ended."""
+        fold = Fold(self._engine, self._link, (self._shadow, self._twin, self))
+        journal = continue_run(self.run_dir, earlier.run, fold.take)
+        try:
+            self._link.resume(fold.resumed(self._begin.limits, time.time_ns()))
+        except BaseException:
+            journal.close()
+            raise
+        return journal
 
     def run(self, progress: bool | None = None) -> Self:
         """Start and wait for the end; an interrupt stops the session cleanly."""
@@ -206,12 +224,13 @@ class LiveSession:
             raise SessionError("this session has not been started: call start() first")
         until = None if timeout_s is None else time.monotonic() + timeout_s
         try:
-            with Progress(progress, self._tape.count, self._name) as shown:
+            with Progress(progress, self._plan.total, self._name) as shown:
                 while not self._ended.wait(_SLICE_S):
-                    shown.to(min(self._keeper.done, self._tape.count))
+                    if self._plan.total:
+                        shown.to(min(self._keeper.done, self._plan.total))
                     if until is not None and time.monotonic() >= until:
                         return self
-                shown.to(self._tape.count)
+                shown.to(self._plan.total)
         except KeyboardInterrupt:
             self.stop(why="interrupted")
         self._raise()
@@ -227,10 +246,8 @@ class LiveSession:
             raise SessionError("this session has not been started")
         if not self._ended.is_set():
             self._link.command("stop", why, "user")
-            self._link.close(why)
             if not self._ended.wait(timeout_s):
                 raise SessionError(f"the session did not end within {timeout_s:g} s")
-        self._link.join(timeout_s)
         self._raise()
         return self
 
@@ -294,17 +311,17 @@ class LiveSession:
     @property
     def fills(self) -> Any:
         """Executions so far, as a frame."""
-        return _fills_frame(list(self._keeper.fold.fills), self._dataset)
+        return _fills_frame(list(self._keeper.fold.fills), self._begin)
 
     @property
     def shadow_fills(self) -> Any:
         """The shadow's executions so far, as a frame."""
-        return _fills_frame(list(self._shadow.fills), self._dataset)
+        return _fills_frame(list(self._shadow.fills), self._begin)
 
     @property
     def twin_fills(self) -> Any:
         """The twin's executions so far, as a frame."""
-        return _fills_frame(list(self._twin.fills), self._dataset)
+        return _fills_frame(list(self._twin.fills), self._begin)
 
     @property
     def positions(self) -> dict[str, float]:
@@ -320,8 +337,12 @@ class LiveSession:
             "level": [level for _, level, _ in rows],
             "text": [text for _, _, text in rows],
         }
-        data = self._dataset
-        return frame(columns, data.flavour, data.timezone, text_columns=("level", "text"))
+        return frame(
+            columns,
+            self._begin.flavour,
+            self._begin.timezone or None,
+            text_columns=("level", "text"),
+        )
 
     @property
     def orders(self) -> Any:
@@ -333,8 +354,7 @@ class LiveSession:
         for name in ("qty", "filled", "average_price", "limit", "stop", "fees"):
             columns[name] = [_float(getattr(o, name)) for o in orders]
         text = ("id", "symbol", "side", "type", "status", "tif", "reason", "tag")
-        data = self._dataset
-        return frame(columns, data.flavour, data.timezone, text_columns=text)
+        return frame(columns, self._begin.flavour, self._begin.timezone or None, text_columns=text)
 
     def report(self) -> Report:
         """Return the report of the run so far: a fold over its journal, as after its end."""
@@ -344,7 +364,7 @@ class LiveSession:
         return report_of(self.run_dir)
 
     def __repr__(self) -> str:
-        return f"<LiveSession {self._name} on {self.venue.name}: {self._phase}>"
+        return f"<LiveSession {self._name} on {self._plan.name}: {self._phase}>"
 
     def _repr_html_(self) -> str:
         return self.status._repr_html_()
@@ -365,7 +385,8 @@ class LiveSession:
                     journal.close()
                 except JournalError as error:
                     self._error = self._error or error
-            self._link.close("the session ended")
+            self._link.close()
+            _RUNNING.pop(self.run_dir.resolve(), None)
             self._phase = "failed" if self._error is not None else "stopped"
             self._status = self._snapshot()
             self._ended.set()
@@ -375,10 +396,16 @@ class LiveSession:
         desk = getattr(self._engine, "desk", None)
         if desk is None:
             return
-        seq, seen = self._engine.seq, self._engine.event.seen
         orders = [o.id for group in desk.working.values() for o in group.values()]
-        with contextlib.suppress(Exception):
-            self._link.send([Cancel(seq, seen, order) for order in orders])
+        try:
+            left = self._link.take_back(orders, self.settings.ns("stop_ms"))
+        except Exception as error:
+            left, why = orders, f": {error}"
+        else:
+            why = ""
+        if left:
+            text = f"{len(left)} orders may still work at the venue{why}: {', '.join(left)}"
+            self._keeper.note(self._engine.event.seen, "error", text)
 
     def follow(self, event: Input, outputs: Sequence[Output]) -> None:
         """Keep what notebooks ask for; called on the engine's thread after each event."""
@@ -402,14 +429,14 @@ class LiveSession:
             working = sum(len(group) for group in engine.desk.working.values())
         error = self._error or engine.failure
         return Status(
-            self._run_name,
+            self._begin.run,
             self._name,
-            self.venue.name,
+            self._plan.name,
             self._phase,
             state,
             keeper.why,
             keeper.done,
-            self._tape.count,
+            self._plan.total,
             live,
             shadow,
             twin,
@@ -418,18 +445,7 @@ class LiveSession:
         )
 
 
-def _live_limits(limits: Limits, dataset: Dataset) -> Limits:
-    """Return the limits with those that every live session has."""
-    changes: dict[str, float] = {}
-    if limits.duplicate_window_ms is None:
-        changes["duplicate_window_ms"] = _DUPLICATE_WINDOW_MS
-    if limits.max_data_age_ms is None:
-        longest = max((b.timeframe for b in dataset.bars), default=0)
-        changes["max_data_age_ms"] = max(_HEARTBEAT_MS, 2 * longest / NS_PER_MS + 5_000.0)
-    return msgspec.structs.replace(limits, **changes)
-
-
-def _fills_frame(fills: list[Fill], dataset: Dataset) -> Any:
+def _fills_frame(fills: list[Fill], start: Start) -> Any:
     columns: dict[str, Any] = {"time": [f.executed_at or f.ts for f in fills]}
     for name in ("symbol", "side"):
         columns[name] = [getattr(f, name) for f in fills]
@@ -438,7 +454,32 @@ def _fills_frame(fills: list[Fill], dataset: Dataset) -> Any:
     for name in ("order_id", "liquidity", "venue"):
         columns[name] = [getattr(f, name) for f in fills]
     text = ("symbol", "side", "order_id", "liquidity", "venue")
-    return frame(columns, dataset.flavour, dataset.timezone, text_columns=text)
+    return frame(columns, start.flavour, start.timezone or None, text_columns=text)
+
+
+def _same_run(earlier: Start, now: Start, run_dir: Path) -> None:
+    """Refuse to take up a run with anything else than what it was begun with."""
+    for name, words in _SAME:
+        before, given = getattr(earlier, name), getattr(now, name)
+        if before != given:
+            raise SessionError(
+                f"{run_dir} holds the run {earlier.run!r}, whose {words}: it was {before!r} and "
+                f"would be {given!r} now. Choose another directory, or go on with what it was"
+            )
+
+
+_SAME = (
+    ("strategy", "strategy is another one"),
+    ("source_sha256", "strategy had another source"),
+    ("params", "parameters were others"),
+    ("symbols", "symbols were others"),
+    ("timeframes", "timeframe was another"),
+    ("seed", "seed was another"),
+)
+#: Sessions that run in this process, by their directory.
+_RUNNING: dict[Path, LiveSession] = {}
+#: A file of this name in the run directory halts the session.
+KILL_NAME = "kill"
 
 
 def _float(value: float | None) -> float:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from regimeflow.errors import SessionError
-from regimeflow.journal import JournalWriter
+from regimeflow.journal import JournalWriter, events
+from regimeflow.model.events import Input, Output, Start
 from regimeflow.session.freeze import FROZEN_NAME, MANIFEST_NAME, Manifest
 
 
@@ -26,7 +28,7 @@ def open_run(
         SessionBusy: another process or session owns the directory.
         SessionError: it holds a run already, or cannot be written.
     """
-    if run_dir.exists() and any(run_dir.glob("journal-*")):
+    if holds_a_run(run_dir):
         raise SessionError(f"{run_dir} holds a run already: choose another directory, or remove it")
     journal = JournalWriter(run_dir, manifest.run, sync=sync)
     try:
@@ -38,6 +40,42 @@ def open_run(
         journal.close()
         raise SessionError(f"cannot write into {run_dir}: {error}") from error
     return journal
+
+
+def continue_run(
+    run_dir: Path, run: str, replay: Callable[[int, Input, list[Output]], None]
+) -> JournalWriter:
+    """Return the journal of a run that is taken up again.
+
+    Args:
+        replay: is given each event of its earlier life, verified, with its outputs.
+
+    Raises:
+        SessionBusy: another process or session owns the directory.
+        JournalCorrupt: a line of the journal was altered, swapped or removed.
+    """
+    return JournalWriter(run_dir, run, replay=replay)
+
+
+def holds_a_run(run_dir: Path) -> bool:
+    """Whether a journal was begun there."""
+    return run_dir.is_dir() and any(p.stat().st_size for p in run_dir.glob("journal-*.jsonl*"))
+
+
+def first_event(run_dir: Path) -> Start | None:
+    """Return the event that a run began with, or None where there is no run.
+
+    Raises:
+        SessionError: what is there does not begin as a run does.
+    """
+    if not holds_a_run(run_dir):
+        return None
+    first = next(events(run_dir), None)
+    if first is None:
+        return None
+    if not isinstance(first[1], Start):
+        raise SessionError(f"{run_dir} holds a journal that does not begin with a start event")
+    return first[1]
 
 
 def _write(path: Path, content: bytes) -> None:

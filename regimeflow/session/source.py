@@ -11,19 +11,6 @@ from typing import Any
 
 from regimeflow.engine.strategy import FunctionStrategy, Strategy
 
-#: Stands for a value whose name says that it is a secret.
-HIDDEN = "(hidden)"
-_SECRETS = ("api_key", "apikey", "secret", "token", "password", "passphrase", "authorization")
-
-
-def is_secret(name: str) -> bool:
-    """Whether a name says that its value must not be written down.
-
-    >>> is_secret("ALPACA_API_KEY"), is_secret("fast")
-    (True, False)
-    """
-    return any(part in name.lower() for part in _SECRETS)
-
 
 def code_of(strategy: Strategy) -> Any:
     """Return the class or function that the user wrote."""

@@ -65,8 +65,13 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._market) + len(self._commands)
 
-    def events(self) -> Iterator[Input]:
-        """Yield events as they come, blocking, until the run ends."""
+    def events(self, seen: int = 0) -> Iterator[Input]:
+        """Yield events as they come, blocking, until the run ends.
+
+        Args:
+            seen: of the last event before, UTC nanoseconds.
+        """
+        self._seen = seen
         while True:
             for event in self._take():
                 self._seen = max(self._seen, event.seen)

@@ -145,8 +145,6 @@ class Matcher:
 
     def _by_the_clock(self, event: Input) -> Sequence[Input]:
         """Return the next timer, or the answers to all requests that arrived before it."""
-        # At one time the market speaks before the clock, but the clock before the day's end.
-        last_timer = event.seen if event.__class__ in _AFTER_CLOCK else event.seen - 1
         timer = self._timers[0][0] if self._timers else _FAR
         told: list[Input] = []
         arrivals = self._arrivals
@@ -158,8 +156,11 @@ class Matcher:
                 break
             arrivals.popleft()
             told.append(self._arrive(request, cause))
-        if not told and timer <= last_timer:
-            told.append(self._fire())
+        if self._timers and not told:
+            # At one time the market speaks before the clock, but the clock before the day's end.
+            last_timer = event.seen if event.__class__ in _AFTER_CLOCK else event.seen - 1
+            if timer <= last_timer:
+                told.append(self._fire())
         return told
 
     def _must_wait(self, event: Input, at: int, request: Submit | Cancel | Replace) -> bool:
@@ -199,19 +200,19 @@ class Matcher:
         """Take a request in, and return the answer."""
         at = request.seen + self._order_ns
         # What the engine is told never steps back in time, even where an answer had to wait.
-        seen = self._seen = max(at + self._data_ns, self._seen)
+        seen = at + self._data_ns
+        if seen < self._seen:
+            seen = self._seen
+        self._seen = seen
         order_id = request.order_id
-        if isinstance(request, Submit):
-            symbol = request.symbol
+        if request.__class__ is Submit:
+            symbol, side = request.symbol, request.side
             bar = _bar_of(cause, symbol, self._matched_on.get(symbol))
-            orders = self._book.get(symbol)
-            if orders is None:
-                orders = self._book[symbol] = {}
-            orders[order_id] = _Working(
+            working = _Working(
                 order_id,
                 symbol,
-                request.side,
-                1.0 if request.side == "buy" else -1.0,
+                side,
+                1.0 if side == "buy" else -1.0,
                 request.qty,
                 request.type,
                 request.limit,
@@ -223,6 +224,11 @@ class Matcher:
                 # Decided on a bar's close and here at that very moment: the next bar is all ahead.
                 bar is not None and bar.ts >= at,
             )
+            orders = self._book.get(symbol)
+            if orders is None:
+                self._book[symbol] = {order_id: working}
+            else:
+                orders[order_id] = working
             return OrderUpdate(at, seen, order_id, "accepted")
         found = self._find(order_id)
         if isinstance(request, Replace):
@@ -240,7 +246,7 @@ class Matcher:
     def _match(self, event: Input) -> list[Input]:
         """Return what an event of the market does to working orders."""
         told: list[Input] = []
-        if isinstance(event, Bar):
+        if event.__class__ is Bar:
             orders = self._book.get(event.symbol)
             if orders:
                 self._match_bar(orders, event, told)
@@ -263,7 +269,9 @@ class Matcher:
         begins = self._begins(bar)
         ready: list[_Working] = []
         for working in orders.values():
-            if working.eligible or begins >= working.at:
+            if working.eligible:
+                ready.append(working)
+            elif begins >= working.at:
                 working.eligible = True
                 ready.append(working)
             elif bar.ts >= working.at:
@@ -301,7 +309,9 @@ class Matcher:
         # A bar that outlives the order proves a price only at its open.
         whole = not expire_at or bar.ts <= expire_at
         if working.type == "market":
-            at = max(begins, working.at)
+            at = working.at
+            if at < begins:
+                at = begins
             return self._fill(working, bar.open, bar.ts, bar.seen, at, "taker")
         hit = _price_in_bar(working, bar, whole)
         if hit is not None:
@@ -371,10 +381,11 @@ class Matcher:
         return OrderUpdate(ts, seen, working.order_id, what, why)
 
     def _remove(self, working: _Working) -> None:
-        orders = self._book[working.symbol]
+        symbol = working.symbol
+        orders = self._book[symbol]
         del orders[working.order_id]
         if not orders:
-            del self._book[working.symbol]
+            del self._book[symbol]
 
     def _fill(
         self, working: _Working, price: float, ts: int, seen: int, executed_at: int, liquidity: str
@@ -394,9 +405,10 @@ class Matcher:
         fee = 0.0
         if self._charges:
             fee = self.model.costs.fee(qty, price, liquidity, multiplier=working.multiplier)
+        order_id = working.order_id
         fill = Fill(
-            ts, seen, working.order_id + ".1", working.order_id, working.symbol,
-            working.side, qty, price, fee, liquidity, self.venue, executed_at,
+            ts, seen, order_id + ".1", order_id, working.symbol, working.side,
+            qty, price, fee, liquidity, self.venue, executed_at,
         )  # fmt: skip
         self.fills.append(fill)
         return fill
@@ -513,6 +525,8 @@ class Matched:
 
     def __init__(self, segments: Callable[[], Iterable[Iterable[Input]]], matcher: Matcher) -> None:
         self.matcher = matcher
+        #: The rest of a segment, once nothing of the matcher's can come before its next event.
+        self.ahead: Iterator[Input] | None = None
         self._segments = segments
 
     def events(self) -> Iterator[Input]:
@@ -520,17 +534,26 @@ class Matched:
         matcher = self.matcher
         at_close = matcher.fills_at_close
         for segment in self._segments():
-            for event in segment:
+            market = iter(segment)
+            for event in market:
                 while matcher.busy and (told := matcher.due(event)):
                     yield from told
                 matcher.current = event
+                if not matcher.busy:
+                    self.ahead = market
                 yield event
                 if at_close and matcher.busy:
-                    yield from matcher.at_once(event)
+                    yield from matcher.at_once(matcher.current)
+
+    def taken(self, event: Input) -> None:
+        """Take note of the last event that was taken from ``ahead``."""
+        self.matcher.current = event
 
     def send(self, outputs: Sequence[Output]) -> None:
         """Take requests; notes are for others."""
         self.matcher.send(outputs)
+        if self.matcher.busy:
+            self.ahead = None
 
 
 def matched_on(dataset: Dataset) -> dict[str, str | int]:

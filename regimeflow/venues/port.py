@@ -18,6 +18,7 @@ import msgspec
 from regimeflow.model.events import Cancel, Fill, OrderUpdate, Replace, Submit
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.market import Bar, Book, History, Quote, Trade
+from regimeflow.model.venue import Holding, VenueOrder
 
 
 class Disconnected(msgspec.Struct, frozen=True, gc=False):
@@ -89,38 +90,6 @@ class Ack(msgspec.Struct, frozen=True, gc=False):
 
     venue_order_id: str = ""
     ts: int = 0
-
-
-class VenueOrder(msgspec.Struct, frozen=True, gc=False):
-    """An order as the venue sees it.
-
-    Attributes:
-        order_id: our client order id; "" for an order that is not ours.
-        status: "open", "filled", "canceled", "rejected" or "expired"; another text is taken for
-            unknown, and nothing is concluded from it.
-        filled: units filled in all.
-        ts: when it last changed, by the venue, UTC nanoseconds.
-    """
-
-    order_id: str
-    venue_order_id: str
-    symbol: str
-    side: str
-    qty: float
-    filled: float
-    status: str
-    ts: int = 0
-    limit: float | None = None
-    stop: float | None = None
-    reason: str = ""
-
-
-class Holding(msgspec.Struct, frozen=True, gc=False):
-    """A position on the account: signed units and their average price."""
-
-    symbol: str
-    qty: float
-    average_price: float = 0.0
 
 
 class Balances(msgspec.Struct, frozen=True, gc=False):
@@ -200,3 +169,18 @@ class Adapter(Protocol):
 
     def time(self) -> int:
         """Return the venue's clock, UTC nanoseconds."""
+
+
+__all__ = [
+    "Ack",
+    "Adapter",
+    "Balances",
+    "Capabilities",
+    "Disconnected",
+    "Emit",
+    "Garbled",
+    "Holding",
+    "Refreshed",
+    "Said",
+    "VenueOrder",
+]

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from regimeflow.data.frames import Dataset, load
-from regimeflow.errors import ConfigError
-from regimeflow.model.events import Finish, Input, Output
+from regimeflow.errors import ConfigError, SessionError
+from regimeflow.model.events import EndOfDay, Finish, Input, Output, Resumed, Start
 from regimeflow.model.instrument import Instrument, Instruments
+from regimeflow.model.market import Bar, Bars, Quote, Trade
 from regimeflow.model.models import Costs, FillModel, Latency, Model
 from regimeflow.venues.inbox import Inbox
 from regimeflow.venues.matching import Matched, Matcher, matched_on
+from regimeflow.venues.recalling import Recalling
 from regimeflow.venues.tape import Tape
 
 #: A feed that is ahead of its pace by less does not bother to sleep.
 _PATIENCE_S = 0.001
+#: How often a waiting feed looks for the kill file.
+_KILL_S = 0.25
 
 
 class Simulated:
@@ -91,10 +98,16 @@ class Simulated:
             options["timeframe"] = timeframe
         return load(self._data, symbols=symbols, **options)
 
-    def connect(self, tape: Tape, instruments: Instruments) -> SimulatedLink:
-        """Return a connection that plays a tape."""
+    def connect(
+        self,
+        tape: Tape,
+        instruments: Instruments,
+        start: Start,
+        killed: Callable[[], str] = lambda: "",
+    ) -> SimulatedLink:
+        """Return a connection that plays a tape, from ``start`` on."""
         matcher = Matcher(self.model, instruments, matched_on(tape.data), self.name)
-        return SimulatedLink(tape, matcher, self.speed)
+        return SimulatedLink(tape, matcher, self.speed, start, killed)
 
 
 class SimulatedLink:
@@ -104,63 +117,106 @@ class SimulatedLink:
         tape: what is played.
         matcher: fills what is sent.
         speed: pace of the feed.
+        start: the session's first event.
+        killed: returns why everything must halt, or ""; asked between events.
     """
 
-    def __init__(self, tape: Tape, matcher: Matcher, speed: float | None) -> None:
+    def __init__(
+        self,
+        tape: Tape,
+        matcher: Matcher,
+        speed: float | None,
+        start: Start,
+        killed: Callable[[], str],
+    ) -> None:
         self.inbox = Inbox()
-        self.total = tape.count
         self._tape = tape
         self._speed = speed
+        self._start = start
+        self._killed = killed
         self._matched = Matched(self._segments, matcher)
+        self._recalling = Recalling(matcher)
+        self._recalled = 0
+        self._last = 0
+        self._resumed: Resumed | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._feed, name="regimeflow-feed", daemon=True)
         latency = matcher.model.latency
         self._answer_ns = latency.order_ns + latency.data_ns
 
     def events(self) -> Iterator[Input]:
-        """Yield events as they come; blocks."""
-        return self._matched.events()
+        """Begin, and yield events as they come; blocks."""
+        if self._resumed is not None:
+            yield self._resumed
+        self._thread.start()
+        yield from self._recalling.rest_of(self._matched.events())
 
     def send(self, outputs: Sequence[Output]) -> None:
         """Take requests."""
         self._matched.send(outputs)
 
-    def open(self, head: Sequence[Input]) -> None:
-        """Start the feed; ``head`` comes before its first event."""
-        for event in head:
-            self.inbox.put(event)
-        self._thread.start()
+    def recall(self, event: Input, outputs: Sequence[Output]) -> None:
+        """Live through an event of the run's earlier life."""
+        self._last = event.seen
+        self._recalled += isinstance(event, Bar | Bars | Trade | Quote | EndOfDay)
+        self._recalling.take(event, outputs)
+
+    def resume(self, resumed: Resumed) -> None:
+        """Begin where the run's earlier life ended; the tape goes on from there.
+
+        Raises:
+            SessionError: it was played to its end.
+        """
+        if self._recalled >= sum(1 for s in self._tape.segments() for _ in s) - 1:
+            raise SessionError("the venue's data were played to their end: begin another run")
+        self._resumed = msgspec.structs.replace(resumed, ts=self._last, seen=self._last)
 
     def command(self, name: str, why: str, who: str) -> None:
-        """Pass a command to the engine."""
+        """Pass a command to the engine; a stop ends the run once what was asked is answered."""
         self.inbox.command(name, why, who)
+        if name == "stop":
+            self._stop.set()
+            self.inbox.close(why, self._answer_ns)
 
-    def close(self, why: str) -> None:
-        """Stop the feed; the run ends once what was asked before is answered."""
+    def take_back(self, order_ids: Sequence[str], timeout_ns: int) -> list[str]:
+        """Nothing of a simulated session works anywhere else."""
+        return []
+
+    def close(self) -> None:
+        """Give up the feed and its thread."""
         self._stop.set()
-        self.inbox.close(why, self._answer_ns)
-
-    def join(self, timeout_s: float | None = None) -> None:
-        """Wait until the feed thread is gone."""
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self.inbox.close("closed")
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(5.0)
 
     def _segments(self) -> Iterator[Iterable[Input]]:
-        yield self.inbox.events()
+        if self._resumed is None:
+            yield self._tape.head(self._start)
+        yield self.inbox.events(self._last or self._start.seen)
 
     def _feed(self) -> None:
         """Put the tape's events into the inbox at their pace."""
         put, stop = self.inbox.put, self._stop
         pace_ns = None if self._speed is None else 1e9 * self._speed
         began = time.monotonic()
-        first_ts = self._tape.begins
-        for segment in self._tape.segments():
-            for event in segment:
-                if pace_ns is not None:
-                    ahead_s = began + (event.ts - first_ts) / pace_ns - time.monotonic()
-                    if ahead_s > _PATIENCE_S and stop.wait(ahead_s):
+        first_ts = self._last or self._tape.begins
+        told = ""
+        tape = (event for segment in self._tape.segments() for event in segment)
+        for event in itertools.islice(tape, self._recalled, None):
+            if pace_ns is not None:
+                ahead_s = began + (event.ts - first_ts) / pace_ns - time.monotonic()
+                while ahead_s > _PATIENCE_S:
+                    if stop.wait(min(ahead_s, _KILL_S)):
                         return
-                if stop.is_set() or not put(event):
-                    return
-                if event.__class__ is Finish:
-                    return
+                    told = self._look_at_kill(told)
+                    ahead_s = began + (event.ts - first_ts) / pace_ns - time.monotonic()
+            if stop.is_set() or not put(event):
+                return
+            if event.__class__ is Finish:
+                return
+
+    def _look_at_kill(self, told: str) -> str:
+        why = self._killed()
+        if why and why != told:
+            self.inbox.command("halt", why, "kill file")
+        return why

@@ -54,7 +54,9 @@ def of(hint: Any) -> st.SearchStrategy[Any]:
         bool: st.booleans(),
         Any: JSON,
         type(None): st.none(),
-        Instrument: st.sampled_from([Instrument("SPY"), Instrument("X/Y", tick=1e-8, lot=0.001)]),
+        Instrument: st.sampled_from(
+            [Instrument("SPY"), Instrument("47d216a505eb1615/Y", tick=1e-8, lot=0.001)]
+        ),
         Limits: st.sampled_from([Limits(), Limits(max_notional=5e3, symbols=("A", "B"))]),
         Model: st.sampled_from(
             [Model(), Model(costs=Costs(maker_bps=-0.5), latency=Latency(order_ms=0.1))]
@@ -130,7 +132,7 @@ def test_every_output_comes_back_to_the_last_bit(cls: Any) -> None:
 def test_a_stranger_can_verify_the_sums_with_json_and_sha256_alone() -> None:
     last = "0" * 16
     lines = text_of(sample()).splitlines()
-    assert len(lines) == 33
+    assert len(lines) == 34
     for line in lines:
         told = json.loads(line)
         assert list(told) == ["schema", "run", "seq", "ts", "seen", "kind", "body", "sum"]
@@ -154,8 +156,8 @@ def test_the_golden_journal_reads_as_ever() -> None:
     assert list(journal.events()) == [
         (seq, event, outputs) for seq, (event, outputs) in enumerate(sample(), 1)
     ]
-    assert (journal.run, len(journal), journal.inputs) == ("demo", 33, 23)
-    assert journal.digest == "f94016a48b3ad736"
+    assert (journal.run, len(journal), journal.inputs) == ("demo", 34, 24)
+    assert journal.digest == "47d216a505eb1615"
     assert journal.start == sample()[0][0]
 
 
@@ -199,6 +201,8 @@ def test_numbers_taken_out_of_arrays_are_numbers() -> None:
     [
         (Bar(1, 2, "SPY", math.nan, 1.0, 1.0, 1.0, 1.0), [], "open is nan"),
         (Bar(1, 2, "SPY", 1.0, math.inf, 1.0, 1.0, 1.0, 0, False, None), [], "high is inf"),
+        (Bar(1, 2, "SPY", 1.0, 1.0, -math.inf, 1.0, math.inf), [], "low is -inf"),
+        (Bar(1, 2, "SPY", 1e308, 1e308, 1.0, 1.0, math.inf), [], "volume is inf"),
         (Bars(1, 2, (Bar(1, 2, "A", 1.0, 1.0, 1.0, -math.inf, 1.0),)), [], r"bars\[0\].close"),
         (Bar(1, 2, "SPY", 1.0, 1.0, 1.0, 1.0, 1.0, features={"x": math.nan}), [], "features.x"),
         (Clock(1, 2), [Submit(1, 2, "o", "S", "buy", math.nan, "market")], "qty is nan"),
@@ -216,6 +220,13 @@ def test_what_could_not_be_read_back_is_not_written(
 ) -> None:
     with pytest.raises(JournalError, match=words):
         LineWriter("demo").lines(event, outputs)
+
+
+def test_numbers_whose_sum_is_too_large_are_written_all_the_same() -> None:
+    bar = Bar(1, 2, "SPY", 1e308, 1.5e308, 1e308, 1e308, 1.0)
+    record = LineReader().read(LineWriter("demo").lines(bar, ())[0][:-1], 1)
+    assert record is not None
+    assert record.body == bar
 
 
 def test_a_note_may_say_that_a_number_is_not_there() -> None:

@@ -318,7 +318,7 @@ def test_an_interrupt_in_run_stops_cleanly(tmp_path, frame, monkeypatch):
 
 def test_a_run_directory_takes_one_run(tmp_path, frame):
     session(Cross(), frame, tmp_path / "run").run()
-    with pytest.raises(rf.SessionError, match="holds a run already"):
+    with pytest.raises(rf.SessionError, match="played to their end"):
         session(Cross(), frame, tmp_path / "run").start()
 
 

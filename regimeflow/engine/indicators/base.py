@@ -94,14 +94,12 @@ class Indicator(Parametric):
     _single: ClassVar[bool] = True
     _takes_columns: bool = False
 
+    # Only declared, and set by `__new__`: Python reads an attribute several times slower where the
+    # class has a default of that name.
     #: The newest value; NaN until ready.
-    value: float = NAN
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is a value."""
-        value = self.value
-        return value == value  # NaN is the only float that differs from itself
+    value: float
+    #: Whether there is a value.
+    ready: bool
 
     def push(self, *inputs: float) -> None:
         """Take in the newest closed bar of the series.
@@ -115,6 +113,7 @@ class Indicator(Parametric):
         result = self.update(*inputs)
         if result.__class__ is float and self._single:
             self.value = result
+            self.ready = result == result  # NaN is the only float that differs from itself
             return
         try:
             values = [float(result)] if self._single else [float(v) for v in result]  # type: ignore[arg-type, union-attr]
@@ -165,7 +164,11 @@ class Indicator(Parametric):
                 f"{cls.__name__} has no update({', '.join(('self', *cls.inputs))}) method: an "
                 "indicator needs one that takes the newest bar's inputs and returns its value"
             )
-        return super().__new__(cls, *args, **kwargs)
+        self = super().__new__(cls, *args, **kwargs)
+        for name in (*cls.outputs, "value"):
+            setattr(self, name, NAN)
+        self.ready = False
+        return self
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -175,11 +178,10 @@ class Indicator(Parametric):
         cls.precomputable = _is_precomputable(cls)
         if "outputs" in cls.__dict__:
             for name in cls.outputs:
-                if (name != "value" and hasattr(Indicator, name)) or name in cls.__dict__:
+                if name == "ready" or hasattr(Indicator, name) or name in cls.__dict__:
                     raise ConfigError(
                         f"{cls.__name__}.outputs: {name!r} is an attribute already; rename it"
                     )
-                setattr(cls, name, NAN)
 
     def __getstate__(self) -> object:
         # A copy has the values of the moment, and what is to come does not reach it.
@@ -194,8 +196,10 @@ class Indicator(Parametric):
             setattr(self, name, value)
 
     def _show(self, values: dict[str, float]) -> None:
-        values.setdefault("value", next(iter(values.values())))
-        vars(self).update(values)
+        for name, value in values.items():
+            setattr(self, name, value)
+        self.value = value = values.get("value", next(iter(values.values())))
+        self.ready = value == value
 
     def _vectorise(self, columns: Sequence[FloatArray]) -> tuple[FloatArray, ...]:
         if not self.precomputable:

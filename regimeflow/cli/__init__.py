@@ -1,7 +1,7 @@
-"""The command line: ``regimeflow backtest | certify | replay``.
+"""The command line: ``regimeflow backtest | live | config | certify | replay``.
 
 Exit codes: 0 for a result, 1 for something wrong with the command, the data or a file, 2 where the
-strategy failed or a recorded run is not what its strategy decides.
+strategy failed or a recorded run is not what its strategy decides, 130 after a second interrupt.
 """
 
 from __future__ import annotations
@@ -15,38 +15,45 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from regimeflow.errors import ConfigError, DataError, RegimeflowError, StrategyError, did_you_mean
+from regimeflow.cli import sessions
+from regimeflow.cli.codes import DIFFERENT, OK, WRONG
+from regimeflow.errors import ConfigError, RegimeflowError, StrategyError
+from regimeflow.redaction import Redactor
 
 if TYPE_CHECKING:
     from regimeflow.analytics.report import Report
     from regimeflow.session.certify import Certificate
 
-OK, WRONG, DIFFERENT = 0, 1, 2
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = _parser().parse_args(argv)
+    arguments.redactor = Redactor()
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
         code = command(arguments)
         sys.stdout.flush()
         return code
     except StrategyError as error:
-        print(error.trace.rstrip(), file=sys.stderr)
-        return _complain(error, DIFFERENT)
+        print(arguments.redactor.text(error.trace.rstrip()), file=sys.stderr)
+        return _complain(error, DIFFERENT, arguments.redactor)
     except RegimeflowError as error:
-        return _complain(error, WRONG)
+        return _complain(error, WRONG, arguments.redactor)
     except BrokenPipeError:
         # Whoever read our output has enough; Python would complain once more when it shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return WRONG
     except OSError as error:
-        return _complain(error, WRONG)
+        return _complain(error, WRONG, arguments.redactor)
 
 
-def _complain(error: Exception, code: int) -> int:
-    print(f"regimeflow: {error}", file=sys.stderr)
+def live() -> int:
+    """Run ``regimeflow live`` under its name of old, ``regimeflow_live``."""
+    return main(["live", *sys.argv[1:]])
+
+
+def _complain(error: Exception, code: int, redactor: Redactor) -> int:
+    print(f"regimeflow: {redactor.text(str(error))}", file=sys.stderr)
     return code
 
 
@@ -179,15 +186,17 @@ def _value(text: str, wanted: Any) -> Any:
 
 def _data(places: Sequence[str], flavour: str) -> Any:
     """Return one frame, or a dict symbol -> frame where symbols are named or files are several."""
+    from regimeflow.data.files import read_file
+
     named = [_place(place) for place in places]
     if len(named) == 1 and named[0][0] is None:
-        return _frame(named[0][1], flavour)
+        return read_file(named[0][1], flavour)
     frames: dict[str, Any] = {}
     for symbol, path in named:
         key = symbol or path.stem
         if key in frames:
             raise ConfigError(f"two files of {key!r}: name them, as in SPY=a.csv QQQ=b.csv")
-        frames[key] = _frame(path, flavour)
+        frames[key] = read_file(path, flavour)
     return frames
 
 
@@ -199,71 +208,14 @@ def _place(place: str) -> tuple[str | None, Path]:
 
 
 def _symbols(arguments: argparse.Namespace) -> list[str] | None:
+    from regimeflow.data.files import header
+
     if arguments.symbol:
         return list(arguments.symbol)
     only, path = _place(arguments.data[0])
-    if len(arguments.data) == 1 and only is None and "symbol" not in _header(path):
+    if len(arguments.data) == 1 and only is None and "symbol" not in header(path):
         return [path.stem]  # a better name than none
     return None
-
-
-def _header(path: Path) -> list[str]:
-    return [name.strip().lower() for name in _lazy(path).collect_schema().names()]
-
-
-def _lazy(path: Path) -> Any:
-    import polars as pl
-
-    if not path.is_file():
-        raise DataError(f"there is no file {path}")
-    kinds: dict[str, Callable[[], Any]] = {
-        ".parquet": lambda: pl.scan_parquet(path),
-        ".pq": lambda: pl.scan_parquet(path),
-        # All rows decide on a column's type: a price may have its first decimals far down.
-        ".csv": lambda: pl.scan_csv(path, try_parse_dates=True, infer_schema_length=None),
-    }
-    ending = path.suffix.lower()
-    scan = kinds.get(ending)
-    if scan is None:
-        raise DataError(
-            f"{path} is neither Parquet (.parquet) nor CSV (.csv).{did_you_mean(ending, kinds)}"
-        )
-    return _reading(path, scan)
-
-
-def _reading(path: Path, read: Callable[[], Any]) -> Any:
-    """Return what ``read`` returns, its failures as one sentence."""
-    import polars as pl
-
-    try:
-        return read()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise DataError(f"{path} cannot be read: {reason}") from error
-
-
-def _frame(path: Path, flavour: str) -> Any:
-    """Return a file as a frame; polars reads both formats by itself."""
-    frame = _reading(path, _lazy(path).collect)
-    # What pandas calls an index without a name, in Parquet and in CSV.
-    for unnamed in ("__index_level_0__", ""):
-        if unnamed in frame.columns and "time" not in frame.columns:
-            frame = frame.rename({unnamed: "time"})
-    return _pandas(frame) if flavour == "pandas" else frame
-
-
-def _pandas(frame: Any) -> Any:
-    """Return a polars frame as a pandas one, column by column: other ways need pyarrow."""
-    import pandas as pd
-
-    columns = {}
-    for series in frame:
-        values = pd.Series(series.to_numpy())
-        zone = getattr(series.dtype, "time_zone", None)
-        if zone is not None:
-            values = values.dt.tz_localize("UTC").dt.tz_convert(zone)
-        columns[series.name] = values
-    return pd.DataFrame(columns)
 
 
 # ---------------------------------------------------------------- what is shown
@@ -306,6 +258,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"regimeflow {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_backtest(commands)
+    sessions.add(commands)
     _add_recorded(
         commands,
         "certify",
@@ -387,7 +340,3 @@ def _add_param(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="a parameter of the strategy; may be repeated",
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,70 @@
+"""The picture of a drift."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+from regimeflow.analytics import svg
+from regimeflow.analytics.months import zone_of
+from regimeflow.analytics.plots import GAIN, LOSS, QUIET, Picture
+from regimeflow.errors import DataError
+from regimeflow.model.market import FloatArray
+
+if TYPE_CHECKING:
+    from regimeflow.analytics.drift import Drift
+
+_POINTS = 1000
+
+
+def draw(drift: Drift) -> Picture:
+    """Return returns with the baseline's cone above, execution and decisions in money below."""
+    if not drift.rows:
+        raise DataError("there is nothing to draw: no bar has closed yet")
+    # Lines that share an axis are thinned out at the same places, the last one kept.
+    count = len(drift.rows)
+    at = np.unique(np.linspace(0, count - 1, min(count, _POINTS)).astype(np.int64))
+    dates = np.array([row.time for row in drift.rows], dtype=np.int64)[at].astype("datetime64[ns]")
+    figure = Picture(9.0, 4.8)
+    top, low = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    edges = [edge[at] for edge in drift.cone_columns()]
+    if not np.isnan(edges[0]).all():
+        top.fill_between(dates, edges[0], edges[2], color=QUIET, alpha=0.15, linewidth=0)
+        top.plot(dates, edges[1], color=QUIET, linewidth=0.8, linestyle=(0, (3, 4)), label="cone")
+    for name, colour, values in (
+        ("baseline", QUIET, drift.column("baseline")),
+        ("twin", LOSS, _returns(drift, "twin")),
+        ("live", GAIN, _returns(drift, "live")),
+    ):
+        if not np.isnan(values).all():
+            top.plot(dates, values[at], color=colour, linewidth=1.2, label=name)
+    top.yaxis.set_major_formatter(PercentFormatter(1.0))
+    top.set_ylabel("return")
+    for name, colour in (("execution", GAIN), ("decisions", LOSS)):
+        low.plot(dates, drift.column(name)[at], color=colour, linewidth=1.1, label=name)
+    low.axhline(0.0, color=QUIET, linewidth=0.8)
+    low.yaxis.set_major_formatter(FuncFormatter(lambda v, _: svg.short(v)))
+    low.set_ylabel("money")
+    for axes in (top, low):
+        axes.legend(
+            frameon=False, ncols=4, fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 1.0),
+            borderaxespad=0.0,
+        )  # fmt: skip
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#e4e7eb", linewidth=0.7)
+        axes.set_axisbelow(True)
+    # A dollar sign would start a formula: names are text, not mathematics.
+    top.set_title(f"{drift.name}: drift".replace("$", r"\$"), loc="left", fontsize=11)
+    locator = AutoDateLocator(tz=zone_of(drift.timezone))  # type: ignore[no-untyped-call]
+    low.xaxis.set_major_locator(locator)
+    formatter = ConciseDateFormatter(locator, tz=zone_of(drift.timezone))  # type: ignore[no-untyped-call]
+    low.xaxis.set_major_formatter(formatter)
+    return figure
+
+
+def _returns(drift: Drift, name: str) -> FloatArray:
+    values: FloatArray = drift.column(name) / drift.start - 1.0 if drift.start > 0 else np.array([])
+    return values if len(values) else np.full(len(drift.rows), np.nan)

@@ -1,0 +1,153 @@
+"""``regimeflow live`` and ``regimeflow config``: sessions from configuration files."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from regimeflow.cli.codes import INTERRUPTED, OK
+
+if TYPE_CHECKING:
+    from regimeflow.redaction import Redactor
+    from regimeflow.session.live import LiveSession
+    from regimeflow.session.settings import Settings
+    from regimeflow.session.status import Status
+
+#: How often a status line is renewed: on a terminal, and in a file.
+_TERMINAL_S, _FILE_S = 0.5, 60.0
+
+
+def add(commands: Any) -> None:
+    """Add the commands to the parser."""
+    _add_live(commands)
+    _add_config(commands)
+
+
+def _add_live(commands: Any) -> None:
+    parser = commands.add_parser(
+        "live",
+        help="run a live session from a configuration file",
+        description="Run a live session in the foreground. Ctrl-C stops it cleanly, a second one "
+        "at once.",
+    )
+    parser.set_defaults(command=_live)
+    parser.add_argument("--config", required=True, metavar="FILE", help="YAML")
+
+
+def _add_config(commands: Any) -> None:
+    parser = commands.add_parser(
+        "config",
+        help="check a configuration file, or show what takes effect and why",
+        description="Check a configuration file without starting anything or fetching a secret.",
+    )
+    parser.set_defaults(command=_config)
+    parser.add_argument("--config", required=True, metavar="FILE", help="YAML")
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--check", action="store_true", help="only say whether it is valid")
+    either.add_argument(
+        "--explain",
+        action="store_true",
+        help="show every key in effect and where its value came from, secrets hidden",
+    )
+
+
+def _config(arguments: argparse.Namespace) -> int:
+    from regimeflow.session.explain import explain
+    from regimeflow.session.launch import check
+
+    settings = _settings(arguments)
+    if arguments.explain:
+        print(explain(settings))
+        sys.stdout.flush()  # before a complaint
+    check(settings)
+    if not arguments.explain:
+        print(f"{arguments.config} is valid")
+        _tell(settings)
+    return OK
+
+
+def _live(arguments: argparse.Namespace) -> int:
+    from regimeflow.session.launch import session_of
+
+    settings = _settings(arguments)
+    settings.redactor.guard()
+    _tell(settings)
+    session = session_of(settings)
+    print(f"run directory  {session.run_dir}", flush=True)
+    with _interruptible():
+        try:
+            _follow(session, settings.redactor)
+        except KeyboardInterrupt:
+            print("\nstopped at once; the journal holds everything that was sent")
+            return INTERRUPTED
+    print(f"\n{settings.redactor.text(_line(session.status))}")
+    print(f"certify        regimeflow certify {shlex.quote(str(session.run_dir))}")
+    if session.failure is not None:
+        raise session.failure
+    return OK
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    from regimeflow.session.settings import load_settings
+
+    settings = load_settings(arguments.config)
+    arguments.redactor = settings.redactor
+    return settings
+
+
+def _tell(settings: Settings) -> None:
+    for finding in settings.findings:
+        print(f"note: {finding}", file=sys.stderr)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C and the signal to terminate interrupt, also where a shell ignores the first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for number in before:
+            signal.signal(number, signal.default_int_handler)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _follow(session: LiveSession, redactor: Redactor) -> None:
+    """Run a session to its end with a status line; the first interrupt stops it cleanly."""
+    terminal = sys.stdout.isatty()
+    try:
+        session.start()
+        while session.status.phase not in ("stopped", "failed"):
+            line = redactor.text(_line(session.status))
+            if terminal:
+                width = shutil.get_terminal_size().columns - 1
+                print(f"\r{line[:width]:<{width}}", end="", flush=True)
+            else:
+                print(line, flush=True)
+            session.wait(timeout_s=_TERMINAL_S if terminal else _FILE_S, progress=False)
+    except KeyboardInterrupt:  # one that came between two waits
+        session.stop(why="interrupted")
+
+
+def _line(status: Status) -> str:
+    from regimeflow.model.timeframe import iso
+
+    account = status.live
+    at = iso(account.time) if account.time else "not begun"
+    held = ", ".join(f"{qty:g} {symbol}" for symbol, qty in account.positions.items()) or "flat"
+    return (
+        f"{status.phase}, trading {status.state}{f' ({status.why})' if status.why else ''} · {at} "
+        f"· {status.done:,} of {status.total:,} events · equity {account.equity:,.2f} "
+        f"· {account.fills} fills · {held}"
+    )

@@ -1,0 +1,39 @@
+"""Orders and positions as a venue shows them when it is asked."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class VenueOrder(msgspec.Struct, frozen=True, gc=False):
+    """An order as the venue sees it.
+
+    Attributes:
+        order_id: our client order id; "" for an order that is not ours.
+        status: "open", "filled", "canceled", "rejected" or "expired"; another text is taken for
+            unknown, and nothing is concluded from it.
+        filled: units filled in all.
+        ts: when it last changed, by the venue, UTC nanoseconds.
+        average_price: of what is filled, where the venue tells it.
+    """
+
+    order_id: str
+    venue_order_id: str
+    symbol: str
+    side: str
+    qty: float
+    filled: float
+    status: str
+    ts: int = 0
+    limit: float | None = None
+    stop: float | None = None
+    reason: str = ""
+    average_price: float = 0.0
+
+
+class Holding(msgspec.Struct, frozen=True, gc=False):
+    """A position on the account: signed units and their average price."""
+
+    symbol: str
+    qty: float
+    average_price: float = 0.0

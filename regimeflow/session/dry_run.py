@@ -1,0 +1,56 @@
+"""A session whose orders are written down and never sent."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+from regimeflow.model.events import Cancel, Input, OrderUpdate, Output, Replace, Resumed, Submit
+from regimeflow.session.plan import Link
+
+WHY = "dry run: not sent"
+
+
+class DryRun:
+    """A link that answers every order itself: canceled, because nothing is sent."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._answers: deque[OrderUpdate] = deque()
+
+    def events(self) -> Iterator[Input]:
+        """Yield the venue's events, and after each the answers to what it caused."""
+        for event in self._link.events():
+            yield event
+            while self._answers:
+                yield self._answers.popleft()
+
+    def send(self, outputs: Sequence[Output]) -> None:
+        """Answer orders, and pass on what concerns nobody else."""
+        for output in outputs:
+            if isinstance(output, Submit):
+                seen = output.seen
+                self._answers.append(OrderUpdate(seen, seen, output.order_id, "canceled", WHY))
+        self._link.send([o for o in outputs if not isinstance(o, Submit | Cancel | Replace)])
+
+    def recall(self, event: Input, outputs: Sequence[Output]) -> None:
+        """Live through an event of the run's earlier life."""
+        kept = [o for o in outputs if not isinstance(o, Submit | Cancel | Replace)]
+        if not (isinstance(event, OrderUpdate) and event.reason == WHY):
+            self._link.recall(event, kept)
+
+    def resume(self, resumed: Resumed) -> None:
+        """Begin where the run's earlier life ended."""
+        self._link.resume(resumed)
+
+    def command(self, name: str, why: str, who: str) -> None:
+        """Pass a command to the engine, from any thread."""
+        self._link.command(name, why, who)
+
+    def take_back(self, order_ids: Sequence[str], timeout_ns: int) -> list[str]:
+        """Nothing was sent, so nothing works anywhere."""
+        return []
+
+    def close(self) -> None:
+        """Give up the connection and its threads."""
+        self._link.close()

@@ -1,0 +1,61 @@
+"""Taking a run up again: its earlier life, lived through once more without sending anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from regimeflow.engine.drive import Companion
+from regimeflow.engine.engine import Engine
+from regimeflow.errors import SessionError
+from regimeflow.model.events import Input, Output, Resumed, Start
+from regimeflow.model.models import Limits
+from regimeflow.session.plan import Link
+from regimeflow.session.replayed import decisions
+
+
+class Fold:
+    """Steps an engine through a recorded life, and finds what never left.
+
+    Args:
+        engine: new, with the strategy that was frozen with the run.
+        link: lives through the same events.
+        companions: follow as they did.
+    """
+
+    def __init__(self, engine: Engine, link: Link, companions: Sequence[Companion]) -> None:
+        self._engine = engine
+        self._link = link
+        self._companions = companions
+        self._epoch = 0
+        self._missing: list[Output] = []
+
+    def take(self, seq: int, event: Input, recorded: list[Output]) -> None:
+        """Take one event of the earlier life, with the outputs that were written down.
+
+        Raises:
+            SessionError: the run does not come out again, so it cannot be taken up.
+        """
+        if self._missing and not isinstance(event, Resumed):
+            raise self._differs(seq - 1)
+        made = self._engine.step(event)
+        ours, theirs = decisions(made), decisions(recorded)
+        if ours[: len(theirs)] != theirs:
+            raise self._differs(seq)
+        self._missing = ours[len(theirs) :]
+        if isinstance(event, Start | Resumed):
+            self._epoch = event.epoch
+        self._link.recall(event, recorded)
+        for companion in self._companions:
+            companion.follow(event, recorded)
+
+    def resumed(self, limits: Limits, now: int) -> Resumed:
+        """Return the event with which the run goes on."""
+        named = (getattr(output, "order_id", "") for output in self._missing)
+        never_sent = tuple(dict.fromkeys(filter(None, named)))
+        return Resumed(now, now, self._epoch + 1, never_sent, limits, "taken up again")
+
+    def _differs(self, seq: int) -> SessionError:
+        return SessionError(
+            f"the run cannot be taken up: event {seq} was decided differently then. "
+            "regimeflow.certify says why; begin a new run in another directory"
+        )

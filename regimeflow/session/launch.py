@@ -1,0 +1,311 @@
+"""From a configuration to a session: what each key means in terms of our own objects."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from regimeflow.analytics.report import Report
+from regimeflow.engine.strategy import Strategy, as_strategy
+from regimeflow.errors import ConfigError
+from regimeflow.model.models import Costs, FillModel, Latency, Limits, Model
+from regimeflow.model.timeframe import NS_PER_MS
+from regimeflow.session.brokers import broker_of, keys_of, venue_of
+from regimeflow.session.config import Config, Execution, TransactionCost
+from regimeflow.session.live import LiveSession
+from regimeflow.session.load_strategy import load_strategy
+from regimeflow.session.paths import root_of, under
+from regimeflow.session.settings import Settings
+from regimeflow.session.source import name_of
+from regimeflow.venues.simulated import Simulated
+
+#: An age that no price reaches: a session without a heartbeat.
+_NO_AGE_MS = 1e15
+#: What real money does not start without.
+_NEEDED = ("max_notional", "max_position", "daily_loss", "max_orders_per_minute")
+
+
+class Intervals(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a session does what nobody asks it for, milliseconds.
+
+    Attributes:
+        heartbeat_ms: greatest age of prices; None: there is none.
+        reconnect_initial_ms, reconnect_max_ms: waits between attempts; None: there are none.
+        orders_ms, positions_ms, account_ms: between two questions to the broker.
+    """
+
+    heartbeat_ms: float | None
+    reconnect_initial_ms: float | None
+    reconnect_max_ms: float | None
+    orders_ms: float
+    positions_ms: float
+    account_ms: float
+
+
+def session_of(settings: Settings) -> LiveSession:
+    """Return the session that a configuration describes, not yet started.
+
+    Raises:
+        ConfigError: it asks for something that this version does not have.
+    """
+    check(settings)
+    live = settings.config.live
+    strategy = strategy_of(settings.config)
+    venue = venue_of(settings, model_of(settings.config))
+    return LiveSession(
+        strategy,
+        venue,
+        symbols=live.symbols,
+        timeframe=live.timeframe,
+        baseline=baseline_of(settings.config),
+        limits=_aged(limits_of(settings.config), settings.config, venue),
+        run_dir=run_dir_of(settings.config, name_of(strategy)),
+        cash=live.cash,
+        warmup=live.warmup,
+        seed=live.seed,
+    )
+
+
+def check(settings: Settings) -> None:
+    """Refuse what this version cannot do, without starting or fetching anything.
+
+    Raises:
+        ConfigError: with the key and what to do instead.
+    """
+    config = settings.config
+    for key, asked in _asked_for(config).items():
+        if asked:
+            raise ConfigError(
+                f"{settings.origin(tuple(key.split('.')))}: this version does not have {key} yet: "
+                "leave it out"
+            )
+    broker_of(settings)
+    keys_of(settings)
+    model_of(config)
+    limits_of(config)
+    output_dir_of(config, run_dir_of(config, "run"))
+    if not config.live.paper:
+        obstacles = real_money_obstacles(settings)
+        if obstacles:
+            raise ConfigError(f"real money is refused: {'; '.join(obstacles)}")
+
+
+def _asked_for(config: Config) -> dict[str, bool]:
+    """Return the keys that sessions cannot follow yet, and whether they are used."""
+    live, metrics = config.live, config.metrics
+    return {
+        "live.dry_run": live.dry_run,
+        "live.replay_journal_path": live.replay_journal_path is not None,
+        "live.audit.format": live.audit.format != "csv",
+        "metrics.live.enable": metrics.live.enable,
+        "metrics.prometheus.enabled": metrics.prometheus.enabled,
+    }
+
+
+def real_money_obstacles(settings: Settings) -> list[str]:
+    """Return why a configuration must not trade real money; empty if nothing speaks against it."""
+    limits = limits_of(settings.config)
+    missing = [name for name in _NEEDED if getattr(limits, name) is None]
+    return [f"the limit {name} is missing" for name in missing] + list(settings.findings)
+
+
+# ---------------------------------------------------------------- strategy and places
+
+
+def strategy_of(config: Config) -> Strategy:
+    """Return the strategy with its parameters."""
+    name, params = config.strategy.name, config.strategy.params
+    found = load_strategy(name)
+    if not params:
+        return as_strategy(found)
+    if not (isinstance(found, type) and issubclass(found, Strategy)):
+        raise ConfigError(f"strategy.params are for a strategy class, which {name} is not")
+    return found(**params)
+
+
+def baseline_of(config: Config) -> Report | None:
+    """Return the report that ``metrics.live.baseline_report`` names."""
+    path = config.metrics.live.baseline_report
+    return None if path is None else Report.load(path)
+
+
+def run_dir_of(config: Config, strategy: str, at: datetime | None = None) -> Path:
+    """Return the run directory: ``live.log_dir`` / ``live.run``, or the strategy and the time.
+
+    Args:
+        config: the configuration.
+        strategy: the strategy's name.
+        at: now, without it.
+    """
+    live = config.live
+    root = root_of(live.log_dir, "live.log_dir")
+    if live.run is not None:
+        return under(root, live.run, "live.run")
+    plain = "".join(c if c.isalnum() and c.isascii() else "-" for c in strategy).strip("-").lower()
+    stamp = (at or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
+    return under(root, f"{plain or 'run'}-{stamp}", "live.run")
+
+
+def output_dir_of(config: Config, run_dir: Path) -> Path:
+    """Return where drift and performance files go: the run directory unless another is given."""
+    given = config.metrics.live.output_dir
+    return run_dir if given is None else under(Path(), given, "metrics.live.output_dir")
+
+
+# ---------------------------------------------------------------- limits and intervals
+
+
+def limits_of(config: Config) -> Limits:
+    """Return the risk limits, with the defaults that a configuration file has."""
+    live = config.live
+    given = live.risk.limits
+    return Limits(
+        max_notional=_off(live.max_order_value)
+        if given.max_notional is None
+        else given.max_notional,
+        max_position=given.max_position,
+        max_position_pct=given.max_position_pct,
+        max_gross_exposure=given.max_gross_exposure,
+        max_net_exposure=given.max_net_exposure,
+        max_leverage=given.max_leverage,
+        max_drawdown=given.max_drawdown,
+        daily_loss=_off(live.daily_loss_limit),
+        daily_loss_pct=_off(live.daily_loss_limit_pct),
+        price_collar_bps=given.price_collar_bps,
+        max_orders_per_second=live.max_orders_per_second or None,
+        max_orders_per_minute=live.max_orders_per_minute or None,
+        # Zero and not None, for which a live session has a window of its own.
+        duplicate_window_ms=live.duplicate_order_window_ms,
+        max_open_orders=given.max_open_orders,
+        max_data_age_ms=given.max_data_age_ms,
+        symbols=live.symbols,
+    )
+
+
+def _off(value: float) -> float | None:
+    """Return a limit, None where zero switches it off."""
+    return value or None
+
+
+def _aged(limits: Limits, config: Config, venue: Simulated) -> Limits:
+    """Return the limits with the age that the heartbeat gives them."""
+    if limits.max_data_age_ms is not None:
+        return limits
+    live = config.live
+    age_ms = _NO_AGE_MS
+    if live.heartbeat.enabled:
+        bars = venue.dataset(live.symbols, live.timeframe).bars
+        longest_ms = max((b.timeframe for b in bars), default=0) / NS_PER_MS
+        age_ms = max(live.heartbeat.interval_ms, 2 * longest_ms + 5_000.0)
+    return msgspec.structs.replace(limits, max_data_age_ms=age_ms)
+
+
+def intervals_of(config: Config) -> Intervals:
+    """Return how often a session does what nobody asks it for."""
+    live = config.live
+    reconnect = live.reconnect
+    return Intervals(
+        heartbeat_ms=live.heartbeat.interval_ms if live.heartbeat.enabled else None,
+        reconnect_initial_ms=reconnect.initial_ms if reconnect.enabled else None,
+        reconnect_max_ms=reconnect.max_ms if reconnect.enabled else None,
+        orders_ms=live.order_reconcile_interval_ms,
+        positions_ms=live.position_reconcile_interval_ms,
+        account_ms=live.account_refresh_interval_ms,
+    )
+
+
+# ---------------------------------------------------------------- fills, costs, latency
+
+
+def model_of(config: Config) -> Model:
+    """Return the assumptions of the simulator.
+
+    Raises:
+        ConfigError: a model that this version does not have, or a number that its type has no use
+            for or lacks.
+    """
+    execution = config.execution
+    return Model(
+        fills=_fills(execution),
+        costs=Costs(slippage_bps=_slippage_bps(execution), **_fees(execution)),
+        latency=Latency(order_ms=execution.latency.ms),
+    )
+
+
+def _fills(execution: Execution) -> FillModel:
+    mode = execution.simulation.bar_mode
+    if mode == "intrabar_ohlc":
+        raise ConfigError(
+            "execution.simulation.bar_mode: this version does not walk through a bar "
+            "(intrabar_ohlc): use open_only, which takes the worse of two exits in one bar"
+        )
+    return FillModel(market="close" if mode == "close_only" else "next_open")
+
+
+def _slippage_bps(execution: Execution) -> float:
+    slippage = execution.slippage
+    if slippage.type == "regime_bps":
+        raise ConfigError(
+            "execution.slippage.type: this version has no slippage by regime (regime_bps): use "
+            "fixed_bps with the bps of the worst regime"
+        )
+    used = _number("execution.slippage", slippage, {"fixed_bps": "bps"})
+    return used or 0.0
+
+
+def _fees(execution: Execution) -> dict[str, Any]:
+    """Return commission and transaction cost as fields of `Costs`."""
+    cost = execution.transaction_cost
+    if cost.type == "tiered":
+        raise ConfigError(
+            "execution.transaction_cost.type: this version has no tiers (tiered): use fixed_bps "
+            "with the bps of your own tier"
+        )
+    per_order = _number("execution.commission", execution.commission, {"fixed": "amount"}) or 0.0
+    fees: dict[str, Any] = {}
+    if cost.type == "maker_taker":
+        fees = _maker_taker(cost)
+    else:
+        number = _number("execution.transaction_cost", cost, _COST_NUMBERS)
+        if number is not None:
+            fees = {_COST_FIELDS[cost.type]: number}
+    fees["per_order"] = per_order + fees.get("per_order", 0.0)
+    return fees
+
+
+_COST_NUMBERS = {"fixed_bps": "bps", "per_share": "per_share", "per_order": "per_order"}
+_COST_FIELDS = {
+    "fixed_bps": "commission_bps",
+    "per_share": "per_share",
+    "per_order": "per_order",
+}
+
+
+def _maker_taker(cost: TransactionCost) -> dict[str, Any]:
+    where = "execution.transaction_cost"
+    _no_others(where, cost, {"maker_rebate_bps", "taker_fee_bps"})
+    if cost.maker_rebate_bps is None or cost.taker_fee_bps is None:
+        raise ConfigError(f"{where}: type maker_taker needs maker_rebate_bps and taker_fee_bps")
+    # A rebate is a negative fee; without one the difference 0.0 - 0.0 must not be -0.0.
+    return {"maker_bps": 0.0 - cost.maker_rebate_bps, "taker_bps": cost.taker_fee_bps}
+
+
+def _number(where: str, section: Any, numbers: dict[str, str]) -> float | None:
+    """Return the one number that the section's type uses; refuse any other."""
+    wanted = numbers.get(section.type)
+    _no_others(where, section, {wanted} if wanted else set())
+    if wanted is None:
+        return None
+    value: float | None = getattr(section, wanted)
+    if value is None:
+        raise ConfigError(f"{where}: type {section.type} needs {wanted}")
+    return value
+
+
+def _no_others(where: str, section: Any, used: set[str]) -> None:
+    for name in section.__struct_fields__:
+        if name != "type" and name not in used and getattr(section, name) is not None:
+            raise ConfigError(f"{where}.{name} has no effect with type {section.type}: remove it")

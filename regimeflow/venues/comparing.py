@@ -1,0 +1,232 @@
+"""When the books are compared with the venue's, and what is made of the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from regimeflow.engine.desk import Desk
+from regimeflow.engine.reconcile import Books, Findings, Snapshot, reconcile
+from regimeflow.model.events import Account, Fill, OrderUpdate, Reconciled
+from regimeflow.venues.port import Adapter, Balances, VenueOrder
+from regimeflow.venues.runtime import Answer, Runtime
+from regimeflow.venues.settings import Settings
+
+#: Executions are asked for from so long before the last clean comparison on: clocks differ, and a
+#: venue may list one late.
+_LOOK_BACK_NS = 60 * 10**9
+#: A difference counts when it is seen twice in a row: two answers are never of one moment.
+_SEEN = 2
+_ALL = ("working", "fills", "positions", "balances")
+
+
+class Comparing:
+    """Asks the venue for its books and finds the differences.
+
+    Args:
+        adapter, runtime, settings: of the gateway.
+        desk: the engine's; only read.
+        run: name of the run.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        runtime: Runtime,
+        settings: Settings,
+        desk: Callable[[], Desk],
+        run: str,
+    ) -> None:
+        self._adapter = adapter
+        self._runtime = runtime
+        self._settings = settings
+        self._desk = desk
+        self._run = run
+        self._asking: tuple[str, ...] = ()
+        self._asked_until = 0
+        self._orders_at = self._positions_at = 0
+        self._clean_at = 0
+        self._doubts: dict[str, int] = {}
+        self._unmatched: dict[str, str] = {}
+        self._told: Reconciled | None = None
+        self._told_at = 0
+        self.heard: dict[str, int] = {}
+        self.foreign: dict[str, float] | None = None
+        self.adopting = False
+        #: Whether, since `begin`, everything was compared and nothing was left to do.
+        self.clean = False
+        self.look_up: list[str] = []
+
+    def begin(self, since: int, foreign: dict[str, float] | None) -> None:
+        """Begin, or begin again after the connection was lost: all is to be asked anew.
+
+        Args:
+            since: executions from then on are not all known.
+            foreign: what on the account is known not to be ours.
+        """
+        self._clean_at = self._clean_at or since
+        self.foreign = foreign if self.foreign is None else self.foreign
+        self.clean = False
+        self._asking = ()
+        self._orders_at = self._positions_at = self._runtime.now()
+
+    def touched(self, event: OrderUpdate | Fill) -> None:
+        """Take note that something was heard of an order."""
+        now = self._runtime.now()
+        self.heard[event.order_id] = now
+        order = self._desk().orders.get(event.order_id)
+        symbol = event.symbol if isinstance(event, Fill) else order.symbol if order else ""
+        if symbol:
+            self.heard[symbol] = now
+
+    def soon(self) -> None:
+        """Compare again as soon as possible."""
+        self._orders_at = self._positions_at = self._runtime.now()
+
+    # ------------------------------------------------------------ asking
+
+    def due(self) -> None:
+        """Ask, if it is time."""
+        now = self._runtime.now()
+        if self._asking and now < self._asked_until:
+            return
+        if now >= self._positions_at:
+            self._ask(_ALL, now)
+        elif now >= self._orders_at:
+            self._ask(("working", "fills"), now)
+
+    @property
+    def next_due(self) -> int:
+        """When the next question is due, UTC nanoseconds."""
+        due = min(self._orders_at, self._positions_at)
+        return max(due, self._asked_until) if self._asking else due
+
+    def _ask(self, what: tuple[str, ...], now: int) -> None:
+        self._asking = what
+        self._asked_until = now + self._settings.ns("call_timeout_ms")
+        self._orders_at = now + self._settings.ns("order_poll_ms")
+        if "positions" in what:
+            self._positions_at = now + self._settings.ns("position_poll_ms")
+        adapter, runtime, since = self._adapter, self._runtime, self._clean_at - _LOOK_BACK_NS
+        questions: dict[str, Callable[[], Any]] = {
+            "working": adapter.open_orders,
+            "fills": lambda: adapter.executions(since),
+            "positions": adapter.positions,
+            "balances": adapter.balances,
+        }
+
+        def work() -> tuple[int, dict[str, Any], str]:
+            asked_at, answers, failed = runtime.now(), {}, []
+            for name in what:
+                try:
+                    answers[name] = questions[name]()
+                except Exception as error:  # whatever it is, nothing is known
+                    failed.append(f"{name}: {error}")
+            return asked_at, answers, "; ".join(failed)
+
+        self._runtime.call("polls", ("compare", ""), work)
+
+    # ------------------------------------------------------------ finding
+
+    def answered(self, answer: Answer) -> list[OrderUpdate | Fill | Account | Reconciled]:
+        """Return what a comparison found."""
+        if not self._asking:
+            return []  # too late: another one has begun since the connection was lost
+        self._asking = ()
+        asked_at, answers, failed = answer.value
+        snapshot = Snapshot(
+            asked_at=asked_at,
+            working=answers.get("working"),
+            fills=answers.get("fills"),
+            positions=answers.get("positions"),
+        )
+        told: list[OrderUpdate | Fill | Account | Reconciled] = []
+        if "balances" in answers:
+            told.append(_account(answers["balances"], asked_at))
+        told += self._compare(snapshot, failed)
+        return told
+
+    def looked_up(self, row: VenueOrder) -> list[OrderUpdate | Fill | Account | Reconciled]:
+        """Return what one order that was asked for shows."""
+        snapshot = Snapshot(asked_at=self._runtime.now(), looked_up=(row,))
+        found = reconcile(self._books(heard={}), snapshot)
+        if found.incomplete or any(isinstance(e, Fill) for e in found.events):
+            self.soon()
+        return list(found.events)
+
+    def _compare(
+        self, snapshot: Snapshot, failed: str
+    ) -> list[OrderUpdate | Fill | Account | Reconciled]:
+        if failed:
+            ok = not self._settings.hold_when_unreconciled
+            return self._verdict(Reconciled(snapshot.asked_at, 0, ok, "all", failed))
+        adopts = self.adopting and snapshot.positions is not None
+        if adopts:
+            self.adopting, self.foreign = False, None
+        found = reconcile(self._books(heard=self.heard), snapshot)
+        self.look_up = found.look_up
+        doubts = self._doubt(found)
+        if found.events or found.look_up or any(n < _SEEN for n in self._doubts.values()):
+            # Applied, the findings must explain everything: asked again, nothing new is said.
+            self._orders_at = self._runtime.now() + self._settings.ns("clock_ms")
+            self._positions_at = min(self._positions_at, self._orders_at)
+            return list(found.events)
+        if found.foreign is None:
+            self._unmatched |= doubts
+        else:
+            self._unmatched, self.foreign = doubts, found.foreign
+            self._clean_at, self.clean = snapshot.asked_at, True
+        verdict = Reconciled(
+            snapshot.asked_at,
+            0,
+            True,
+            "orders" if found.foreign is None else "all",
+            "; ".join(self._unmatched.values()),
+            tuple(sorted(self._unmatched)),
+            tuple(found.foreign_orders),
+            dict(self.foreign or {}),
+        )
+        return self._verdict(verdict)
+
+    def _doubt(self, found: Findings) -> dict[str, str]:
+        """Count how often in a row each symbol did not match; return those that do not, and why."""
+        doubts = dict(found.unmatched)
+        for name in found.incomplete:
+            symbol = self._desk().orders[name].symbol
+            doubts.setdefault(symbol, f"the venue lists too few executions of order {name}")
+        self._doubts = {symbol: self._doubts.get(symbol, 0) + 1 for symbol in doubts}
+        return doubts
+
+    def _verdict(self, verdict: Reconciled) -> list[OrderUpdate | Fill | Account | Reconciled]:
+        """Return the verdict where it says something new, or was not told for long."""
+        now, before = self._runtime.now(), self._told
+        recent = now - self._told_at < self._settings.ns("position_poll_ms")
+        if before is not None and recent and _same(before, verdict):
+            return []
+        self._told, self._told_at = verdict, now
+        return [verdict]
+
+    def _books(self, heard: dict[str, int]) -> Books:
+        desk = self._desk()
+        working = [o for group in desk.working.values() for o in group.values()]
+        return Books(
+            run=self._run,
+            orders=desk.orders,
+            working=working,
+            venue_ids=desk.venue_ids,
+            executions=desk.executions,
+            held=desk.ledger.snapshot(),
+            foreign=self.foreign,
+            heard=heard,
+            lots={symbol: rules.lot for symbol, rules in desk.instruments.items()},
+            by_execution=self._adapter.capabilities.executions,
+        )
+
+
+def _account(told: Balances, ts: int) -> Account:
+    return Account(ts, 0, told.cash, told.equity, told.buying_power, told.margin, told.currency)
+
+
+def _same(one: Reconciled, other: Reconciled) -> bool:
+    fields = ("ok", "why", "unmatched", "foreign_orders", "foreign")
+    return all(getattr(one, name) == getattr(other, name) for name in fields)

@@ -1,0 +1,574 @@
+"""Between the engine and a venue that lives elsewhere: everything that adapters need not know.
+
+The gateway is a source of events and a sink of requests like any venue, and it runs on the engine's
+thread. It knows no thread, socket or clock: its runtime waits and does the work that blocks, so the
+same gateway trades live and runs through a simulation of faults.
+
+Invariants:
+
+1. no entry leaves before our books were compared with the venue's and nothing was left to do: at
+   the start, after every lost connection, and after a restart;
+2. ``seen`` grows strictly, and is the only time that the engine knows;
+3. a connection that is there is not a feed that is fresh: each symbol has an age of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from regimeflow.engine.engine import Engine
+from regimeflow.model.events import (
+    Cancel,
+    Clock,
+    Command,
+    Connection,
+    Fill,
+    Finish,
+    Gap,
+    Health,
+    Input,
+    OrderUpdate,
+    Output,
+    Replace,
+    Resumed,
+    Rules,
+    SetTimer,
+    Start,
+    Submit,
+    Timer,
+)
+from regimeflow.model.market import Bar, Bars, Book, History, Quote, Trade
+from regimeflow.model.timeframe import NS_PER_DAY
+from regimeflow.venues.comparing import Comparing
+from regimeflow.venues.intake import FeedWatch, Gather, Hours, Intake
+from regimeflow.venues.line import Line
+from regimeflow.venues.outbox import Outbox
+from regimeflow.venues.port import Adapter, Disconnected, Garbled, Refreshed, Said
+from regimeflow.venues.runtime import Answer, Message, Overflow, Runtime
+from regimeflow.venues.settings import Settings
+
+_NEVER = 2**63 - 1
+#: Messages that cannot be read, in a row, after which the connection is made anew.
+_GARBLED = 20
+
+
+class Gateway:
+    """One session's connection to a venue.
+
+    Args:
+        adapter: the venue.
+        runtime: time, waiting and work beside.
+        settings: how patient to be.
+        engine: whose orders are followed; only read.
+        draft: the start event, as far as it is known before the venue has been asked.
+        series: symbols and timeframe of the market data; timeframe 0 for trades and quotes.
+        warmup: how many bars from before are asked for.
+        trades: whether orders go to the venue; else it gives market data only.
+        probe: returns the health of the process; None leaves it out.
+        killed: returns why everything must halt, or "".
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        runtime: Runtime,
+        settings: Settings,
+        engine: Engine,
+        draft: Start,
+        *,
+        symbols: Sequence[str],
+        timeframe: int,
+        calendar: str = "",
+        warmup: int = 0,
+        cash: float | None = None,
+        run: str,
+        trades: bool = True,
+        probe: Callable[[], Health] | None = None,
+        killed: Callable[[], str] = lambda: "",
+    ) -> None:
+        self.adapter = adapter
+        self.runtime = runtime
+        self.settings = settings
+        self._engine = engine
+        self._draft = draft
+        self._symbols = tuple(symbols)
+        self._timeframe = timeframe
+        self._warmup = warmup
+        self._cash = cash
+        self._trades = trades
+        self._probe = probe
+        self._killed = killed
+        self.hours = Hours(calendar)
+        self.intake = Intake(symbols, timeframe)
+        self.watch = FeedWatch(symbols, timeframe, settings.ns("heartbeat_ms"), self.hours)
+        self._gather = Gather(self._symbols, settings.ns("grace_ms"))
+        self.outbox = Outbox(adapter, runtime, settings, lambda: engine.desk.orders)
+        self.comparing = Comparing(adapter, runtime, settings, lambda: engine.desk, run)
+        self._line = Line(settings, runtime)
+        self._seen = engine.event.seen
+        self._timers: list[tuple[int, int, str, int]] = []
+        self._timer_count = 0
+        self._soon: list[Input] = []
+        self._clock_at = self._health_at = _NEVER
+        self._kill_told = ""
+        self._garbled = 0
+        self._closing: tuple[int, str] | None = None
+        self._backfill: set[str] = set()
+        self._begun = False
+        self._resumed: Resumed | None = None
+
+    # ------------------------------------------------------------ the venue's two sides
+
+    def events(self) -> Iterator[Input]:
+        """Yield events as they come; blocks."""
+        if self._resumed is not None:
+            yield from self._stamped(self._take_up(self._resumed))
+        self._line.wanted_at = self.runtime.now()
+        while True:
+            yield from self._stamped(self._by_the_clock())
+            if self._closing is not None and self._may_end():
+                if self._begun:
+                    yield from self._stamped([Finish(self.runtime.now(), 0, self._closing[1])])
+                return
+            message = self.runtime.wait(self._next_due())
+            if message is not None:
+                yield from self._stamped(self._take(message))
+
+    def send(self, outputs: Sequence[Output]) -> None:
+        """Carry out the requests among ``outputs``."""
+        for output in outputs:
+            if isinstance(output, Submit | Cancel | Replace):
+                self.comparing.heard[output.order_id] = self.runtime.now()
+                self._soon += self.outbox.send(output)
+            elif isinstance(output, SetTimer):
+                self._set_timer(output)
+
+    def recall(self, event: Input, outputs: Sequence[Output]) -> None:
+        """Live through an event of the run's earlier life: only timers are left of it."""
+        self._seen = event.seen
+        if isinstance(event, Timer):
+            self._due_timers(event.ts)
+        for output in outputs:
+            if isinstance(output, SetTimer):
+                self._set_timer(output)
+
+    def resume(self, resumed: Resumed) -> None:
+        """Begin where the run's earlier life ended, with this event."""
+        self._resumed = resumed
+
+    def command(self, name: str, why: str, who: str) -> None:
+        """Pass a command to the engine, from any thread."""
+        self.runtime.command(Command(0, 0, name, why, who))
+
+    def take_back(self, order_ids: Iterable[str], timeout_ns: int) -> list[str]:
+        """Cancel orders when the engine can no longer: return those that may still work.
+
+        For the moment after the journal has failed: cancels are all that may leave then.
+        """
+        left = set(order_ids)
+        until = self.runtime.now() + timeout_ns
+        again_at = 0
+        while left and self.runtime.now() < until:
+            if self.runtime.now() >= again_at:
+                again_at = self.runtime.now() + self.settings.unknown_poll_ns
+                for order_id in sorted(left):
+                    self.outbox.insist(order_id)
+            left.discard(_over(self.runtime.wait(min(until, again_at))))
+        return sorted(left)
+
+    def close(self) -> None:
+        """Give everything up: threads end, nothing more is said."""
+        self._line.up = False
+        self.runtime.close()
+        self.adapter.close()
+
+    # ------------------------------------------------------------ stamping
+
+    def _stamped(self, events: Iterable[Input]) -> Iterator[Input]:
+        """Yield events with the time at which they are let in, and what follows of each at once."""
+        waiting = list(events)
+        while waiting:
+            event = waiting.pop(0)
+            seen = self._seen = max(self.runtime.now(), self._seen + 1)
+            if type(event) is Bars:
+                replaced = tuple(msgspec.structs.replace(b, seen=seen) for b in event.bars)
+                yield Bars(event.ts, seen, replaced)
+            elif type(event) is Command or type(event) is Clock:
+                yield msgspec.structs.replace(event, ts=seen, seen=seen)
+            else:
+                yield msgspec.structs.replace(event, seen=seen)
+            # What the engine sent on this event may have been answered at once.
+            waiting[:0] = self._soon
+            self._soon = []
+
+    # ------------------------------------------------------------ messages
+
+    def _take(self, message: Message) -> list[Input]:
+        """Return what a message means for the engine."""
+        if isinstance(message, Command):
+            return self._command(message)
+        if isinstance(message, Answer):
+            return self._answer(message)
+        if isinstance(message, Overflow):
+            now = self.runtime.now()
+            lost = f"{message.lost} market data events were lost: they came too fast"
+            return [Command(now, 0, "halt", lost, "gateway"), *self._lose_line(lost)]
+        return self._said(message)
+
+    def _command(self, command: Command) -> list[Input]:
+        if command.name == "stop" and self._closing is None:
+            until = self.runtime.now() + self.settings.ns("stop_ms")
+            self._closing = (until, command.why)
+            self.comparing.clean = False
+            self.comparing.soon()
+            if not self._begun:
+                return []  # nothing is there to be stopped
+        if command.name == "adopt":
+            self.comparing.adopting = True
+            self.comparing.soon()
+        return [command] if self._begun else []
+
+    def _said(self, said: Said) -> list[Input]:
+        now = self.runtime.now()
+        if isinstance(said, Bar | Trade | Quote | Book):
+            if not self._begun or not self.intake.accepts(said, now):
+                return []
+            self.watch.heard(said.symbol, said.ts)
+            told: list[Input] = list(self.watch.look(now)) if self.watch.stale else []
+            return [*told, *(self._gather.add(said, now) if isinstance(said, Bar) else [said])]
+        if isinstance(said, OrderUpdate | Fill):
+            return self._order_news(said)
+        if isinstance(said, Disconnected):
+            return self._lose_line(said.why)
+        if isinstance(said, Refreshed):
+            return [Rules(now, 0, said.instrument, said.tradable)] if self._begun else []
+        return self._cannot_read(said)
+
+    def _order_news(self, said: OrderUpdate | Fill) -> list[Input]:
+        """Return news of an order under our own name for it; of others' orders there is none."""
+        if not self._begun:
+            return []
+        desk = self._engine.desk
+        order_id = said.order_id
+        if order_id not in desk.orders:
+            venue_id = said.venue_order_id if isinstance(said, OrderUpdate) else order_id
+            order_id = desk.venue_ids.get(venue_id or order_id, "")
+            if not order_id:
+                # It may be ours and its name not known yet: the books will tell.
+                self.comparing.soon()
+                return []
+            said = msgspec.structs.replace(said, order_id=order_id)
+        if isinstance(said, OrderUpdate) and said.what not in _TOLD:
+            self.comparing.soon()
+            why = f"the venue said {said.what!r} of order {order_id}"
+            said = msgspec.structs.replace(said, what="lost", reason=why)
+            self.outbox.ask(order_id)
+        self.comparing.touched(said)
+        return [said]
+
+    def _cannot_read(self, said: Garbled) -> list[Input]:
+        self._garbled += 1
+        self.intake.refused[said.why] = self.intake.refused.get(said.why, 0) + 1
+        if said.about_orders:
+            self.comparing.soon()
+        if self._garbled >= _GARBLED:
+            self._garbled = 0
+            return self._lose_line("too many messages could not be read")
+        return []
+
+    def _answer(self, answer: Answer) -> list[Input]:
+        what = answer.key[0]
+        if what in ("submit", "cancel", "replace", "order"):
+            told, row = self.outbox.answered(answer)
+            for event in told:
+                self.comparing.touched(event)
+            found = self.comparing.looked_up(row) if row is not None else []
+            return [*told, *found]
+        if what == "compare":
+            return self._compared(answer)
+        if what == "connect":
+            return self._connected(answer)
+        if what == "history":
+            return self._history(answer)
+        if what == "subscribe" and answer.error is not None:
+            return self._lose_line(f"market data cannot be subscribed to: {answer.error}")
+        return []
+
+    # ------------------------------------------------------------ connection
+
+    def _take_up(self, resumed: Resumed) -> list[Input]:
+        """Go on with a run: nothing new is risked until the books were compared."""
+        self._begun = True
+        self._clock_at = self._health_at = self.runtime.now()
+        if self._timeframe:
+            self._backfill = set(self._symbols)
+        return [resumed, Connection(resumed.ts, 0, False, "the run is taken up again")]
+
+    def _connect(self) -> None:
+        adapter, runtime, symbols = self.adapter, self.runtime, self._symbols
+        begun, trades, asked = self._begun, self._trades, self._cash is None
+
+        def work() -> dict[str, Any]:
+            adapter.close()
+            adapter.connect(runtime.say)
+            before = runtime.now()
+            skew_ms = (adapter.time() - (before + runtime.now()) // 2) / 1e6
+            facts: dict[str, Any] = {"skew_ms": skew_ms}
+            if not begun:
+                facts["rules"] = adapter.instruments(symbols)
+                facts["cash"] = adapter.balances().cash if trades and asked else None
+            return facts
+
+        self._line.connecting(runtime.now())
+        runtime.call("control", ("connect", ""), work)
+
+    def _connected(self, answer: Answer) -> list[Input]:
+        now = self.runtime.now()
+        if answer.error is not None:
+            return self._not_connected(f"cannot connect: {answer.error}")
+        skew_ms = answer.value["skew_ms"]
+        if abs(skew_ms) > self.settings.max_skew_ms:
+            return self._not_connected(f"our clock is {abs(skew_ms) / 1e3:.1f} s off the venue's")
+        self._line.connected()
+        told: list[Input] = []
+        if not self._begun:
+            told += self._start(answer.value)
+            self._backfill = set(self._symbols) if self._timeframe and self._warmup else set()
+        self.outbox.connected = self._trades
+        if self._trades:
+            self.outbox.take_up()
+            self.comparing.begin(self._known_since(), self._engine.foreign)
+        told += self._ask_for_history(now)
+        return told
+
+    def _start(self, facts: dict[str, Any]) -> list[Input]:
+        """Return the start event, completed by what the venue said."""
+        now = self.runtime.now()
+        draft = self._draft
+        self._begun = True
+        self._clock_at, self._health_at = _NEVER, now
+        rules = {rule.symbol: rule for rule in facts["rules"]}
+        rules |= {rule.symbol: rule for rule in draft.instruments}
+        cash = self._cash if self._cash is not None else facts["cash"]
+        start = msgspec.structs.replace(
+            draft, ts=now, cash=cash, instruments=tuple(rules[s] for s in self._symbols)
+        )
+        return [start, Connection(now, 0, False, "the books are not compared yet")]
+
+    def _not_connected(self, why: str) -> list[Input]:
+        self._line.failed(why)
+        if not self._begun:
+            return []
+        return [Connection(self.runtime.now(), 0, False, why)] if self._line.news(why) else []
+
+    def _lose_line(self, why: str) -> list[Input]:
+        """The connection is gone, or must be made anew."""
+        now = self.runtime.now()
+        since = self._line.up_since
+        if not self._line.lost(why):
+            return []  # known already
+        self.outbox.connected = False
+        if self._timeframe:
+            self._backfill = set(self._symbols)
+        if not self._begun:
+            return []
+        return [Connection(now, 0, False, why), Gap(now, 0, why, (), since)]
+
+    def _ask_for_history(self, now: int) -> list[Input]:
+        """Ask for the bars from before, or for those that were missed."""
+        if not self.adapter.capabilities.history:
+            self._backfill.clear()
+        for symbol in sorted(self._backfill):
+            latest = self._engine.history.latest(symbol, _NEVER)
+            since = latest.ts if latest else now - self._look_back_ns()
+            work = functools.partial(self.adapter.history, symbol, self._timeframe, since, now)
+            self.runtime.call("control", ("history", symbol), work)
+        return self._open_when_ready()
+
+    def _history(self, answer: Answer) -> list[Input]:
+        symbol = answer.key[1]
+        self._backfill.discard(symbol)
+        told: list[Input] = []
+        if answer.error is not None:
+            told.append(Gap(self.runtime.now(), 0, f"no history: {answer.error}", (symbol,)))
+        elif answer.value.times:
+            told += _new_bars(answer.value, self._engine, self._warmup, self._line.ever_up)
+        return [*told, *self._open_when_ready()]
+
+    def _compared(self, answer: Answer) -> list[Input]:
+        told: list[Input] = list(self.comparing.answered(answer))
+        for order_id in self.comparing.look_up:
+            self.outbox.ask(order_id)
+        for event in told:
+            if isinstance(event, OrderUpdate | Fill):
+                self.comparing.heard.setdefault(event.order_id, 0)
+        return [*told, *self._open_when_ready()]
+
+    def _open_when_ready(self) -> list[Input]:
+        """Open the session for trading once nothing is left to be asked."""
+        line = self._line
+        if not line.waiting or self._backfill or (self._trades and not self.comparing.clean):
+            return []
+        now = self.runtime.now()
+        line.opened(now)
+        self._garbled = 0
+        self.watch.begin(now)
+        adapter, symbols, timeframe = self.adapter, self._symbols, self._timeframe
+        self.runtime.call(
+            "control", ("subscribe", ""), lambda: adapter.subscribe(symbols, timeframe)
+        )
+        self._clock_at = now
+        return [Connection(now, 0, True, "")]
+
+    def _look_back_ns(self) -> int:
+        """Return a span that holds the warm-up, nights and weekends included."""
+        return (6 * self._warmup + 1) * self._timeframe + 4 * NS_PER_DAY
+
+    def _known_since(self) -> int:
+        start = self._engine.start
+        return start.seen if start is not None else self.runtime.now()
+
+    # ------------------------------------------------------------ the clock
+
+    def _by_the_clock(self) -> list[Input]:
+        """Return what time brings: timers, the clock, late groups of bars, stale feeds, news of
+        orders nobody answered for."""
+        now = self.runtime.now()
+        told: list[Input] = []
+        if self._line.due(now):
+            self._connect()
+        elif self._line.overdue(now):
+            told += self._lose_line("the venue does not answer") or self._not_connected(
+                "the venue does not answer"
+            )
+        if not self._begun:
+            return told
+        for update in self.outbox.due():
+            self.comparing.touched(update)
+            told.append(update)
+        if self.outbox.connected:
+            self.comparing.due()
+        told += self._gather.due(now)
+        told += self._due_timers(now)
+        if now >= self._clock_at:
+            told += self._tick(now)
+        return told
+
+    def _tick(self, now: int) -> list[Input]:
+        self._clock_at = now + self.settings.ns("clock_ms")
+        told: list[Input] = [Clock(now, 0)]
+        why = self._killed()
+        if why and why != self._kill_told:
+            told.append(Command(now, 0, "halt", why, "kill file"))
+        self._kill_told = why
+        ended = self.hours.ended(now, self.settings.ns("grace_ms") + self.settings.ns("clock_ms"))
+        if ended is not None:
+            told.append(ended)
+        if self._line.up:
+            told += self._stale(now)
+        if self._probe is not None and now >= self._health_at:
+            self._health_at = now + self.settings.ns("health_ms")
+            waiting, lag_ms = self.runtime.waiting()
+            health = self._probe()
+            told.append(msgspec.structs.replace(health, ts=now, queue=waiting, loop_lag_ms=lag_ms))
+        return told
+
+    def _stale(self, now: int) -> list[Input]:
+        """Return what has become stale or fresh; subscribe again, then connect again."""
+        settings = self.settings
+        told: list[Input] = [
+            msgspec.structs.replace(
+                feed, hold=settings.hold_when_stale, cancel=settings.cancel_when_stale
+            )
+            for feed in self.watch.look(now)
+        ]
+        if not self.watch.stale:
+            self._line.fresh()
+        elif self._line.resubscribe(now):
+            adapter, symbols, timeframe = self.adapter, self._symbols, self._timeframe
+            self.runtime.call(
+                "control", ("subscribe", ""), lambda: adapter.subscribe(symbols, timeframe)
+            )
+        elif self._line.mute(now):
+            told += self._lose_line("no market data, though subscribed again")
+        return told
+
+    def _set_timer(self, request: SetTimer) -> None:
+        self._timer_count += 1
+        at = max(request.at, request.seen) if not request.every else request.at
+        if request.every and at < request.seen:
+            at += -(-(request.seen - at) // request.every) * request.every
+        heapq.heappush(self._timers, (at, self._timer_count, request.name, request.every))
+
+    def _due_timers(self, now: int) -> list[Input]:
+        """Return the timers that came due; one that was missed several times fires once."""
+        told: list[Input] = []
+        while self._timers and self._timers[0][0] <= now:
+            at, order, name, every = heapq.heappop(self._timers)
+            told.append(Timer(at, 0, name))
+            if every:
+                missed = (now - at) // every
+                heapq.heappush(self._timers, (at + (missed + 1) * every, order, name, every))
+        return told
+
+    def _next_due(self) -> int:
+        times = [self._clock_at, self._line.next_due, self._gather.next_due]
+        if self._begun:
+            times.append(self.outbox.next_due)
+            if self.outbox.connected:
+                times.append(self.comparing.next_due)
+        if self._timers:
+            times.append(self._timers[0][0])
+        if self._closing is not None:
+            times.append(self.runtime.now() + self.settings.ns("clock_ms"))
+        return min(times)
+
+    def _may_end(self) -> bool:
+        """Whether a stop is through: every cancel is confirmed, or was waited for long enough."""
+        assert self._closing is not None
+        if not self._begun or self.runtime.now() >= self._closing[0]:
+            return True
+        if self._engine.desk.working or self.outbox.busy:
+            return False
+        return self.comparing.clean or not self.outbox.connected
+
+
+def _new_bars(told: History, engine: Engine, warmup: int, gap: bool) -> list[Input]:
+    """Return the bars of a history that are not known yet, at most as many as are wanted."""
+    latest = engine.history.latest(told.symbol, _NEVER)
+    first = 0
+    if latest is not None:
+        first = next((i for i, ts in enumerate(told.times) if ts > latest.ts), len(told.times))
+    if not gap:
+        first = max(first, len(told.times) - warmup)
+    if first >= len(told.times):
+        return []
+    cut = {name: getattr(told, name)[first:] for name in _COLUMNS}
+    features = {name: column[first:] for name, column in told.features.items()}
+    return [msgspec.structs.replace(told, ts=cut["times"][-1], features=features, **cut)]
+
+
+def _over(message: Message | None) -> str:
+    """Return the order that a message says is over, or an empty text."""
+    if isinstance(message, OrderUpdate) and message.what in _ENDS:
+        return message.order_id
+    if isinstance(message, Answer) and message.key[0] == "order" and message.value is not None:
+        return message.key[1] if message.value.status != "open" else ""
+    return ""
+
+
+_COLUMNS = ("times", "open", "high", "low", "close", "volume")
+_ENDS = frozenset({"canceled", "rejected", "expired"})
+_TOLD = _ENDS | {
+    "accepted",
+    "lost",
+    "never_sent",
+    "replaced",
+    "cancel_rejected",
+    "replace_rejected",
+}

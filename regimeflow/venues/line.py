@@ -1,0 +1,95 @@
+"""The state of a connection, and when to try again."""
+
+from __future__ import annotations
+
+from regimeflow.venues.runtime import Runtime
+from regimeflow.venues.settings import Settings
+
+_NEVER = 2**63 - 1
+
+
+class Line:
+    """The state of the connection, and when to try again."""
+
+    def __init__(self, settings: Settings, runtime: Runtime) -> None:
+        self._settings = settings
+        self._runtime = runtime
+        self.up = False
+        self.ever_up = False
+        self.first = True
+        self.waiting = False  # connected, and not yet open for trading
+        self.wanted_at = _NEVER
+        self.up_since = 0
+        self.why = ""
+        self._until = _NEVER
+        self._tries = 0
+        self._told = ""
+        self._resubscribed_at = 0
+        self._muted_at = 0
+
+    def due(self, now: int) -> bool:
+        return now >= self.wanted_at
+
+    def overdue(self, now: int) -> bool:
+        return now >= self._until
+
+    @property
+    def next_due(self) -> int:
+        return min(self.wanted_at, self._until)
+
+    def connecting(self, now: int) -> None:
+        self.wanted_at = _NEVER
+        self._until = now + 3 * self._settings.ns("call_timeout_ms")
+
+    def connected(self) -> None:
+        self.waiting = True
+        self._until = _NEVER
+
+    def opened(self, now: int) -> None:
+        self.up, self.waiting, self.up_since, self.ever_up = True, False, now, True
+        self.first = False
+        self._tries, self._told, self.why = 0, "", ""
+
+    def lost(self, why: str) -> bool:
+        """Take note that it is gone; return whether that is news."""
+        news = self.up or self.waiting
+        self.up = self.waiting = False
+        if news:
+            self.failed(why)
+        return news
+
+    def failed(self, why: str) -> None:
+        """Choose when to try again: later each time, never all at once."""
+        self.why = why
+        self._until = _NEVER
+        if not self._settings.reconnect and self.ever_up:
+            self.wanted_at = _NEVER
+            return
+        initial, longest = self._settings.reconnect_initial_ms, self._settings.reconnect_max_ms
+        wait_ms = min(longest, initial * 2.0 ** min(self._tries, 30))
+        self._tries += 1
+        jitter = self._runtime.random.uniform(0.5, 1.0)
+        self.wanted_at = self._runtime.now() + int(wait_ms * jitter * 1e6)
+
+    def news(self, why: str) -> bool:
+        """Whether a reason was not told yet."""
+        news, self._told = why != self._told, why
+        return news
+
+    def resubscribe(self, now: int) -> bool:
+        """Whether to subscribe again: once, when data have become stale."""
+        if self._resubscribed_at:
+            return False
+        self._resubscribed_at = now
+        return True
+
+    def mute(self, now: int) -> bool:
+        """Whether subscribing again has not helped for long enough."""
+        patience = self._settings.ns("heartbeat_ms")
+        if now - self._resubscribed_at < patience:
+            return False
+        self._resubscribed_at = 0
+        return True
+
+    def fresh(self) -> None:
+        self._resubscribed_at = 0

@@ -1,0 +1,268 @@
+"""Requests on their way out, and what their answers mean for an order.
+
+Invariants:
+
+1. one intent makes one write request: nothing is sent a second time, but for cancels, which say the
+   same however often they are said;
+2. only a definite refusal ends an order here. Whatever else goes wrong makes it unknown, and an
+   unknown order is asked for until the venue tells, or says often and late enough that it has none;
+3. a cancel or change waits until the venue has answered for the order itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from regimeflow.errors import NotThere, Refused, VenueError
+from regimeflow.model.events import Cancel, OrderUpdate, Replace, Submit
+from regimeflow.model.order import Order, Status
+from regimeflow.model.timeframe import NS_PER_MS
+from regimeflow.venues.port import Ack, Adapter, VenueOrder
+from regimeflow.venues.runtime import Answer, Runtime
+from regimeflow.venues.settings import Settings
+
+#: An id that the venue has seen before is a sign that the order is there.
+DUPLICATE = "duplicate_order_id"
+
+
+class Outbox:
+    """Sends requests, and follows those whose fate is not known.
+
+    Args:
+        adapter, runtime, settings: of the gateway.
+        orders: the engine's orders by id; only read.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        runtime: Runtime,
+        settings: Settings,
+        orders: Callable[[], Mapping[str, Order]],
+    ) -> None:
+        self._adapter = adapter
+        self._runtime = runtime
+        self._settings = settings
+        self._orders = orders
+        #: Order id -> until when an answer to its submit is waited for.
+        self._submitting: dict[str, int] = {}
+        self._held: dict[str, list[Cancel | Replace]] = {}
+        self._canceling: dict[str, tuple[Cancel, int]] = {}
+        self._unknown: dict[str, _Unknown] = {}
+        self.connected = False
+
+    # ------------------------------------------------------------ out
+
+    def send(self, request: Submit | Cancel | Replace) -> list[OrderUpdate]:
+        """Send a request; return what is known of it at once."""
+        now = self._runtime.now()
+        if isinstance(request, Submit):
+            if not self.connected:
+                why = "there is no connection to the venue"
+                return [OrderUpdate(now, 0, request.order_id, "never_sent", why)]
+            self._submitting[request.order_id] = now + self._timeout_ns
+            adapter = self._adapter
+            self._runtime.call(
+                "orders", ("submit", request.order_id), lambda: adapter.submit(request)
+            )
+            return []
+        if request.order_id in self._submitting:
+            self._held.setdefault(request.order_id, []).append(request)
+            return []
+        if isinstance(request, Cancel):
+            self._canceling[request.order_id] = (request, 0)
+            self._cancel_due(now)
+            return []
+        return self._replace(request, now)
+
+    def _replace(self, request: Replace, now: int) -> list[OrderUpdate]:
+        why = ""
+        if not self.connected:
+            why = "there is no connection to the venue"
+        elif not self._adapter.capabilities.replace:
+            why = "the venue changes no orders: cancel it and send another"
+        if why:
+            return [OrderUpdate(now, 0, request.order_id, "replace_rejected", why)]
+        venue_id, adapter = self._venue_id(request.order_id), self._adapter
+        self._runtime.call(
+            "orders", ("replace", request.order_id), lambda: adapter.replace(request, venue_id)
+        )
+        return []
+
+    def _cancel_due(self, now: int) -> None:
+        """Send cancels, and send them again, until their order is over."""
+        for order_id, (request, at) in list(self._canceling.items()):
+            order = self._orders().get(order_id)
+            if order is not None and not order.working:
+                del self._canceling[order_id]
+            elif now >= at and self.connected and order_id not in self._submitting:
+                self._canceling[order_id] = (request, now + self._settings.unknown_poll_ns)
+                self._runtime.call("cancels", ("cancel", order_id), self._cancel_work(request))
+
+    def _cancel_work(self, request: Cancel) -> Callable[[], None]:
+        adapter, venue_id = self._adapter, self._venue_id(request.order_id)
+        return lambda: adapter.cancel(request, venue_id)
+
+    def _venue_id(self, order_id: str) -> str:
+        order = self._orders().get(order_id)
+        return order.venue_order_id if order is not None else ""
+
+    # ------------------------------------------------------------ back
+
+    def answered(self, answer: Answer) -> tuple[list[OrderUpdate], VenueOrder | None]:
+        """Return what an answer says of its order, and an order that was looked up."""
+        what, order_id = answer.key
+        if what == "submit":
+            return self._submitted(order_id, answer.value, answer.error), None
+        if what == "cancel":
+            return self._cancel_told(order_id, answer.error), None
+        if what == "replace":
+            return self._replaced(order_id, answer.error), None
+        return self._looked_up(order_id, answer.value, answer.error)
+
+    def _submitted(
+        self, order_id: str, ack: Ack | None, error: Exception | None
+    ) -> list[OrderUpdate]:
+        now = self._runtime.now()
+        self._submitting.pop(order_id, None)
+        if error is None and ack is not None:
+            told = OrderUpdate(ack.ts or now, 0, order_id, "accepted", "", ack.venue_order_id)
+            self._unknown.pop(order_id, None)
+        elif isinstance(error, Refused) and error.code != DUPLICATE:
+            told = OrderUpdate(now, 0, order_id, "rejected", _text(error))
+            self._unknown.pop(order_id, None)
+        else:
+            told = self._lose(order_id, _text(error))
+        return [told, *self._let_go(order_id)]
+
+    def _lose(self, order_id: str, why: str) -> OrderUpdate:
+        now = self._runtime.now()
+        self._unknown.setdefault(order_id, _Unknown(now, now + self._settings.unknown_poll_ns))
+        return OrderUpdate(now, 0, order_id, "lost", why)
+
+    def _let_go(self, order_id: str) -> list[OrderUpdate]:
+        """Send the cancels and changes that waited for the order's own answer."""
+        told: list[OrderUpdate] = []
+        for request in self._held.pop(order_id, ()):
+            told += self.send(request)
+        return told
+
+    def _cancel_told(self, order_id: str, error: Exception | None) -> list[OrderUpdate]:
+        """A refused cancel says only that; whether the order is over, the venue is asked."""
+        if not isinstance(error, Refused):
+            return []  # confirmed by the stream or a poll, or asked again
+        self._canceling.pop(order_id, None)
+        now = self._runtime.now()
+        self.ask(order_id)
+        return [OrderUpdate(now, 0, order_id, "cancel_rejected", _text(error))]
+
+    def _replaced(self, order_id: str, error: Exception | None) -> list[OrderUpdate]:
+        if error is None:
+            return []  # the stream tells what it became
+        now = self._runtime.now()
+        if isinstance(error, Refused):
+            return [OrderUpdate(now, 0, order_id, "replace_rejected", _text(error))]
+        return [self._lose(order_id, f"its change was not answered: {_text(error)}")]
+
+    def _looked_up(
+        self, order_id: str, row: VenueOrder | None, error: Exception | None
+    ) -> tuple[list[OrderUpdate], VenueOrder | None]:
+        unknown = self._unknown.get(order_id)
+        if row is not None:
+            self._unknown.pop(order_id, None)
+            return [], row
+        if unknown is None or not isinstance(error, NotThere):
+            return [], None  # a question that failed says nothing
+        now = self._runtime.now()
+        if now - unknown.since >= self._adapter.capabilities.settle_ms * NS_PER_MS:
+            unknown.denials += 1
+        if unknown.denials < self._settings.unknown_denials:
+            return [], None
+        del self._unknown[order_id]
+        why = f"not at the venue: it said so {unknown.denials} times"
+        return [OrderUpdate(now, 0, order_id, "rejected", why)], None
+
+    # ------------------------------------------------------------ by the clock
+
+    def ask(self, order_id: str) -> None:
+        """Ask what has become of an order, as soon as possible."""
+        now = self._runtime.now()
+        self._unknown.setdefault(order_id, _Unknown(now, now)).next_at = now
+
+    def due(self) -> list[OrderUpdate]:
+        """Do what the clock asks for; return orders that nobody answered for in time."""
+        now = self._runtime.now()
+        told: list[OrderUpdate] = []
+        for order_id, until in list(self._submitting.items()):
+            if now >= until:
+                del self._submitting[order_id]
+                told.append(self._lose(order_id, "no answer in time"))
+                told += self._let_go(order_id)
+        if self.connected:
+            self._cancel_due(now)
+            for order_id, unknown in list(self._unknown.items()):
+                if now >= unknown.next_at:
+                    self._look_up(order_id, unknown, now)
+        return told
+
+    def _look_up(self, order_id: str, unknown: _Unknown, now: int) -> None:
+        order = self._orders().get(order_id)
+        if order is not None and not order.working:
+            del self._unknown[order_id]
+            return
+        unknown.next_at = now + self._settings.unknown_poll_ns
+        adapter, venue_id = self._adapter, self._venue_id(order_id)
+        self._runtime.call("polls", ("order", order_id), lambda: adapter.order(order_id, venue_id))
+
+    def insist(self, order_id: str) -> None:
+        """Cancel, and ask what has become of the order, whatever was asked before."""
+        cancel = Cancel(0, self._runtime.now(), order_id)
+        self._runtime.call("cancels", ("cancel", order_id), self._cancel_work(cancel))
+        adapter, venue_id = self._adapter, self._venue_id(order_id)
+        self._runtime.call("polls", ("order", order_id), lambda: adapter.order(order_id, venue_id))
+
+    def take_up(self) -> None:
+        """After a restart or a lost connection: ask and cancel again what was not answered."""
+        for order in self._orders().values():
+            if order.status == Status.UNKNOWN:
+                self.ask(order.id)
+            if order.working and order.cancel_pending:
+                self._canceling[order.id] = (Cancel(order.seq, order.updated, order.id), 0)
+
+    @property
+    def unknown(self) -> int:
+        """How many orders' fate is not known."""
+        return len(self._unknown)
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is still waited for."""
+        return bool(self._submitting or self._held or self._canceling or self._unknown)
+
+    @property
+    def next_due(self) -> int:
+        """When the clock next asks for something, UTC nanoseconds."""
+        times = [*self._submitting.values(), *(at for _, at in self._canceling.values())]
+        times += [unknown.next_at for unknown in self._unknown.values()]
+        return min(times, default=2**63 - 1)
+
+    @property
+    def _timeout_ns(self) -> int:
+        return int(self._settings.call_timeout_ms * NS_PER_MS)
+
+
+class _Unknown:
+    """An order whose fate the venue has not told."""
+
+    __slots__ = ("denials", "next_at", "since")
+
+    def __init__(self, since: int, next_at: int) -> None:
+        self.since = since
+        self.next_at = next_at
+        self.denials = 0
+
+
+def _text(error: Exception | None) -> str:
+    if error is None:
+        return "no answer"
+    return str(error) if isinstance(error, VenueError) else f"{type(error).__name__}: {error}"
