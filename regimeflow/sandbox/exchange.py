@@ -36,7 +36,7 @@ class Entry(msgspec.Struct, frozen=True):
         kind: submit, cancel, replace, connect, close, subscribe for requests; accepted, refused,
             replaced, fill, canceled, expired for what became of them; transfer for money.
         order_id: the client's name of the order, "" without one.
-        detail: the request, the execution, or a reason.
+        detail: the request, the execution, what an order was changed to, or a reason.
     """
 
     at: int
@@ -84,6 +84,9 @@ class Exchange:
         fee_bps: of the notional, for every execution.
         timeframe: of its bars, nanoseconds.
         whole: how often an order that can fill does so in one piece, in 0..1.
+
+    Attributes:
+        shy_ns: a new order is shown to those who ask only after up to so long; it works before.
     """
 
     name = "sandbox"
@@ -117,6 +120,7 @@ class Exchange:
         self._random = random.Random(seed)
         self._fee_rate = _exact(fee_bps) / 10_000
         self._whole = whole
+        self.shy_ns = 0
         self.timeframe = timeframe
         self._bars: dict[str, list[Bar]] = {symbol: [] for symbol in self.rules}
         self._forming: dict[str, list[Decimal]] = {}
@@ -255,6 +259,7 @@ class Exchange:
             None if order.stop is None else _exact(order.stop),
             order.expire_at,
             ts=self._now(),
+            hidden_until=self._now() + self._random.randrange(self.shy_ns) if self.shy_ns else 0,
         )
         self.orders[taken.id] = self._by_venue_id[taken.venue_id] = taken
         self._tell(taken, "accepted")
@@ -497,10 +502,10 @@ class Exchange:
     # ------------------------------------------------------------ telling
 
     def _tell(self, order: Working, what: str, why: str = "") -> None:
-        self._note(what, order.id, why)
         terms: dict[str, Any] = {}
         if what == "replaced":
             terms = {name: _float(getattr(order, name)) for name in ("qty", "limit", "stop")}
+        self._note(what, order.id, terms or why)
         self._say(OrderUpdate(self._now(), 0, order.id, what, why, order.venue_id, **terms))
 
     def _say(self, said: Said) -> None:
