@@ -484,6 +484,24 @@ def test_it_leaves_no_thread_and_no_descriptor():
     assert (threading.active_count(), descriptors()) == (threads, files)
 
 
+def test_stopped_in_the_middle_of_a_flood_it_ends_without_a_word(caplog):
+    threads = threading.active_count()
+    held = []
+    try:
+        for _ in range(3):
+            with Exporter(lambda: METRICS) as exporter:
+                for _ in range(100):
+                    held.append(
+                        socket.create_connection((exporter.host, exporter.port), timeout=10)
+                    )
+                    held[-1].send(b"GET")
+    finally:
+        for sock in held:
+            sock.close()
+    assert threading.active_count() == threads
+    assert not caplog.records
+
+
 class Buys(rf.Strategy):
     def on_bar(self, ctx, bar):
         ctx.target(bar.symbol, qty=10 if bar.close > bar.open else 0)

@@ -15,6 +15,7 @@ from regimeflow.cli.codes import INTERRUPTED, OK
 from regimeflow.cli.control import StatusLine, line
 
 if TYPE_CHECKING:
+    from regimeflow.redaction import Redactor
     from regimeflow.session.live import LiveSession
     from regimeflow.session.settings import Settings
 
@@ -78,11 +79,11 @@ def _live(arguments: argparse.Namespace) -> int:
     print(f"run directory  {session.run_dir}", flush=True)
     with _interruptible():
         try:
-            _follow(session)
+            _follow(session, settings.redactor)
         except KeyboardInterrupt:
             print("\nstopped at once; the journal holds everything that was sent")
             return INTERRUPTED
-    print(f"\n{line(session.status)}")
+    print(f"\n{settings.redactor.text(line(session.status))}")
     print(f"certify        regimeflow certify {shlex.quote(str(session.run_dir))}")
     if session.failure is not None:
         raise session.failure
@@ -118,11 +119,11 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _follow(session: LiveSession) -> None:
+def _follow(session: LiveSession, redactor: Redactor) -> None:
     """Run a session to its end with a status line; the first interrupt stops it cleanly."""
     from regimeflow.session.host import open_to_others
 
-    show = StatusLine()
+    show = StatusLine(redactor)
     try:
         with open_to_others(session.start()):
             while session.status.phase not in ("stopped", "failed"):

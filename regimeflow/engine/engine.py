@@ -168,21 +168,36 @@ class Engine:
         Args:
             bars_alone: whether they are bars of one series and nothing else.
         """
+        cursor = self._cursor
+        on_bar = self._short_on_bar if cursor is not None or not self.tracking else None
+        if not bars_alone or on_bar is None:
+            return self._run_any(events)
         while True:
-            outputs = self._run(events, bars_alone)
+            outputs = self._run_bars(events if cursor is None else cursor.along(events), on_bar)
             # Without outputs the events are over, or the next one makes an indicator ready.
             if outputs or (event := next(events, None)) is None or (outputs := self.step(event)):
                 return outputs
 
-    def _run(self, events: Iterator[Input], bars_alone: bool) -> Sequence[Output]:
-        on_bar, on_tick = self._short_on_bar, self._short_on_tick
-        ctx, out, cursor = self.ctx, self.out, self._cursor
-        store = self.history.store if self.tracking and cursor is None else None
-        if cursor is not None and on_bar is not None:
-            if bars_alone:
-                events = cursor.along(events)
-            else:
-                on_bar = None  # what is no bar must not move the cursor
+    def _run_bars(self, bars: Iterator[Input], on_bar: Callable[..., None]) -> Sequence[Output]:
+        ctx, out = self.ctx, self.out
+        following = self.seq + 1
+        for self.seq, bar in enumerate(bars, following):
+            self.event = bar
+            self.bar_ts = bar.ts
+            try:
+                on_bar(ctx, bar)
+            except Exception as error:
+                self._fail("on_bar", error, bar.symbol)  # type: ignore[union-attr]
+            if out:
+                self.out = []
+                return out
+        return _NOTHING
+
+    def _run_any(self, events: Iterator[Input]) -> Sequence[Output]:
+        ctx, out = self.ctx, self.out
+        on_bar = self._short_on_bar if self._cursor is None else None
+        on_tick = self._short_on_tick
+        store = self.history.store if self.tracking else None
         following = self.seq + 1
         for self.seq, event in enumerate(events, following):
             self.event = event

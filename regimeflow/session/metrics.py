@@ -29,6 +29,7 @@ from regimeflow.model.events import (
     Reconciled,
     Replace,
     Resumed,
+    Rules,
     Start,
     Submit,
 )
@@ -250,7 +251,6 @@ class MetricsFold:
         self.decisions = Decisions()
         self._value = Valuation()
         self._time = 0
-        self._adjusted_cash = 0.0
         self._symbols: tuple[str, ...] = ()
         self._limits = Limits()
         self._day_equity = self._limit_day = 0.0
@@ -279,7 +279,7 @@ class MetricsFold:
             self._count(entry)
         if isinstance(event, Start):
             self._begin(event)
-        elif isinstance(event, Fill | Adjusted):
+        elif isinstance(event, Fill | Adjusted | Rules):
             self._hold()
         for output in outputs:
             if isinstance(output, Submit | Replace):
@@ -323,11 +323,7 @@ class MetricsFold:
             self._limits = event.limits
         elif isinstance(event, History) and event.times:
             self._value.mark(event.symbol, event.close[-1], event.times[-1])
-        elif isinstance(event, Adjusted):
-            multiplier = self.decisions.ledger.position(event.symbol).multiplier
-            self._adjusted_cash += event.cash + event.qty * event.price * multiplier
-            self._first_price(event.symbol, event.price)
-        elif isinstance(event, Fill):
+        elif isinstance(event, Adjusted | Fill):
             self._first_price(event.symbol, event.price)
 
     def _first_price(self, symbol: str, price: float) -> None:
@@ -346,7 +342,7 @@ class MetricsFold:
     def _hold(self) -> None:
         ledger = self.decisions.ledger
         stakes = {symbol: held.qty * held.multiplier for symbol, held in ledger.held.items()}
-        self._value.hold(stakes, ledger.cash + self._adjusted_cash)
+        self._value.hold(stakes, ledger.cash)
 
     # ------------------------------------------------------------ what was decided
 

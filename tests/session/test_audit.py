@@ -34,10 +34,12 @@ from regimeflow.model.events import (
     RegimeChanged,
     Replace,
     Resumed,
+    Rules,
     Start,
     StateChanged,
     Submit,
 )
+from regimeflow.model.instrument import Instrument
 from regimeflow.session.audit import COLUMNS, AuditLog, audit_of
 from regimeflow.session.decisions import TYPES, Decisions
 
@@ -195,6 +197,21 @@ TABLE = [
         Reconciled(3, 3, True, "all", "", ("SPY",), ("v7",), {"QQQ": 3.0}),
         [],
         [("Error", "reconciled", "no event explains SPY; orders not ours: v7; positions not ours")],
+    ),
+    (
+        "new rules",
+        Rules(3, 3, Instrument("SPY", tick=0.05, lot=10.0)),
+        [],
+        [("SystemStart", "rules", "SPY trades by new rules: tick 0.05, lot 10")],
+    ),
+    (
+        "trades no more",
+        Rules(3, 3, Instrument("SPY"), False),
+        [StateChanged(3, 3, "active", "reducing", "SPY does not trade", "SPY")],
+        [
+            ("Error", "rules", "SPY trades no more"),
+            ("Error", "state_changed", "trading of SPY active -> reducing"),
+        ],
     ),
     ("books agree", Reconciled(3, 3, True), [], [("SystemStart", "reconciled", "they agree")]),
     ("no answer", Reconciled(3, 3, False), [], [("Error", "reconciled", "did not answer")]),

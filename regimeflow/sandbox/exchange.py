@@ -1,0 +1,559 @@
+"""An exchange in one object: orders, executions, its own books, and a record of all it was asked.
+
+It knows no thread, socket or clock: whoever owns it says what time it is, moves its prices and
+calls its methods, which are those of an adapter (`regimeflow.venues.port`). Money and units are
+counted in decimal numbers by its own rules, so that it can judge what others counted.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from regimeflow.errors import NotThere, Refused
+from regimeflow.model.events import Cancel, Fill, OrderUpdate, Replace, Submit
+from regimeflow.model.instrument import Instrument
+from regimeflow.model.market import Bar, History, Quote, Trade
+from regimeflow.model.timeframe import NS_PER_SECOND
+from regimeflow.model.venue import Holding, VenueOrder
+from regimeflow.venues.port import Ack, Balances, Capabilities, Emit, Said
+
+_ZERO = Decimal(0)
+#: Orders of others, and trades by hand, are named by this.
+HAND = "hand"
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One line of the record.
+
+    Attributes:
+        at: when, by the exchange's clock.
+        kind: submit, cancel, replace, connect, close, subscribe for requests; accepted, refused,
+            replaced, fill, canceled, expired for what became of them; transfer for money.
+        order_id: the client's name of the order, "" without one.
+        detail: the request, the execution, what an order was changed to, or a reason.
+    """
+
+    at: int
+    kind: str
+    order_id: str = ""
+    detail: Any = None
+
+
+class Working(msgspec.Struct):
+    """An order as the exchange keeps it."""
+
+    id: str
+    venue_id: str
+    symbol: str
+    buys: bool
+    qty: Decimal
+    type: str
+    tif: str
+    limit: Decimal | None
+    stop: Decimal | None
+    expire_at: int
+    filled: Decimal = _ZERO
+    spent: Decimal = _ZERO
+    status: str = "open"
+    triggered: bool = False
+    ts: int = 0
+    reason: str = ""
+    hidden_until: int = 0
+
+    @property
+    def left(self) -> Decimal:
+        """Units still to be filled."""
+        return self.qty - self.filled
+
+
+class Exchange:
+    """An exchange with one account.
+
+    Args:
+        now: its clock, UTC nanoseconds.
+        symbols: what it trades, by name or with its rules.
+        seed: of prices and partial fills.
+        cash: on the account.
+        prices: symbol -> first price; 100 without one.
+        fee_bps: of the notional, for every execution.
+        timeframe: of its bars, nanoseconds.
+        whole: how often an order that can fill does so in one piece, in 0..1.
+
+    Attributes:
+        shy_ns: a new order is shown to those who ask only after up to so long; it works before.
+    """
+
+    name = "sandbox"
+
+    def __init__(
+        self,
+        now: Callable[[], int],
+        symbols: Sequence[str | Instrument] = ("AAA", "BBB"),
+        *,
+        seed: int = 0,
+        cash: float = 100_000.0,
+        prices: Mapping[str, float] | None = None,
+        fee_bps: float = 1.0,
+        timeframe: int = 60 * NS_PER_SECOND,
+        whole: float = 0.6,
+    ) -> None:
+        self.capabilities = Capabilities(tifs=frozenset({"day", "gtc", "ioc", "fok", "gtd"}))
+        self.rules = {
+            rules.symbol: rules
+            for rules in (Instrument.default(s) if isinstance(s, str) else s for s in symbols)
+        }
+        self.start_cash = self.cash = _exact(cash)
+        self.fees = _ZERO
+        self.held: dict[str, Decimal] = {}
+        self.cost: dict[str, Decimal] = {}
+        self.prices = {s: _exact((prices or {}).get(s, 100.0)) for s in self.rules}
+        self.orders: dict[str, Working] = {}
+        self.fills: list[Fill] = []
+        self.record: list[Entry] = []
+        self._now = now
+        self._random = random.Random(seed)
+        self._fee_rate = _exact(fee_bps) / 10_000
+        self._whole = whole
+        self.shy_ns = 0
+        self.timeframe = timeframe
+        self._bars: dict[str, list[Bar]] = {symbol: [] for symbol in self.rules}
+        self._forming: dict[str, list[Decimal]] = {}
+        self._closes_at: dict[str, int] = {}
+        self._emit: Emit | None = None
+        self._wanted: tuple[frozenset[str], int] = (frozenset(), 0)
+        self._by_venue_id: dict[str, Working] = {}
+        self._count = 0
+        self._lock = threading.RLock()
+
+    # ------------------------------------------------------------ connection and market data
+
+    def connect(self, emit: Emit) -> None:
+        """Tell ``emit`` of orders and fills from now on."""
+        with self._lock:
+            self._note("connect")
+            self._emit = emit
+
+    def close(self) -> None:
+        """Tell nobody anything any more."""
+        with self._lock:
+            if self._emit is not None:
+                self._note("close")
+            self._emit = None
+            self._wanted = (frozenset(), 0)
+
+    def subscribe(self, symbols: Sequence[str], timeframe: int) -> None:
+        """Tell of bars, or with a timeframe of 0 of trades and quotes."""
+        with self._lock:
+            self._note("subscribe", "", (tuple(symbols), timeframe))
+            for symbol in symbols:
+                self._known(symbol)
+            if timeframe not in (0, self.timeframe):
+                raise Refused(f"there are no bars of {timeframe} ns, only of {self.timeframe}")
+            self._wanted = (frozenset(symbols), timeframe)
+
+    def tick(self, symbol: str, price: float, size: float = 100.0) -> None:
+        """Let somebody trade at a price: it is told, it makes bars, and orders meet it."""
+        with self._lock:
+            now, exact = self._now(), _exact(price)
+            self._close_bar(symbol, now)
+            self.prices[symbol] = exact
+            forming = self._forming.setdefault(symbol, [exact, exact, exact, exact, _ZERO])
+            forming[1:] = [
+                max(forming[1], exact), min(forming[2], exact), exact, forming[4] + _exact(size)
+            ]  # fmt: skip
+            symbols, timeframe = self._wanted
+            if symbol in symbols and not timeframe:
+                tick = self.rules[symbol].tick
+                self._count += 1
+                self._say(Trade(now, 0, symbol, float(exact), size, id=str(self._count)))
+                bid, ask = float(exact - _exact(tick)), float(exact + _exact(tick))
+                self._say(Quote(now, 0, symbol, bid, ask, size, size))
+            self._meet(symbol)
+
+    def step(self) -> None:
+        """Let every price take one step of a random walk, and every order that is due expire."""
+        with self._lock:
+            for symbol, rules in self.rules.items():
+                tick = _exact(rules.tick)
+                ticks = self._random.choice((-25, -10, -5, -1, 0, 1, 5, 10, 25))
+                self.tick(symbol, float(max(tick * 100, self.prices[symbol] + tick * ticks)))
+            now = self._now()
+            for order in self.working():
+                if order.tif == "gtd" and now >= order.expire_at:
+                    self._end(order, "expired", "its time is over")
+
+    def bar(
+        self, symbol: str, open_: float, high: float, low: float, close: float, volume: float
+    ) -> None:
+        """Let a bar be traded whose close is now."""
+        for price in (open_, high, low, close):
+            self.tick(symbol, price, volume / 4)
+        with self._lock:
+            self._closes_at[symbol] = self._now()
+            self._close_bar(symbol, self._now())
+
+    def _close_bar(self, symbol: str, now: int) -> None:
+        """Close the forming bar if its time is over, and tell of it."""
+        at = self._closes_at.get(symbol, 0)
+        if at and now < at:
+            return
+        self._closes_at[symbol] = now - now % self.timeframe + self.timeframe
+        forming = self._forming.pop(symbol, None)
+        if forming is None or not at:
+            return
+        o, h, l, c, v = (float(x) for x in forming)  # noqa: E741
+        bar = Bar(at, 0, symbol, o, h, l, c, v, self.timeframe)
+        self._bars[symbol].append(bar)
+        symbols, timeframe = self._wanted
+        if timeframe and symbol in symbols:
+            self._say(bar)
+
+    # ------------------------------------------------------------ requests
+
+    def submit(self, order: Submit) -> Ack:
+        """Take an order."""
+        with self._lock:
+            self._note("submit", order.order_id, order)
+            try:
+                self._check(order)
+            except Refused as refusal:
+                self._note("refused", order.order_id, str(refusal))
+                raise
+            taken = self._take(order)
+            ack = Ack(taken.venue_id, self._now())
+            self._first_meeting(taken)
+            return ack
+
+    def _check(self, order: Submit) -> None:
+        if order.order_id in self.orders:
+            raise Refused(f"order id {order.order_id} is taken", code="duplicate_order_id")
+        rules = self._known(order.symbol)
+        if order.type not in self.capabilities.order_types:
+            raise Refused(f"there are no {order.type!r} orders", code="bad_type")
+        if order.tif not in self.capabilities.tifs:
+            raise Refused(f"there is no time in force {order.tif!r}", code="bad_tif")
+        qty = _exact(order.qty)
+        if not qty > 0 or qty % _exact(rules.lot):
+            raise Refused(f"{order.qty!r} is not in whole lots of {order.symbol}", code="bad_qty")
+        for price in (order.limit, order.stop):
+            if price is not None and (not price > 0 or _exact(price) % _exact(rules.tick)):
+                raise Refused(f"{price!r} is not a price of {order.symbol}", code="bad_price")
+
+    def _take(self, order: Submit) -> Working:
+        self._count += 1
+        taken = Working(
+            order.order_id,
+            f"V{self._count}",
+            order.symbol,
+            order.side == "buy",
+            _exact(order.qty),
+            order.type,
+            order.tif,
+            None if order.limit is None else _exact(order.limit),
+            None if order.stop is None else _exact(order.stop),
+            order.expire_at,
+            ts=self._now(),
+            hidden_until=self._now() + self._random.randrange(self.shy_ns) if self.shy_ns else 0,
+        )
+        self.orders[taken.id] = self._by_venue_id[taken.venue_id] = taken
+        self._tell(taken, "accepted")
+        return taken
+
+    def cancel(self, request: Cancel, venue_order_id: str) -> None:
+        """Cancel an order."""
+        with self._lock:
+            self._note("cancel", request.order_id, request)
+            order = self._find(request.order_id, venue_order_id)
+            if order.status != "open":
+                raise Refused(f"order {order.id} is {order.status}", code="order_over")
+            self._end(order, "canceled", "as asked")
+
+    def replace(self, request: Replace, venue_order_id: str) -> Ack:
+        """Change an order's quantity and prices."""
+        with self._lock:
+            self._note("replace", request.order_id, request)
+            order = self._find(request.order_id, venue_order_id)
+            if order.status != "open":
+                raise Refused(f"order {order.id} is {order.status}", code="order_over")
+            qty = _exact(request.qty)
+            if qty <= order.filled:
+                raise Refused(f"{order.filled} are filled already", code="bad_qty")
+            order.qty = qty
+            if request.limit is not None and order.limit is not None:
+                order.limit = _exact(request.limit)
+            if request.stop is not None and order.stop is not None:
+                order.stop = _exact(request.stop)
+            self._tell(order, "replaced")
+            ack = Ack(order.venue_id, self._now())
+            self._meet(order.symbol)
+            return ack
+
+    # ------------------------------------------------------------ questions
+
+    def open_orders(self) -> list[VenueOrder]:
+        """Return all working orders."""
+        with self._lock:
+            return [_row(order) for order in self.working() if self._shows(order)]
+
+    def order(self, order_id: str, venue_order_id: str = "") -> VenueOrder:
+        """Return one order."""
+        with self._lock:
+            return _row(self._find(order_id, venue_order_id))
+
+    def executions(self, since: int) -> list[Fill]:
+        """Return executions from ``since`` on."""
+        with self._lock:
+            return [
+                fill
+                for fill in self.fills
+                if fill.ts >= since
+                and (fill.order_id not in self.orders or self._shows(self.orders[fill.order_id]))
+            ]
+
+    def positions(self) -> list[Holding]:
+        """Return what is held."""
+        with self._lock:
+            return [
+                Holding(symbol, float(qty), float(self.cost[symbol] / qty))
+                for symbol, qty in sorted(self.held.items())
+                if qty
+            ]
+
+    def balances(self) -> Balances:
+        """Return the money."""
+        with self._lock:
+            value = sum((self._value(symbol) for symbol in self.held), _ZERO)
+            equity = self.cash + value
+            return Balances(
+                float(self.cash), float(equity), float(self.cash), 0.0, "USD", "SANDBOX-0001"
+            )
+
+    def instruments(self, symbols: Sequence[str]) -> list[Instrument]:
+        """Return trading rules."""
+        return [self._known(symbol) for symbol in symbols]
+
+    def history(self, symbol: str, timeframe: int, start: int, end: int) -> History:
+        """Return closed bars."""
+        with self._lock:
+            self._known(symbol)
+            if timeframe != self.timeframe:
+                raise Refused(f"there are no bars of {timeframe} ns, only of {self.timeframe}")
+            self._close_bar(symbol, self._now())
+            bars = [bar for bar in self._bars[symbol] if start < bar.ts <= end]
+            columns: dict[str, Any] = {
+                name: [getattr(bar, name) for bar in bars]
+                for name in ("open", "high", "low", "close", "volume")
+            }
+            return History(end, 0, symbol, timeframe, [bar.ts for bar in bars], **columns)
+
+    def time(self) -> int:
+        """Return the exchange's clock."""
+        return self._now()
+
+    # ------------------------------------------------------------ what nobody asked for
+
+    def trade_by_hand(self, symbol: str, side: str, qty: float) -> Fill:
+        """Trade on the account without an order of the client."""
+        with self._lock:
+            self._count += 1
+            order = Working(
+                "", f"V{self._count}", symbol, side == "buy", _exact(qty), "market", "gtc",
+                None, None, 0, ts=self._now(),
+            )  # fmt: skip
+            self._by_venue_id[order.venue_id] = order
+            return self._fill(order, order.qty, self.prices[symbol])
+
+    def order_by_hand(self, symbol: str, side: str, qty: float, limit: float) -> str:
+        """Place a working order that is not the client's; return its venue id."""
+        with self._lock:
+            self._count += 1
+            order = Working(
+                "", f"V{self._count}", symbol, side == "buy", _exact(qty), "limit", "gtc",
+                _exact(limit), None, 0, ts=self._now(),
+            )  # fmt: skip
+            self.orders[f"{HAND}-{order.venue_id}"] = self._by_venue_id[order.venue_id] = order
+            return order.venue_id
+
+    def end(self, order_id: str, what: str = "canceled", why: str = "by the exchange") -> None:
+        """Cancel, expire or reject a working order unasked."""
+        with self._lock:
+            order = self.orders[order_id]
+            if order.status == "open":
+                self._end(order, what, why)
+
+    def end_of_day(self) -> None:
+        """Expire every day order."""
+        with self._lock:
+            for order in self.working():
+                if order.tif == "day":
+                    self._end(order, "expired", "the day is over")
+
+    def hide(self, order_id: str, for_ns: int) -> None:
+        """Show an order to nobody who asks, for a while: it works all the same."""
+        with self._lock:
+            self.orders[order_id].hidden_until = self._now() + for_ns
+
+    def overfill(self, order_id: str, extra: float) -> Fill:
+        """Fill an order with more than was asked for."""
+        with self._lock:
+            order = self.orders[order_id]
+            return self._fill(order, order.left + _exact(extra), self.prices[order.symbol])
+
+    def transfer(self, amount: float) -> None:
+        """Pay money in, or out where it is negative."""
+        with self._lock:
+            self.cash += _exact(amount)
+            self._note("transfer", "", amount)
+
+    # ------------------------------------------------------------ matching
+
+    def working(self) -> list[Working]:
+        """Return the orders that work, oldest first."""
+        return [order for order in self.orders.values() if order.status == "open"]
+
+    def _first_meeting(self, order: Working) -> None:
+        """Let a new order meet the market, and end it where it may not wait."""
+        price = self._price_for(order)
+        if order.tif == "fok":
+            if price is None:
+                self._end(order, "canceled", "it cannot be filled whole at once")
+            else:
+                self._fill(order, order.left, price)
+            return
+        if price is not None:
+            self._fill(order, self._piece(order), price)
+        if order.tif == "ioc" and order.status == "open":
+            self._end(order, "canceled", "the rest cannot be filled at once")
+
+    def _meet(self, symbol: str) -> None:
+        """Let working orders meet the present price."""
+        for order in self.working():
+            if order.symbol == symbol:
+                price = self._price_for(order)
+                if price is not None:
+                    self._fill(order, self._piece(order), price)
+
+    def _price_for(self, order: Working) -> Decimal | None:
+        """Return what an order would trade at now, or None."""
+        price = self.prices[order.symbol]
+        if order.stop is not None and not order.triggered:
+            order.triggered = price >= order.stop if order.buys else price <= order.stop
+            if not order.triggered:
+                return None
+        if order.limit is None:
+            return price
+        reached = price <= order.limit if order.buys else price >= order.limit
+        return price if reached else None
+
+    def _piece(self, order: Working) -> Decimal:
+        """Return how much of an order fills now: all of it, or some lots."""
+        lot = _exact(self.rules[order.symbol].lot)
+        lots = int(order.left / lot)
+        if lots <= 1 or self._random.random() < self._whole:
+            return order.left
+        return lot * self._random.randint(1, lots - 1)
+
+    def _fill(self, order: Working, qty: Decimal, price: Decimal) -> Fill:
+        self._count += 1
+        multiplier = _exact(self.rules[order.symbol].multiplier)
+        notional = qty * price * multiplier
+        fee = (notional * self._fee_rate).quantize(Decimal("0.0001"))
+        signed = qty if order.buys else -qty
+        self._book(order.symbol, signed, price * multiplier)
+        self.cash -= signed * price * multiplier + fee
+        self.fees += fee
+        order.filled += qty
+        order.spent += qty * price
+        order.ts = self._now()
+        if order.filled >= order.qty:
+            order.status = "filled"
+        fill = Fill(
+            order.ts, 0, f"X{self._count}", order.id or order.venue_id, order.symbol,
+            "buy" if order.buys else "sell", float(qty), float(price), float(fee),
+            venue=self.name, executed_at=order.ts,
+        )  # fmt: skip
+        self.fills.append(fill)
+        self._note("fill", order.id, fill)
+        self._say(fill)
+        return fill
+
+    def _book(self, symbol: str, signed: Decimal, price: Decimal) -> None:
+        held = self.held.get(symbol, _ZERO)
+        cost = self.cost.get(symbol, _ZERO)
+        after = held + signed
+        if held * signed >= 0:
+            cost += signed * price
+        elif after * held > 0:
+            cost = cost / held * after
+        else:
+            cost = after * price
+        self.held[symbol], self.cost[symbol] = after, cost
+
+    def _end(self, order: Working, what: str, why: str) -> None:
+        order.status, order.reason, order.ts = what, why, self._now()
+        self._tell(order, what, why)
+
+    # ------------------------------------------------------------ telling
+
+    def _tell(self, order: Working, what: str, why: str = "") -> None:
+        terms: dict[str, Any] = {}
+        if what == "replaced":
+            terms = {name: _float(getattr(order, name)) for name in ("qty", "limit", "stop")}
+        self._note(what, order.id, terms or why)
+        self._say(OrderUpdate(self._now(), 0, order.id, what, why, order.venue_id, **terms))
+
+    def _say(self, said: Said) -> None:
+        if self._emit is not None:
+            self._emit(said)
+
+    def _note(self, kind: str, order_id: str = "", detail: Any = None) -> None:
+        self.record.append(Entry(self._now(), kind, order_id, detail))
+
+    def _known(self, symbol: str) -> Instrument:
+        rules = self.rules.get(symbol)
+        if rules is None:
+            raise Refused(f"{symbol} is not traded here", code="unknown_symbol")
+        return rules
+
+    def _find(self, order_id: str, venue_order_id: str) -> Working:
+        order = self.orders.get(order_id) or self._by_venue_id.get(venue_order_id)
+        if order is None or not self._shows(order):
+            raise NotThere(f"there is no order {order_id or venue_order_id}", code="not_there")
+        return order
+
+    def _shows(self, order: Working) -> bool:
+        return self._now() >= order.hidden_until
+
+    def _value(self, symbol: str) -> Decimal:
+        return self.held[symbol] * self.prices[symbol] * _exact(self.rules[symbol].multiplier)
+
+
+def _row(order: Working) -> VenueOrder:
+    return VenueOrder(
+        order.id,
+        order.venue_id,
+        order.symbol,
+        "buy" if order.buys else "sell",
+        float(order.qty),
+        float(order.filled),
+        order.status,
+        order.ts,
+        _float(order.limit),
+        _float(order.stop),
+        order.reason,
+        float(order.spent / order.filled) if order.filled else 0.0,
+    )
+
+
+def _exact(number: float) -> Decimal:
+    return Decimal(str(number))
+
+
+def _float(number: Decimal | None) -> float | None:
+    return None if number is None else float(number)
