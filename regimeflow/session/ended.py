@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from regimeflow.engine.desk import ACTIVE
+from regimeflow.engine.desk import ACTIVE, HALTED
 from regimeflow.errors import SessionError, StrategyError
 from regimeflow.journal import Position, Tail
 from regimeflow.model.events import Adjusted, Fill, Input, Output, Start, StateChanged
@@ -62,7 +62,7 @@ class Ended:
             begin.strategy,
             venue,
             "stopped" if keeper.finished else "failed",
-            account.state,
+            HALTED if keeper.finished else account.state,
             keeper.why,
             keeper.done,
             keeper.done,
