@@ -91,9 +91,11 @@ def test_questions_fail_and_are_never_answered_in_part() -> None:
         except VenueError:
             answers.append(-1)
     assert set(answers) == {1, -1}
-    with pytest.raises(VenueError):
-        for _ in range(20):
-            world.faulty.positions(), world.faulty.executions(0), world.faulty.balances()
+    deaf = World(query_failed=1.0)
+    for question in (deaf.faulty.positions, deaf.faulty.balances, deaf.faulty.open_orders):
+        with pytest.raises(VenueError):
+            question()
+    assert deaf.faulty.fired == {"query_failed": 3}
 
 
 def test_a_connection_that_cannot_be_made() -> None:

@@ -132,9 +132,8 @@ def test_a_fill_races_a_cancel(how: str, filled: str) -> None:
     """A fill that is on its way when the cancel leaves wins, whatever the cancel is told."""
 
     def fill(rig: Rig) -> None:
-        order = rig.exchange.orders["r-0-1"]
         if _PARTS[filled]:
-            rig.exchange._fill(order, order.qty * int(_PARTS[filled]) / 10, order.limit)
+            rig.exchange.fill("r-0-1", _PARTS[filled])
 
     rig = Rig({1.0: rest, 2.0: cancel}, {2.001: fill}, first={"cancel": [how]}, until_s=15.0)
     order = rig.order()
@@ -147,12 +146,10 @@ def test_a_fill_races_a_cancel(how: str, filled: str) -> None:
 
 def test_a_change_races_a_fill() -> None:
     """The order is made smaller while it fills: what is left is counted from what is filled."""
-
-    def fill(rig: Rig) -> None:
-        rig.exchange._fill(rig.exchange.orders["r-0-1"], rig.exchange.orders["r-0-1"].qty * 4 / 10,
-                           rig.exchange.orders["r-0-1"].limit)  # fmt: skip
-
-    rig = Rig({1.0: rest, 2.0: lambda ctx: ctx.replace("r-0-1", qty=6)}, {2.001: fill})
+    rig = Rig(
+        {1.0: rest, 2.0: lambda ctx: ctx.replace("r-0-1", qty=6)},
+        {2.001: lambda r: r.exchange.fill("r-0-1", 4.0)},
+    )
     assert (rig.order().qty, rig.order().filled) == (6.0, 4.0)
     assert rig.life() == (
         "sent, accepted, replace asked, partly filled, replaced, cancel asked, canceled"
@@ -161,16 +158,31 @@ def test_a_change_races_a_fill() -> None:
 
 def test_a_change_that_was_not_told_and_ended_the_order() -> None:
     """Made smaller, filled whole, and only the fill was told: the order is over here too."""
-
-    def deaf_then_fill(rig: Rig) -> None:
-        order = rig.exchange.orders["r-0-1"]
-        rig.exchange._fill(order, order.left, order.limit)
-
     rig = Rig(
         {1.0: rest, 2.0: lambda ctx: ctx.replace("r-0-1", qty=6)},
-        {1.9: lambda r: r.exchange.silent.add("replaced"), 2.5: deaf_then_fill},
+        {
+            1.9: lambda r: r.exchange.silent.add("replaced"),
+            2.5: lambda r: r.exchange.fill("r-0-1", 6.0),
+        },
     )
     assert (rig.order().status, rig.order().qty, rig.order().filled) == ("filled", 6.0, 6.0)
+
+
+def test_a_fill_told_before_the_change_that_made_room_for_more() -> None:
+    """Ten of what are twenty by then: the order works on, here as well."""
+
+    def fill_while_deaf(rig: Rig) -> None:
+        rig.exchange.silent.clear()
+        rig.exchange.fill("r-0-1", 10.0)
+
+    rig = Rig(
+        {1.0: rest, 2.0: lambda ctx: ctx.replace("r-0-1", qty=20)},
+        {1.9: lambda r: r.exchange.silent.add("replaced"), 2.1: fill_while_deaf,
+         9.0: lambda r: r.exchange.fill("r-0-1", 10.0)},
+    )  # fmt: skip
+    assert (rig.order().status, rig.order().filled) == ("filled", 20.0)
+    assert [fill.qty for fill in rig.fills()] == [10.0, 10.0]
+    assert rig.life() == ("sent, accepted, replace asked, partly filled, replaced, filled")
 
 
 def test_an_old_change_told_again_rolls_nothing_back() -> None:
