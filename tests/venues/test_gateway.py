@@ -164,7 +164,7 @@ def test_a_change_that_was_not_told_and_ended_the_order() -> None:
             1.9: lambda r: r.exchange.silent.add("replaced"),
             2.5: lambda r: r.exchange.fill("r-0-1", 6.0),
         },
-    )
+    )  # fmt: skip
     assert (rig.order().status, rig.order().qty, rig.order().filled) == ("filled", 6.0, 6.0)
 
 
@@ -183,6 +183,17 @@ def test_a_fill_told_before_the_change_that_made_room_for_more() -> None:
     assert (rig.order().status, rig.order().filled) == ("filled", 20.0)
     assert [fill.qty for fill in rig.fills()] == [10.0, 10.0]
     assert rig.life() == ("sent, accepted, replace asked, partly filled, replaced, filled")
+
+
+def test_a_larger_quantity_that_never_arrived_ends_a_filled_order() -> None:
+    rig = Rig(
+        {1.0: rest, 2.0: lambda ctx: ctx.replace("r-0-1", qty=20)},
+        {2.001: lambda r: r.exchange.fill("r-0-1", 10.0)},
+        first={"replace": ["lost"]},
+    )
+    assert rig.life() == (
+        "sent, accepted, replace asked, partly filled, lost, replace rejected, filled"
+    )
 
 
 def test_an_old_change_told_again_rolls_nothing_back() -> None:
