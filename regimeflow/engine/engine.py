@@ -498,11 +498,13 @@ class Engine:
             self._set_state(HALTED, why)
             self._cancel_all()
         elif name == "pause":
-            self._hold("pause", "", why)
+            self._hold(f"pause by {command.who}", "", why)
+        elif name == "unpause":  # of the same one only: a human's pause is a human's to lift
+            self._release(f"pause by {command.who}", "", why)
         elif name == "cancel_all":
             self._cancel_all()
         elif name != "adopt":  # which is for whoever compares the books
-            names = ("halt", "pause", "flatten", "resume", "stop", "cancel_all", "adopt")
+            names = ("halt", "pause", "unpause", "flatten", "resume", "stop", "cancel_all", "adopt")
             raise ConfigError(f"there is no command {name!r}.{did_you_mean(name, names)}")
 
     def _resume(self, why: str) -> None:
@@ -515,7 +517,7 @@ class Engine:
         desk.day_equity = min(desk.day_equity, desk.equity())
         desk.peak_equity = desk.equity()
         for source, symbol in list(self.holds):
-            if source in ("pause", "contradiction"):
+            if source == "contradiction" or source.startswith("pause by "):
                 self._release(source, symbol)
         self._set_state(ACTIVE, why)
 
@@ -607,9 +609,9 @@ class Engine:
         self.holds[source, symbol] = why
         self._weigh_holds(symbol, why if news else "")
 
-    def _release(self, source: str, symbol: str) -> None:
+    def _release(self, source: str, symbol: str, why: str = "") -> None:
         if self.holds.pop((source, symbol), None) is not None:
-            self._weigh_holds(symbol, f"{source} is well again")
+            self._weigh_holds(symbol, why or f"{source} is well again")
 
     def _weigh_holds(self, symbol: str, why: str) -> None:
         """Work out what is held back, and say so where it has changed."""

@@ -87,6 +87,22 @@ class Lock:
             self._fd = -1
 
 
+def owner_of(run_dir: Path) -> str:
+    """Return who owns a run directory, such as "process 4711"; "" where nobody does."""
+    try:
+        fd = os.open(run_dir / "lock", os.O_RDWR | _FLAGS)
+    except OSError:
+        return ""
+    try:
+        _lock(fd)
+    except OSError:
+        return _owner(fd)
+    else:
+        return ""
+    finally:
+        os.close(fd)
+
+
 def compress(path: Path) -> None:
     """Replace ``path`` by ``path.gz``; at every moment one of the two is whole.
 

@@ -15,6 +15,7 @@ from regimeflow.journal.disk import Disk, Lock, compress
 from regimeflow.journal.format import ORDERS, LineReader, LineWriter
 from regimeflow.journal.legacy import SCHEMA_V1
 from regimeflow.journal.reading import Scan, Torn, grouped, schema_of, segment_name, segments
+from regimeflow.journal.tail import Position
 from regimeflow.model.events import Failed, Input, Output, StateChanged
 
 #: What must be on the disk before anything leaves: orders, and why there will be no more of them.
@@ -98,6 +99,11 @@ class JournalWriter:
         return self._chain.sum
 
     @property
+    def position(self) -> Position:
+        """Up to where it is in the files: always between two events."""
+        return Position(self._number, self._size)
+
+    @property
     def path(self) -> Path:
         """The segment that is being written."""
         return self._dir / segment_name(self._number)
@@ -161,6 +167,14 @@ class JournalWriter:
                 thread.join()
             self._compressing.clear()
             self._lock.close()
+
+    def forget(self) -> None:
+        """Let go of the files without a word: they belong to the process this one forked from."""
+        self._refuse("the journal is written by another process", dead=True)
+        if self._fd >= 0:
+            self._disk.close(self._fd)
+            self._fd = -1
+        self._lock.close()
 
     def __enter__(self) -> Self:
         return self

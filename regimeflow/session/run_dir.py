@@ -32,8 +32,8 @@ def open_run(
         raise SessionError(f"{run_dir} holds a run already: choose another directory, or remove it")
     journal = JournalWriter(run_dir, manifest.run, sync=sync)
     try:
-        _write(run_dir / FROZEN_NAME, frozen)
-        _write(
+        write_private(run_dir / FROZEN_NAME, frozen)
+        write_private(
             run_dir / MANIFEST_NAME, msgspec.json.format(msgspec.json.encode(manifest), indent=1)
         )
     except OSError as error:
@@ -78,8 +78,8 @@ def first_event(run_dir: Path) -> Start | None:
     return first[1]
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a private file whole or not at all."""
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only its owner can read, whole or not at all."""
     temporary = path.with_suffix(path.suffix + ".part")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
     fd = os.open(temporary, flags, 0o600)
