@@ -25,6 +25,11 @@ class SharedJournal:
         with self._lock:
             self._writer.record(event, outputs)
 
+    @property
+    def cancels_only(self) -> bool:
+        """Whether the disk is full, and only a halt and cancels can still be written down."""
+        return self._writer.cancels_only
+
     def flush(self) -> None:
         with self._lock:
             if not self._closed:

@@ -17,8 +17,9 @@ from regimeflow.engine.drive import drive
 from regimeflow.engine.engine import Engine
 from regimeflow.engine.strategy import as_strategy
 from regimeflow.errors import ConfigError, JournalError, SessionError, StrategyError
-from regimeflow.journal import JournalWriter
+from regimeflow.journal import Disk, JournalWriter
 from regimeflow.model.events import (
+    Command,
     Fill,
     Input,
     Output,
@@ -66,6 +67,7 @@ class LiveSession:
             ``Strategy.features`` is computed on. Without it the strategy is given all there are,
             and features are computed on as many as were found to suffice.
         seed: of ``ctx.rng``.
+        disk: where the journal is written; the real one without it.
 
     Example:
         >>> import tempfile
@@ -114,6 +116,7 @@ class LiveSession:
         seed: int = 0,
         dry_run: bool = False,
         settings: Settings | None = None,
+        disk: Disk | None = None,
     ) -> None:
         if self.__dict__.get("_phase") == "running":
             return  # the cell was run again: this is the session that runs already
@@ -124,6 +127,7 @@ class LiveSession:
         self.venue = venue
         self.baseline = baseline
         self.settings = settings or Settings()
+        self._disk = disk
         self._name = name_of(given)
         self._earlier = first_event(self.run_dir)
         wish = Wish(
@@ -188,7 +192,7 @@ class LiveSession:
             if self._phase != "new":
                 raise SessionError(f"this session is {self._phase}: make a new one")
             if self._earlier is None:
-                journal = open_run(self.run_dir, self._manifest, self._frozen)
+                journal = open_run(self.run_dir, self._manifest, self._frozen, disk=self._disk)
             else:
                 journal = self._take_up(self._earlier)
             self._journal = SharedJournal(journal)
@@ -201,7 +205,7 @@ class LiveSession:
     def _take_up(self, earlier: Start) -> JournalWriter:
         """Live through the run's earlier life, and let the link begin where it ended."""
         fold = Fold(self._engine, self._link, (self._shadow, self._twin, self))
-        journal = continue_run(self.run_dir, earlier.run, fold.take)
+        journal = continue_run(self.run_dir, earlier.run, fold.take, self._disk)
         try:
             self._link.resume(fold.resumed(self._begin.limits, time.time_ns()))
         except BaseException:
@@ -396,7 +400,12 @@ class LiveSession:
         desk = getattr(self._engine, "desk", None)
         if desk is None:
             return
-        orders = [o.id for group in desk.working.values() for o in group.values()]
+        working = [o for group in desk.working.values() for o in group.values()]
+        if isinstance(self._error, JournalError):
+            # What was decided on the event that could not be recorded has never left.
+            working = [o for o in working if o.seq != self._engine.seq]
+            self._record_end()
+        orders = [o.id for o in working]
         try:
             left = self._link.take_back(orders, self.settings.ns("stop_ms"))
         except Exception as error:
@@ -406,6 +415,20 @@ class LiveSession:
         if left:
             text = f"{len(left)} orders may still work at the venue{why}: {', '.join(left)}"
             self._keeper.note(self._engine.event.seen, "error", text)
+
+    def _record_end(self) -> None:
+        """Write the halt and the cancels down, where the disk is full and space was kept for it."""
+        journal = self._journal
+        if journal is None or not journal.cancels_only:
+            return
+        at = self._engine.event.seen + 1
+        event = Command(at, at, "halt", "the disk is full", "journal")
+        outputs = self._engine.step(event)
+        try:
+            journal.record(event, outputs)
+        except JournalError as error:
+            self._keeper.note(at, "error", str(error))
+        self.follow(event, outputs)
 
     def follow(self, event: Input, outputs: Sequence[Output]) -> None:
         """Keep what notebooks ask for; called on the engine's thread after each event."""

@@ -9,13 +9,18 @@ from pathlib import Path
 import msgspec
 
 from regimeflow.errors import SessionError
-from regimeflow.journal import JournalWriter, events
+from regimeflow.journal import Disk, JournalWriter, events
 from regimeflow.model.events import Input, Output, Start
 from regimeflow.session.freeze import FROZEN_NAME, MANIFEST_NAME, Manifest
 
 
 def open_run(
-    run_dir: Path, manifest: Manifest, frozen: bytes, *, sync: bool = True
+    run_dir: Path,
+    manifest: Manifest,
+    frozen: bytes,
+    *,
+    sync: bool = True,
+    disk: Disk | None = None,
 ) -> JournalWriter:
     """Make a run directory, write down who and what runs, and return its journal.
 
@@ -23,6 +28,7 @@ def open_run(
         run_dir: holds no other run.
         manifest, frozen: of the strategy.
         sync: whether orders wait for the disk; a backtest's need not.
+        disk: where the journal is written; the real one without it.
 
     Raises:
         SessionBusy: another process or session owns the directory.
@@ -30,7 +36,7 @@ def open_run(
     """
     if holds_a_run(run_dir):
         raise SessionError(f"{run_dir} holds a run already: choose another directory, or remove it")
-    journal = JournalWriter(run_dir, manifest.run, sync=sync)
+    journal = JournalWriter(run_dir, manifest.run, sync=sync, disk=disk)
     try:
         _write(run_dir / FROZEN_NAME, frozen)
         _write(
@@ -43,18 +49,22 @@ def open_run(
 
 
 def continue_run(
-    run_dir: Path, run: str, replay: Callable[[int, Input, list[Output]], None]
+    run_dir: Path,
+    run: str,
+    replay: Callable[[int, Input, list[Output]], None],
+    disk: Disk | None = None,
 ) -> JournalWriter:
     """Return the journal of a run that is taken up again.
 
     Args:
         replay: is given each event of its earlier life, verified, with its outputs.
+        disk: as for `open_run`.
 
     Raises:
         SessionBusy: another process or session owns the directory.
         JournalCorrupt: a line of the journal was altered, swapped or removed.
     """
-    return JournalWriter(run_dir, run, replay=replay)
+    return JournalWriter(run_dir, run, replay=replay, disk=disk)
 
 
 def holds_a_run(run_dir: Path) -> bool:
