@@ -536,6 +536,8 @@ class Engine:
         desk = self.desk
         for symbol, position in list(desk.ledger.held.items()):
             if symbol not in desk.working:
+                if desk.gate.check_exit() is not None:
+                    break  # asked again with the next news and the next tick of the clock
                 sign = -1.0 if position.qty > 0 else 1.0
                 desk.submit(
                     symbol, sign, abs(position.qty), reduce_only=True, tag="flatten", exit_=True
