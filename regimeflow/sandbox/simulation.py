@@ -20,7 +20,7 @@ import msgspec
 from regimeflow.engine.drive import drive
 from regimeflow.engine.engine import Engine
 from regimeflow.engine.strategy import Strategy
-from regimeflow.errors import JournalError
+from regimeflow.errors import JournalError, SessionError
 from regimeflow.journal import Disk, JournalWriter
 from regimeflow.model.events import Input, Output, Start
 from regimeflow.model.instrument import Instrument
@@ -297,6 +297,9 @@ class _World:
         self.runtime = Virtual(
             self.seed + self.counts["crashes"] * 1_000_003, before.now(), self.latency_ms
         )
+        if self.healed:  # what a human said then may have been lost
+            now = before.now()
+            self.plan = [(now + 20 * NS_PER_SECOND, "heal"), (now + 60 * NS_PER_SECOND, "end")]
         for _ in range(self.random.randrange(1, 15)):
             _let_pass(self.runtime, self.runtime.now() + NS_PER_SECOND)
             self.exchange.step()
@@ -305,6 +308,8 @@ class _World:
 
     def _move(self) -> None:
         runtime = self.runtime
+        if runtime.now() > self.ends_at + 300 * NS_PER_SECOND:
+            raise SessionError("the session did not end")
         if self.random.random() < 0.9:
             self.exchange.step()
         while self.plan and self.plan[0][0] <= runtime.now():

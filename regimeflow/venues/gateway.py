@@ -312,6 +312,8 @@ class Gateway:
         """Go on with a run: nothing new is risked until the books were compared."""
         self._begun = True
         self._clock_at = self._health_at = self.runtime.now()
+        # What was stale then is held back until it is said to be fresh.
+        self.watch.stale |= {symbol for source, symbol in self._engine.holds if source == "feed"}
         if self._timeframe:
             self._backfill = set(self._symbols)
         return [resumed, Connection(resumed.ts, 0, False, "the run is taken up again")]

@@ -30,7 +30,6 @@ from regimeflow.model.events import (
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.market import Bar, History, Quote, Trade
 from regimeflow.model.models import Limits
-from regimeflow.session.audit import AuditLog
 from regimeflow.session.metrics import (
     MOST_NAMES,
     OTHER,
@@ -311,16 +310,9 @@ def session(tmp_path_factory):
     session = rf.LiveSession(
         Cross(), venue, run_dir=folder / "run", limits=rf.Limits(max_notional=1e6)
     )
-    meter = Meter(lambda: session.status, run_dir=folder / "run")
-    log = AuditLog(folder / "audit.log")
-    kept = session.follow
-    # As the session will do it: companions like the others.
-    session.follow = lambda event, outputs: [
-        one(event, outputs) for one in (kept, meter.follow, log.follow)
-    ]
     session.run()
-    log.close()
-    return session, meter, log
+    records = session._worker.records
+    return session, records.meter, records.audit
 
 
 def test_money_agrees_with_the_ledger_and_the_report(session):
