@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import html
 import os
 import threading
@@ -526,7 +527,8 @@ def _leave() -> None:
     for session in list(_RUNNING.values()):
         worker = session._worker
         if isinstance(worker, InProcess):
-            worker.leave()
+            with contextlib.suppress(KeyboardInterrupt):  # whoever insists need not wait
+                worker.leave()
 
 
 def _float(value: float | None) -> float:
