@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import html
 import os
 import threading
@@ -527,8 +526,10 @@ def _leave() -> None:
     for session in list(_RUNNING.values()):
         worker = session._worker
         if isinstance(worker, InProcess):
-            with contextlib.suppress(KeyboardInterrupt):  # whoever insists need not wait
+            try:
                 worker.leave()
+            except KeyboardInterrupt:
+                return
 
 
 def _float(value: float | None) -> float:

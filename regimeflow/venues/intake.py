@@ -103,8 +103,8 @@ def _impossible(said: Market) -> str:
 
 def impossible_news(said: OrderUpdate | Fill) -> str:
     """Return why what is said of an order cannot be, or an empty text."""
-    must: tuple[float, ...]
-    may: tuple[float, ...]
+    must: list[float]
+    may: list[float] = []
     if isinstance(said, Fill):
         must, may = [said.qty, said.price], [said.fee]
         if said.side not in ("buy", "sell"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import regimeflow as rf
 from regimeflow.engine.drive import drive
@@ -118,7 +118,7 @@ class Scripted(Exchange):
 class Plan(rf.Strategy):
     """Does what a test says, when it says so."""
 
-    acts: dict[float, Act] = {}
+    acts: ClassVar[dict[float, Act]] = {}
 
     def initialize(self, ctx: Any) -> None:
         for at in self.acts:
