@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regimeflow.cli.codes import DIFFERENT, OK
 from regimeflow.errors import SessionError
+from regimeflow.redaction import Redactor
 
 if TYPE_CHECKING:
     from regimeflow.session.status import Status
@@ -48,7 +48,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _attach(arguments: argparse.Namespace) -> int:
     worker = _worker(arguments)
-    show = StatusLine()
+    show = StatusLine(arguments.redactor)
     try:
         while not worker.ended(show.every_s):
             show(worker.status())
@@ -92,19 +92,15 @@ def _told(status: Status) -> int:
 
 
 class StatusLine:
-    """A line that renews itself on a terminal, and is written now and then into a file.
+    """A line that renews itself on a terminal, and is written now and then into a file."""
 
-    Args:
-        redact: takes secrets out of it.
-    """
-
-    def __init__(self, redact: Callable[[str], str] = str) -> None:
-        self._redact = redact
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
         self._terminal = sys.stdout.isatty()
         self.every_s = TERMINAL_S if self._terminal else FILE_S
 
     def __call__(self, status: Status) -> None:
-        text = self._redact(line(status))
+        text = self._redactor.text(line(status))
         if self._terminal:
             import shutil
 

@@ -123,7 +123,7 @@ def _follow(session: LiveSession, redactor: Redactor) -> None:
     """Run a session to its end with a status line; the first interrupt stops it cleanly."""
     from regimeflow.session.host import open_to_others
 
-    show = StatusLine(redactor.text)
+    show = StatusLine(redactor)
     try:
         with open_to_others(session.start()):
             while session.status.phase not in ("stopped", "failed"):

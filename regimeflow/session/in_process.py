@@ -96,7 +96,7 @@ class InProcess:
         self._over = threading.Event()
         self._when_over: list[Callable[[], None]] = []
         self._journal: SharedJournal | None = None
-        self._remark_due = False
+        self._remark_due = self._stopping = False
         self._status = self._snapshot()
 
     @property
@@ -169,6 +169,7 @@ class InProcess:
 
     def command(self, name: str, why: str, who: str) -> None:
         """Pass a command to the engine."""
+        self._stopping = self._stopping or name == "stop"
         self.link.command(name, why, who)
 
     def release(self) -> None:
@@ -186,6 +187,8 @@ class InProcess:
     def leave(self) -> None:
         """Do what ``on_kernel_loss`` says, in the little time that an ending process has."""
         policy = self._spec.on_kernel_loss
+        if self._stopping:
+            return  # whoever asked has waited as long as they liked
         why = f"the process ends: on_kernel_loss is {policy!r}"
         if policy == "flatten":
             self.command("flatten", why, "exit")

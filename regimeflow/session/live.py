@@ -526,7 +526,10 @@ def _leave() -> None:
     for session in list(_RUNNING.values()):
         worker = session._worker
         if isinstance(worker, InProcess):
-            worker.leave()
+            try:
+                worker.leave()
+            except KeyboardInterrupt:
+                return
 
 
 def _float(value: float | None) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 import regimeflow as rf
-from regimeflow.journal import events
 from regimeflow.model.events import (
     Account,
     Adjusted,
@@ -37,6 +36,7 @@ from regimeflow.session.metrics import (
     Meter,
     MetricsFold,
     OrderCounts,
+    recorded_metrics,
 )
 
 S = 10**9
@@ -343,13 +343,8 @@ def test_counts_agree_with_the_orders_and_the_audit_log(session):
 
 def test_the_journal_alone_gives_the_same_numbers(session):
     live, meter, _ = session
-    fold = MetricsFold()
-    for _, event, outputs in events(live.run_dir):
-        fold.follow(event, outputs)
     m = meter.latest()
-    again = fold.snapshot(
-        live.status, None, sum(p.stat().st_size for p in live.run_dir.glob("journal-*"))
-    )
+    again = recorded_metrics(live.run_dir, live.status, rf.execution_quality(live.run_dir))
     assert again.journal_events == m.journal_events
     for name in LiveMetrics.__struct_fields__:
         if name not in ("journal_bytes", "phase"):  # the end of the journal was yet to be written
