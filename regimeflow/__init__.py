@@ -56,6 +56,7 @@ _HOMES = {
     "Trade": "model.market",
     "VolatilityRegime": "engine.regime",
     "ZScore": "engine.indicators",
+    "attach": "session.live",
     "backtest": "session.backtest",
     "bars": "session.recorded",
     "certify": "session.certify",
@@ -138,6 +139,7 @@ if TYPE_CHECKING:  # the same table, for editors and type checkers
     from regimeflow.session.certify import replay as replay
     from regimeflow.session.drift import drift as drift
     from regimeflow.session.live import LiveSession as LiveSession
+    from regimeflow.session.live import attach as attach
     from regimeflow.session.parity import parity as parity
     from regimeflow.session.quality import execution_quality as execution_quality
     from regimeflow.session.recorded import bars as bars

@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Self
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -404,7 +404,7 @@ class _Server:
     ) -> None:
         self._page, self._path, self._hosts = page, path, hosts
         self._most, self._timeout_s = most, timeout_s
-        self._open: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
+        self._open: dict[asyncio.Task[None], socket.socket] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Event | None = None
         self.error: OSError | None = None
@@ -412,7 +412,9 @@ class _Server:
     def run(self, listening: socket.socket, ready: threading.Event) -> None:
         """Serve until `stop`; in a thread of its own."""
         try:
-            asyncio.run(self._serve(listening, ready))
+            # On Windows the usual loop cannot wait for plain sockets.
+            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+                runner.run(self._serve(listening, ready))
         except OSError as error:  # such as no descriptor left for the loop
             self.error = error
         finally:
@@ -425,45 +427,65 @@ class _Server:
             self._loop.call_soon_threadsafe(self._ended.set)
 
     async def _serve(self, listening: socket.socket, ready: threading.Event) -> None:
-        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
-        server = await asyncio.start_server(
-            self._connected, sock=listening, limit=_LONGEST_REQUEST, backlog=_WAITING
-        )
+        # Plain sockets: asyncio's own server leaves some open when it is closed under a flood.
+        loop = asyncio.get_running_loop()
+        self._loop, self._ended = loop, asyncio.Event()
+        self._listen_to(listening)
         ready.set()
         await self._ended.wait()
         self._loop = None
-        server.close()
+        loop.remove_reader(listening)
         tasks = list(self._open)
-        for writer in self._open.values():
-            writer.transport.abort()
+        for task in tasks:
+            task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        if len(self._open) >= self._most:
-            oldest = next(iter(self._open))
-            self._open.pop(oldest).transport.abort()
-        self._open[task] = writer
+    def _listen_to(self, listening: socket.socket) -> None:
+        if self._loop is not None:
+            self._loop.add_reader(listening, self._accept, listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        assert self._loop is not None  # or nobody would listen
+        try:
+            connection, _ = listening.accept()
+        except OSError:  # gone again, or no descriptor left: not at once, it might be long
+            self._loop.remove_reader(listening)
+            self._loop.call_later(0.1, self._listen_to, listening)
+            return
+        connection.setblocking(False)
+        staying = [task for task in self._open if not task.cancelling()]
+        if len(staying) >= self._most:
+            staying[0].cancel()
+        task = self._loop.create_task(self._connected(connection))
+        self._open[task] = connection
+        task.add_done_callback(self._closed)
+
+    def _closed(self, task: asyncio.Task[None]) -> None:
+        self._open.pop(task).close()
+
+    async def _connected(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timeout_s):
-                writer.write(await self._exchange(reader))
-                await writer.drain()
-                await _linger(reader, writer)
+                await loop.sock_sendall(connection, await self._exchange(connection))
+                # With bytes unread, to close first would take back the answer.
+                connection.shutdown(socket.SHUT_WR)
+                for _ in range(16):
+                    if not await loop.sock_recv(connection, _LONGEST_REQUEST):
+                        return
         except (TimeoutError, OSError):
             pass  # too slow, or gone
-        finally:
-            self._open.pop(task, None)
-            writer.transport.abort()
 
-    async def _exchange(self, reader: asyncio.StreamReader) -> bytes:
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-        except asyncio.LimitOverrunError:
-            return _answer(431, "the request is too long\n")
-        except asyncio.IncompleteReadError:
-            return _answer(400, "the request is incomplete\n")
-        return self._answer(head)
+    async def _exchange(self, connection: socket.socket) -> bytes:
+        loop, head = asyncio.get_running_loop(), b""
+        while b"\r\n\r\n" not in head:
+            if len(head) >= _LONGEST_REQUEST:
+                return _answer(431, "the request is too long\n")
+            chunk = await loop.sock_recv(connection, _LONGEST_REQUEST)
+            if not chunk:
+                return _answer(400, "the request is incomplete\n")
+            head += chunk
+        return self._answer(head.partition(b"\r\n\r\n")[0])
 
     def _answer(self, head: bytes) -> bytes:
         first, *lines = head.decode("latin-1").split("\r\n")
@@ -482,8 +504,8 @@ class _Server:
 
 
 _LONGEST_REQUEST = 8 << 10
-#: Connections that the system keeps until they are looked at; fewer make a burst of clients slow.
-_WAITING = 64
+#: Connections that the system keeps until they are accepted; fewer make a burst of clients slow.
+_WAITING = 128
 _REASONS: Mapping[int, str] = {
     200: "OK",
     400: "Bad Request",
@@ -511,14 +533,6 @@ def _answer(
     return head.encode("latin-1") + body
 
 
-async def _linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Let the other side close: with bytes unread, closing first would take back the answer."""
-    writer.write_eof()
-    for _ in range(16):
-        if not await reader.read(_LONGEST_REQUEST):
-            return
-
-
 def _listen(host: str, port: int) -> socket.socket:
     try:
         kind, type_, proto, _, address = socket.getaddrinfo(
@@ -531,7 +545,8 @@ def _listen(host: str, port: int) -> socket.socket:
         # So that a port can be had again at once; two that listen are refused all the same.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-        listening.listen()
+        listening.listen(_WAITING)
+        listening.setblocking(False)
     except OSError as error:
         listening.close()
         raise ConfigError(

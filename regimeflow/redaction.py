@@ -121,8 +121,10 @@ class Redactor(logging.Filter):
         """Return the text without secrets."""
         if self._pattern is not None:
             text = self._pattern.sub(HIDDEN, text)
-        if ":" in text or "=" in text:
+        if "://" in text:
             text = _USERINFO.sub(rf"\1{HIDDEN}@", text)
+        lower = text.lower()
+        if any(part in lower for part in _NAMED_PARTS):
             text = _NAMED.sub(_hide_named, text)
         return text
 
@@ -176,16 +178,18 @@ class Redactor(logging.Filter):
 # ---------------------------------------------------------------- by name
 
 _NAME = (
-    r"[\w.\-]{0,40}"
     r"(?:api[_\-.]?key|secret|token|password|passphrase|authorization|private[_\-.]?key)"
     r"[\w.\-]{0,40}"
 )
-#: ``name = value``, ``"name": "value"``, ``name=value&``, ``Authorization: Bearer value``. Every
-#: repetition has an end, so that no text from outside takes more than linear time.
+#: One of them is in every text that `_NAMED` matches; looking for them is a hundred times faster.
+_NAMED_PARTS = ("key", "secret", "token", "pass", "authorization")
+#: ``name = value``, ``"name": "value"``, ``name=value&``, ``Authorization: Bearer value``. Text
+#: that was cut off has no closing quote. Whatever may be given up again has an end, so that no text
+#: from outside takes more than linear time.
 _NAMED = re.compile(
     rf"""(?P<name>{_NAME}\\{{0,8}}["']?\s{{0,3}}[:=]\s{{0,3}}
     (?:(?:Bearer|Basic|Digest|Token)\s{{1,3}})?)
-    (?:(?P<quote>\\{{0,8}}["'])(?:(?!(?P=quote))(?:\\.|[^\\])){{0,4096}}(?P=quote)
+    (?:(?P<quote>\\{{0,8}}["'])(?:(?!(?P=quote))(?:\\.|[^\\]))*(?P=quote)?
     |[^\s,;&}}\])"'<>]+)""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )

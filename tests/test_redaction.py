@@ -116,6 +116,8 @@ def test_a_secret_of_three_letters_is_hidden_by_its_name_only():
         ("authorization=Basic dXNlcjpwYXNz", "authorization=Basic (hidden)"),
         (r"{\"password\": \"abc\", \"a\": 1}", r"{\"password\": \"(hidden)\", \"a\": 1}"),
         ("passphrase = 'x y' # note", "passphrase = '(hidden)' # note"),
+        ('password="abc def', 'password="(hidden)"'),
+        (f'password="{"abc " * 5_000}" x', 'password="(hidden)" x'),
         ("wss://me:pw@host/stream", "wss://(hidden)@host/stream"),
         ("https://example.org/a@b", "https://example.org/a@b"),
         ('"token": null, "secret": true', '"token": null, "secret": true'),

@@ -46,30 +46,30 @@ class Trips(msgspec.Struct, frozen=True):
         return len(self.symbols)
 
 
-class _Trip:
-    """One trip while it runs; ``units`` is signed, sums are positive."""
+class _Trip(msgspec.Struct, gc=False):
+    """One trip; ``units`` is signed, sums are positive.
 
-    __slots__ = (
-        "entered", "entry_time", "entry_ts", "fees", "left", "paid", "received", "sign", "symbol",
-        "units",
-    )  # fmt: skip
+    ``mark`` is what units still held at its end are worth each.
+    """
 
-    def __init__(
-        self, symbol: str, units: float, price: float, fee: float, time: int, ts: int
-    ) -> None:
-        self.symbol = symbol
-        self.sign = 1.0 if units > 0 else -1.0
-        self.units = units
-        self.entered = abs(units)
-        self.paid = self.entered * price
-        self.left = self.received = 0.0
-        self.fees = fee
-        self.entry_time = time
-        self.entry_ts = ts
+    symbol: str
+    sign: float
+    units: float
+    entered: float
+    paid: float
+    fees: float
+    entry_time: int
+    entry_ts: int
+    left: float = 0.0
+    received: float = 0.0
+    exit_time: int = 0
+    exit_ts: int = 0
+    mark: float = 0.0
 
 
-# A trip with its end: time, ts, and what units still held are worth each.
-_Ended = tuple[_Trip, int, int, float]
+def _entered(symbol: str, units: float, price: float, fee: float, time: int, ts: int) -> _Trip:
+    qty = abs(units)
+    return _Trip(symbol, 1.0 if units > 0 else -1.0, units, qty, qty * price, fee, time, ts)
 
 
 def round_trips(data: RunData, fills: FillColumns, now: int) -> tuple[Trips, Trips]:
@@ -79,20 +79,23 @@ def round_trips(data: RunData, fills: FillColumns, now: int) -> tuple[Trips, Tri
     paid = dict(zip(fills.symbols, fills.price.tolist(), strict=True))
     averages = {symbol: price for symbol, (_, price) in data.start.positions.items()}
     last = averages | paid | marks
-    still_open = [(trip, now, now, last[trip.symbol]) for trip in running]
-    return _columns(data, fills, closed), _columns(data, fills, still_open)
+    for trip in running:
+        trip.exit_time = trip.exit_ts = now
+        trip.mark = last[trip.symbol]
+    return _columns(data, fills, closed), _columns(data, fills, running)
 
 
-def _walk(data: RunData, fills: FillColumns) -> tuple[list[_Ended], list[_Trip]]:
+def _walk(data: RunData, fills: FillColumns) -> tuple[list[_Trip], list[_Trip]]:
+    """Return the trips that are over, in the order of their end, and those that still run."""
     start = data.start
     running = {
-        symbol: _Trip(symbol, units, price, 0.0, start.ts, start.ts)
+        symbol: _entered(symbol, units, price, 0.0, start.ts, start.ts)
         for symbol, (units, price) in start.positions.items()
         if units
     }
     traded = dict.fromkeys((*start.positions, *fills.symbols))
     flat = {symbol: fills.instruments[symbol].lot / 2.0 for symbol in traded}
-    closed: list[_Ended] = []
+    closed: list[_Trip] = []
     rows = zip(
         fills.symbols,
         fills.signed.tolist(),
@@ -105,7 +108,7 @@ def _walk(data: RunData, fills: FillColumns) -> tuple[list[_Ended], list[_Trip]]
     for symbol, signed, price, fee, time, ts in rows:
         trip = running.get(symbol)
         if trip is None:
-            running[symbol] = _Trip(symbol, signed, price, fee, time, ts)
+            running[symbol] = _entered(symbol, signed, price, fee, time, ts)
             continue
         if signed * trip.sign > 0:
             trip.entered += abs(signed)
@@ -123,39 +126,40 @@ def _walk(data: RunData, fills: FillColumns) -> tuple[list[_Ended], list[_Trip]]
         trip.units = after
         if turns or abs(after) < flat[symbol]:
             trip.units = 0.0
-            closed.append((trip, time, ts, 0.0))
+            trip.exit_time, trip.exit_ts = time, ts
+            closed.append(trip)
             del running[symbol]
         if turns:
-            running[symbol] = _Trip(symbol, after, price, fee - share, time, ts)
+            running[symbol] = _entered(symbol, after, price, fee - share, time, ts)
     return closed, list(running.values())
 
 
-def _columns(data: RunData, fills: FillColumns, ended: list[_Ended]) -> Trips:
-    trips = [trip for trip, *_ in ended]
+def _columns(data: RunData, fills: FillColumns, trips: list[_Trip]) -> Trips:
     symbols = [trip.symbol for trip in trips]
 
     def column(name: str) -> FloatArray:
         return np.fromiter(map(attrgetter(name), trips), np.float64, len(trips))
 
+    def times(name: str) -> IntArray:
+        return np.fromiter(map(attrgetter(name), trips), np.int64, len(trips))
+
     sign, entered, paid, fees = map(column, ("sign", "entered", "paid", "fees"))
-    left, received, held = column("left"), column("received"), np.abs(column("units"))
+    left, received, mark = map(column, ("left", "received", "mark"))
+    held = np.abs(column("units"))
     size = fills.multipliers(symbols)
-    mark = np.array([price for *_, price in ended], dtype=np.float64)
-    exit_ts = np.array([ts for _, _, ts, _ in ended], dtype=np.int64)
-    entry_ts = np.array([trip.entry_ts for trip in trips], dtype=np.int64)
     pnl = sign * (received + held * mark - paid) * size - fees
     return Trips(
         symbols=symbols,
         sides=["buy" if s > 0 else "sell" for s in sign.tolist()],
         qty=np.where(held > 0, held, entered),
-        entry_time=np.array([trip.entry_time for trip in trips], dtype=np.int64),
+        entry_time=times("entry_time"),
         entry_price=_ratio(paid, entered),
-        exit_time=np.array([time for _, time, _, _ in ended], dtype=np.int64),
+        exit_time=times("exit_time"),
         exit_price=np.where(held > 0, mark, _ratio(received, left)),
         pnl=pnl,
         fees=fees,
         returns=_ratio(pnl, np.abs(paid) * size),
-        bars=_bars(data, symbols, entry_ts, exit_ts),
+        bars=_bars(data, symbols, times("entry_ts"), times("exit_ts")),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import shutil
 import signal
 import sys
 import threading
@@ -13,14 +12,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from regimeflow.cli.codes import INTERRUPTED, OK
+from regimeflow.cli.control import StatusLine, line
 
 if TYPE_CHECKING:
+    from regimeflow.redaction import Redactor
     from regimeflow.session.live import LiveSession
     from regimeflow.session.settings import Settings
-    from regimeflow.session.status import Status
-
-#: How often a status line is renewed: on a terminal, and in a file.
-_TERMINAL_S, _FILE_S = 0.5, 60.0
 
 
 def add(commands: Any) -> None:
@@ -82,11 +79,11 @@ def _live(arguments: argparse.Namespace) -> int:
     print(f"run directory  {session.run_dir}", flush=True)
     with _interruptible():
         try:
-            _follow(session)
+            _follow(session, settings.redactor)
         except KeyboardInterrupt:
             print("\nstopped at once; the journal holds everything that was sent")
             return INTERRUPTED
-    print(f"\n{_line(session.status)}")
+    print(f"\n{settings.redactor.text(line(session.status))}")
     print(f"certify        regimeflow certify {shlex.quote(str(session.run_dir))}")
     if session.failure is not None:
         raise session.failure
@@ -122,31 +119,15 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _follow(session: LiveSession) -> None:
+def _follow(session: LiveSession, redactor: Redactor) -> None:
     """Run a session to its end with a status line; the first interrupt stops it cleanly."""
-    terminal = sys.stdout.isatty()
+    from regimeflow.session.host import open_to_others
+
+    show = StatusLine(redactor)
     try:
-        session.start()
-        while session.status.phase not in ("stopped", "failed"):
-            line = _line(session.status)
-            if terminal:
-                width = shutil.get_terminal_size().columns - 1
-                print(f"\r{line[:width]:<{width}}", end="", flush=True)
-            else:
-                print(line, flush=True)
-            session.wait(timeout_s=_TERMINAL_S if terminal else _FILE_S, progress=False)
+        with open_to_others(session.start()):
+            while session.status.phase not in ("stopped", "failed"):
+                show(session.status)
+                session.wait(timeout_s=show.every_s, progress=False)
     except KeyboardInterrupt:  # one that came between two waits
         session.stop(why="interrupted")
-
-
-def _line(status: Status) -> str:
-    from regimeflow.model.timeframe import iso
-
-    account = status.live
-    at = iso(account.time) if account.time else "not begun"
-    held = ", ".join(f"{qty:g} {symbol}" for symbol, qty in account.positions.items()) or "flat"
-    return (
-        f"{status.phase}, trading {status.state}{f' ({status.why})' if status.why else ''} · {at} "
-        f"· {status.done:,} of {status.total:,} events · equity {account.equity:,.2f} "
-        f"· {account.fills} fills · {held}"
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import count, islice
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +23,9 @@ class Cursor:
     it, as plain attributes: they are read several times a bar and written once.
     """
 
-    __slots__ = ("_columns", "_others", "_turn", "_turns", "_values", "i")
+    __slots__ = (
+        "_columns", "_moved", "_others", "_source", "_turn", "_turns", "_values", "i",
+    )  # fmt: skip
 
     def __init__(self, i: int = -1) -> None:
         self.i = i
@@ -35,6 +37,9 @@ class Cursor:
         # every bar.
         self._turns: IntArray = np.empty(0, dtype=np.int64)
         self._turn = _NEVER
+        # The events of the last call of `along`, and what it returned: asked again and again.
+        self._source: Iterator[Input] = iter(())
+        self._moved = self._source
 
     def attach(self, indicator: Indicator, columns: Sequence[FloatArray]) -> None:
         """Compute an indicator's values ahead, and let them move with the cursor from now on.
@@ -68,25 +73,33 @@ class Cursor:
         Taking one moves on by one bar. They end before a bar that makes an indicator ready.
         """
         if self._turn != _NEVER:
-            events = islice(events, self._turn - self.i - 1)
+            return self._moving(islice(events, self._turn - self.i - 1))
+        if events is not self._source:
+            self._source, self._moved = events, self._moving(events)
+        return self._moved
+
+    def _moving(self, events: Iterator[Input]) -> Iterator[Input]:
         for indicator, name, values in self._others:
             events = _bringing(events, indicator, name, values)
+        # A loop for two indicators is hardly slower than for one, and most strategies have two.
         pairs = list(self._values)
         while len(pairs) > 2:
             events = _bringing_both(events, *pairs.pop(), *pairs.pop())
-        bars = count(self.i + 1)
-        # A loop for two indicators is hardly slower than for one, and most strategies have two.
-        if len(pairs) == 1:
+        if len(pairs) == 2:
+            (a, xs), (b, ys) = pairs
+            for event, a.value, b.value in zip(events, xs, ys, strict=False):
+                self.i += 1
+                yield event
+        else:
             ((a, xs),) = pairs
-            return (event for self.i, event, a.value in zip(bars, events, xs, strict=False))
-        (a, xs), (b, ys) = pairs
-        return (
-            event for self.i, event, a.value, b.value in zip(bars, events, xs, ys, strict=False)
-        )
+            for event, a.value in zip(events, xs, strict=False):
+                self.i += 1
+                yield event
 
     def seek(self, i: int) -> None:
         """Move to a bar, -1 for before the first."""
         self.i = i
+        self._source = self._moved = iter(())
         self._values, self._others = [], []
         for indicator, name, column in self._columns:
             setattr(indicator, name, column[i] if i >= 0 else float("nan"))

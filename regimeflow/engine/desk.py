@@ -208,7 +208,7 @@ class Desk:
         """Make an order of an intent and send it, or deny it with the reason.
 
         ``exit_`` marks the engine's own exits, which pass every limit but finite numbers, grid and
-        rate.
+        the rate of exits.
         """
         if tif is None and not expire_at:
             tif = self._tifs.get(symbol) or self._tifs.setdefault(symbol, self._default_tif(symbol))
@@ -364,7 +364,7 @@ class Desk:
         if not last > 0.0:
             return Denial("no_price", f"there is no price of {order.symbol} yet")
         if exit_:
-            return None
+            return self.gate.check_exit()
         if order.reduce_only:
             denial = self._check_reduces(order)
             if denial is not None:

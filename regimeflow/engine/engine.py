@@ -171,21 +171,36 @@ class Engine:
         Args:
             bars_alone: whether they are bars of one series and nothing else.
         """
+        cursor = self._cursor
+        on_bar = self._short_on_bar if cursor is not None or not self.tracking else None
+        if not bars_alone or on_bar is None:
+            return self._run_any(events)
         while True:
-            outputs = self._run(events, bars_alone)
+            outputs = self._run_bars(events if cursor is None else cursor.along(events), on_bar)
             # Without outputs the events are over, or the next one makes an indicator ready.
             if outputs or (event := next(events, None)) is None or (outputs := self.step(event)):
                 return outputs
 
-    def _run(self, events: Iterator[Input], bars_alone: bool) -> Sequence[Output]:
-        on_bar, on_tick = self._short_on_bar, self._short_on_tick
-        ctx, out, cursor = self.ctx, self.out, self._cursor
-        store = self.history.store if self.tracking and cursor is None else None
-        if cursor is not None and on_bar is not None:
-            if bars_alone:
-                events = cursor.along(events)
-            else:
-                on_bar = None  # what is no bar must not move the cursor
+    def _run_bars(self, bars: Iterator[Input], on_bar: Callable[..., None]) -> Sequence[Output]:
+        ctx, out = self.ctx, self.out
+        following = self.seq + 1
+        for self.seq, bar in enumerate(bars, following):
+            self.event = bar
+            self.bar_ts = bar.ts
+            try:
+                on_bar(ctx, bar)
+            except Exception as error:
+                self._fail("on_bar", error, bar.symbol)  # type: ignore[union-attr]
+            if out:
+                self.out = []
+                return out
+        return _NOTHING
+
+    def _run_any(self, events: Iterator[Input]) -> Sequence[Output]:
+        ctx, out = self.ctx, self.out
+        on_bar = self._short_on_bar if self._cursor is None else None
+        on_tick = self._short_on_tick
+        store = self.history.store if self.tracking else None
         following = self.seq + 1
         for self.seq, event in enumerate(events, following):
             self.event = event
@@ -488,11 +503,13 @@ class Engine:
             self._set_state(HALTED, why)
             self._cancel_all()
         elif name == "pause":
-            self._hold("pause", "", why)
+            self._hold(f"pause by {command.who}", "", why)
+        elif name == "unpause":  # of the same one only: a human's pause is a human's to lift
+            self._release(f"pause by {command.who}", "", why)
         elif name == "cancel_all":
             self._cancel_all()
         elif name != "adopt":  # which is for whoever compares the books
-            names = ("halt", "pause", "flatten", "resume", "stop", "cancel_all", "adopt")
+            names = ("halt", "pause", "unpause", "flatten", "resume", "stop", "cancel_all", "adopt")
             raise ConfigError(f"there is no command {name!r}.{did_you_mean(name, names)}")
 
     def _resume(self, why: str) -> None:
@@ -505,7 +522,7 @@ class Engine:
         desk.day_equity = min(desk.day_equity, desk.equity())
         desk.peak_equity = desk.equity()
         for source, symbol in list(self.holds):
-            if source in ("pause", "contradiction"):
+            if source == "contradiction" or source.startswith("pause by "):
                 self._release(source, symbol)
         self._set_state(ACTIVE, why)
 
@@ -527,6 +544,8 @@ class Engine:
         waits = ("connection", "") in self.holds or self.now < self._exit_at
         for symbol, position in list(desk.ledger.held.items()):
             if symbol not in desk.working and not waits:
+                if desk.gate.check_exit() is not None:
+                    break  # asked again with the next news and the next tick of the clock
                 sign = -1.0 if position.qty > 0 else 1.0
                 desk.submit(
                     symbol, sign, abs(position.qty), reduce_only=True, tag="flatten", exit_=True
@@ -600,9 +619,9 @@ class Engine:
         self.holds[source, symbol] = why
         self._weigh_holds(symbol, why if news else "")
 
-    def _release(self, source: str, symbol: str) -> None:
+    def _release(self, source: str, symbol: str, why: str = "") -> None:
         if self.holds.pop((source, symbol), None) is not None:
-            self._weigh_holds(symbol, f"{source} is well again")
+            self._weigh_holds(symbol, why or f"{source} is well again")
 
     def _weigh_holds(self, symbol: str, why: str) -> None:
         """Work out what is held back, and say so where it has changed."""

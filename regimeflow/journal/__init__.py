@@ -1,8 +1,20 @@
 """Floor 2: the journal of a run: everything that went in and everything that came out, in order."""
 
-from regimeflow.journal.disk import Disk
+from regimeflow.journal.disk import Disk, owner_of
 from regimeflow.journal.format import Record
 from regimeflow.journal.reading import Journal, Torn, events, read_journal
 from regimeflow.journal.store import JournalWriter
+from regimeflow.journal.tail import Position, Tail
 
-__all__ = ["Disk", "Journal", "JournalWriter", "Record", "Torn", "events", "read_journal"]
+__all__ = [
+    "Disk",
+    "Journal",
+    "JournalWriter",
+    "Position",
+    "Record",
+    "Tail",
+    "Torn",
+    "events",
+    "owner_of",
+    "read_journal",
+]

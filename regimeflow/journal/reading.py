@@ -205,7 +205,7 @@ def segments(run_dir: Path) -> list[Path]:
 
 def schema_of(path: Path) -> str:
     """Return the schema that a segment's first line names; the current one where it names none."""
-    with _open(path) as file:
+    with open_segment(path) as file:
         try:
             first = file.read(200)
         except _BROKEN_GZIP:
@@ -258,7 +258,7 @@ class Scan:
 
     def _lines(self, path: Path) -> Iterator[bytes]:
         rest = b""
-        with _open(path) as file:
+        with open_segment(path) as file:
             while chunk := self._chunk(file, path):
                 lines = (rest + chunk).split(b"\n")
                 rest = lines.pop()
@@ -316,7 +316,7 @@ def _sum_before(path: Path) -> str:
     return last[-18:-2].decode("ascii", "replace")
 
 
-def _open(path: Path) -> Any:
+def open_segment(path: Path) -> Any:
     """Open a segment for reading; a plain one may have been compressed a moment ago."""
     try:
         if path.suffix != ".gz" and not path.exists():

@@ -126,7 +126,8 @@ class Clock(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="clock"
 class Command(msgspec.Struct, frozen=True, tag_field="kind", tag="command"):
     """A human, or the session on their behalf, steers the run.
 
-    ``name`` is one of halt, pause, resume, flatten, stop, cancel_all, adopt.
+    ``name`` is one of halt, pause, unpause, resume, flatten, stop, cancel_all, adopt. Unpause lifts
+    the pause made by the same ``who`` and nothing else.
     """
 
     ts: int

@@ -44,7 +44,8 @@ class AuditLog:
 
     A log that is there already goes on: an incomplete last line is cut off, and of the events that
     it is given only what it does not hold yet is written. So a resumed session gives it the whole
-    journal again, which also tells it what is held and which orders work.
+    journal again, which also tells it what is held and which orders work. Lines of events that the
+    journal lost with its last process stay: they carry the earlier epoch.
 
     A disk that fails, or a line that cannot be made, stops the log and never the session: `failure`
     says so, and `audit_of` makes the log anew from the journal.
@@ -133,7 +134,7 @@ class AuditLog:
             self._write(self._render.head)
             return (-1, 0), 0
         head = self._render.head.encode() or b"{"
-        if os.pread(self._fd, len(head), 0) != head:
+        if _read(self._fd, 0, len(head)) != head:
             raise SessionError(
                 f"{self.path} is not an audit log in {format}: move it away, or choose its format"
             )
@@ -149,7 +150,7 @@ class AuditLog:
         end = size
         while end:
             start = max(0, end - (64 << 10))
-            found = os.pread(self._fd, end - start, start).rfind(b"\n")
+            found = _read(self._fd, start, end).rfind(b"\n")
             if found >= 0:
                 end = start + found + 1
                 break
@@ -162,7 +163,7 @@ class AuditLog:
         length = 64 << 10
         while True:
             start = max(0, size - length)
-            lines = os.pread(self._fd, size - start, start).decode().splitlines()
+            lines = _read(self._fd, start, size).decode().splitlines()
             # The first is cut, unless it is the file's first; and that one is csv's header.
             places = [self._render.place(line) for line in lines[start > 0 or self._skip_head() :]]
             if not places:
@@ -267,6 +268,11 @@ def _escaped(match: re.Match[str]) -> str:
 def _cell(text: str) -> str:
     text = _CONTROL.sub(_escaped, text)
     return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _read(fd: int, start: int, end: int) -> bytes:
+    os.lseek(fd, start, os.SEEK_SET)  # Windows has no pread
+    return os.read(fd, end - start)
 
 
 def _open(path: Path) -> int:

@@ -243,9 +243,10 @@ class _Market(Matched):
         """Take requests, and keep notes."""
         super().send(outputs)
         for output in outputs:
-            if output.__class__ in _KEPT:
+            kind = output.__class__
+            if kind in _KEPT:
                 self.notes.append(output)
-                self.failed = self.failed or output.__class__ is Failed
+                self.failed = self.failed or kind is Failed
 
 
 _KEPT: frozenset[type] = frozenset({Recorded, RegimeChanged, Failed})

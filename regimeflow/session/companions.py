@@ -14,14 +14,25 @@ import msgspec
 from regimeflow.engine.engine import Engine
 from regimeflow.engine.rolling_history import RollingHistory
 from regimeflow.engine.strategy import Strategy
-from regimeflow.model.events import Clock, EndOfDay, Fill, Finish, Input, Output, Start
+from regimeflow.model.events import (
+    Adjusted,
+    Clock,
+    EndOfDay,
+    Fill,
+    Finish,
+    Input,
+    Output,
+    Resumed,
+    Start,
+)
 from regimeflow.model.ledger import Ledger
 from regimeflow.model.market import Bar, Bars, Book, History, Quote, Trade
 from regimeflow.model.models import Model
 from regimeflow.session.features import rolling
 from regimeflow.venues.matching import Matcher
 
-_MARKET = frozenset({Bar, Bars, Trade, Quote, Book, EndOfDay, Finish})
+_PRICES: frozenset[type] = frozenset({Bar, Bars, Trade, Quote, Book})
+_MARKET: frozenset[type] = _PRICES | {EndOfDay, Finish}
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -57,6 +68,7 @@ class Shadow:
 
     def __init__(self, engine: Engine, model: Model, matched_on: dict[str, str | int]) -> None:
         self._engine = engine
+        self._data_ns = model.latency.data_ns
         self._matcher = Matcher(model, engine.instruments, matched_on, "shadow")
         self._ledger = Ledger(0.0, engine.instruments)
 
@@ -69,11 +81,13 @@ class Shadow:
                 self._book(told)
             matcher.current = event
             if outputs:
-                matcher.send(outputs)
+                matcher.send(_as_modelled(event, outputs, self._data_ns))
             if matcher.fills_at_close and matcher.busy:
                 self._book(matcher.at_once(event))
-        elif kind is Start:
-            self._begin(event)  # type: ignore[arg-type]
+        elif isinstance(event, Start):
+            self._begin(event)
+        elif isinstance(event, Adjusted):
+            self._ledger.adjust(event.symbol, event.qty, event.price, event.cash)
         elif outputs:
             self._matcher.send(outputs)
 
@@ -120,7 +134,12 @@ class Twin:
         kind = event.__class__
         if kind in _MARKET:
             for own in self._matcher.around(event):
-                self._matcher.send(self.engine.step(own))
+                made = self.engine.step(own)
+                self._matcher.send(_as_modelled(own, made, self._model.latency.data_ns))
+        elif isinstance(event, Adjusted):
+            self.engine.step(event)
+        elif isinstance(event, Resumed) and self.engine.finished:
+            self.engine.step(msgspec.structs.replace(event, never_sent=(), limits=None))
         elif isinstance(event, Start):
             begin = msgspec.structs.replace(event, model=self._model, run=f"{event.run}-twin")
             self._matcher.send(self.engine.step(begin))
@@ -135,6 +154,20 @@ class Twin:
     def account(self) -> Account:
         """Return its money and holdings now."""
         return account_of(self.engine.desk.ledger, self.engine, len(self.fills))
+
+
+def _as_modelled(event: Input, outputs: Sequence[Output], data_ns: int) -> Sequence[Output]:
+    """Return requests as if the market had been seen after the model's latency.
+
+    A live session sees a bar some time after its close; were that time counted, a request could
+    not meet the bar that begins there, and each order would be expected a whole bar too late.
+    """
+    if not outputs or event.__class__ not in _PRICES:
+        return outputs
+    seen = event.ts + data_ns
+    if outputs[0].seen == seen:
+        return outputs
+    return [msgspec.structs.replace(output, seen=seen) for output in outputs]
 
 
 def rolling_history(strategy: Strategy, start: Start) -> RollingHistory:

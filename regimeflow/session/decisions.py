@@ -29,6 +29,7 @@ from regimeflow.model.events import (
     RegimeChanged,
     Replace,
     Resumed,
+    Rules,
     Start,
     StateChanged,
     Submit,
@@ -70,7 +71,7 @@ _SAID = {
 #: They leave the order's state as it is, so each time they are said is news.
 _ASIDE = frozenset({"replaced", "cancel_rejected", "replace_rejected"})
 #: A change of the trading state that one of these causes is a fault, not a limit.
-_FAULTS = frozenset({Connection, Feed, Gap, Reconciled, OrderUpdate, Fill})
+_FAULTS = frozenset({Connection, Feed, Gap, Reconciled, Rules, OrderUpdate, Fill})
 #: Denials that are no limit's doing -> type.
 _OTHER_DENIALS = {"dry_run": "DryRunOrder", "never_sent": "OrderRejected"}
 
@@ -123,7 +124,7 @@ class Decisions:
         orders: client order id -> what is known of it.
         unknown: ids of orders whose fate the venue has not told -> since when, UTC nanoseconds.
         working: ids of orders that can still fill.
-        ledger: positions; its cash leaves out what an adjustment moved.
+        ledger: cash and positions.
     """
 
     def __init__(self) -> None:
@@ -151,6 +152,7 @@ class Decisions:
             Reconciled: self._reconciled,
             Adjusted: self._adjusted,
             Gap: self._gap,
+            Rules: self._rules,
             Resumed: self._resumed,
             Finish: self._finish,
             Submit: self._submit,
@@ -415,7 +417,9 @@ class Decisions:
             executed_at=fill.executed_at or fill.ts,
         )
         signed = fill.qty if fill.side == "buy" else -fill.qty
-        self._book(fill.symbol, signed, fill.price, fill.fee)
+        before = self.ledger.position(fill.symbol).qty
+        self.ledger.book(fill.symbol, signed, fill.price, fill.fee)
+        self._moved(fill.symbol, before, fill.price)
 
     def _filled(self, fill: Fill) -> tuple[str, str, str]:
         """Move the order; return what happened, of how much, and what is odd about it."""
@@ -446,12 +450,13 @@ class Decisions:
             cash=event.cash,
             why=event.why,
         )
-        self._book(event.symbol, event.qty, event.price, 0.0)
+        before = self.ledger.position(event.symbol).qty
+        self.ledger.adjust(event.symbol, event.qty, event.price, event.cash)
+        self._moved(event.symbol, before, event.price)
 
-    def _book(self, symbol: str, signed: float, price: float, fee: float) -> None:
+    def _moved(self, symbol: str, before: float, price: float) -> None:
+        """Say whether a position was closed, opened or both."""
         position = self.ledger.position(symbol)
-        before = position.qty
-        self.ledger.book(symbol, signed, price, fee)
         after = position.qty
         if before and (not after or before * after < 0.0):
             profit = position.realized - self._realized.pop(symbol, 0.0)
@@ -527,6 +532,19 @@ class Decisions:
             unmatched=event.unmatched,
             foreign_orders=event.foreign_orders,
             foreign=event.foreign,
+        )
+
+    def _rules(self, event: Rules) -> None:
+        rules = event.instrument
+        self.ledger.position(rules.symbol).follow(rules)
+        said = f"by new rules: tick {number(rules.tick)}, lot {number(rules.lot)}"
+        self._say(
+            "SystemStart" if event.tradable else "Error",
+            "rules",
+            f"{rules.symbol} trades {said if event.tradable else 'no more'}",
+            symbol=rules.symbol,
+            tradable=event.tradable,
+            instrument=msgspec.structs.asdict(rules),
         )
 
     def _gap(self, event: Gap) -> None:

@@ -84,16 +84,24 @@ def freeze(strategy: Strategy) -> bytes:
     Raises:
         SessionError: it holds something that cannot be copied, such as an open file.
     """
-    modules = _user_modules()
-    for module in modules:
-        cloudpickle.register_pickle_by_value(module)
     try:
-        return bytes(cloudpickle.dumps(strategy))
+        with by_value():
+            return bytes(cloudpickle.dumps(strategy))
     except Exception as error:
         raise SessionError(
             f"{name_of(strategy)} cannot be frozen, because it holds something that cannot be "
             f"copied ({error}): open files and connections in a callback, not in the notebook"
         ) from error
+
+
+@contextlib.contextmanager
+def by_value() -> Iterator[None]:
+    """Let cloudpickle copy the user's own modules whole, so that they may change afterwards."""
+    modules = _user_modules()
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
     finally:
         for module in modules:
             cloudpickle.unregister_pickle_by_value(module)

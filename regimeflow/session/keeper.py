@@ -5,8 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from regimeflow.journal import JournalWriter
-from regimeflow.model.events import Failed, Input, Logged, Output, StateChanged
+from regimeflow.journal import JournalWriter, Position
+from regimeflow.model.events import (
+    Failed,
+    Finish,
+    Health,
+    Input,
+    Logged,
+    Output,
+    Resumed,
+    StateChanged,
+)
 from regimeflow.model.market import Bar, Bars, Book, Quote, Trade
 from regimeflow.session.recorded import OrderFold
 
@@ -25,10 +34,22 @@ class SharedJournal:
         with self._lock:
             self._writer.record(event, outputs)
 
-    def flush(self) -> None:
+    @property
+    def cancels_only(self) -> bool:
+        """Whether the disk is full, and only a halt and cancels can still be written down."""
+        return self._writer.cancels_only
+
+    def flush(self) -> Position | None:
+        """Write out what was collected; return how far that is, None if all was long ago."""
         with self._lock:
-            if not self._closed:
-                self._writer.flush(sync=False)
+            if self._closed:
+                return None
+            self._writer.flush(sync=False)
+            return self._writer.position
+
+    def forget(self) -> None:
+        """Let go of it after a fork, whose copy of the lock may be held by nobody."""
+        self._writer.forget()
 
     def close(self) -> None:
         with self._lock:
@@ -44,11 +65,20 @@ class Keeper:
         self.log: list[tuple[int, str, str]] = []
         self.done = 0
         self.why = ""
+        self.health: Health | None = None
+        self.failed: Failed | None = None
+        self.finished = False
         self.snapshot_due = 0.0
 
     def take(self, event: Input, outputs: Sequence[Output]) -> None:
         if isinstance(event, _MARKET):
             self.done += 1
+        elif isinstance(event, Health):
+            self.health = event
+        elif isinstance(event, Finish):
+            self.finished = True
+        elif isinstance(event, Resumed):
+            self.finished = False
         self.fold.take(event, outputs)
         for output in outputs:
             if isinstance(output, Logged):
@@ -59,6 +89,7 @@ class Keeper:
                     output.seen, "warning", f"{output.before} -> {output.after}: {output.why}"
                 )
             elif isinstance(output, Failed):
+                self.failed = output
                 self.note(output.seen, "error", output.trace or output.error)
 
     def note(self, at: int, level: str, text: str) -> None:

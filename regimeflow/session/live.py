@@ -1,56 +1,55 @@
-"""A strategy on a venue, in a thread of its own, written down as it goes."""
+"""A strategy on a venue, wherever its work is done, written down as it goes."""
 
 from __future__ import annotations
 
+import atexit
+import html
+import os
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
-import msgspec
-
+from regimeflow.analytics.drift import Drift
+from regimeflow.analytics.execution_quality import ExecutionQuality
 from regimeflow.analytics.report import Report
 from regimeflow.data.out import frame
-from regimeflow.engine.drive import drive
-from regimeflow.engine.engine import Engine
 from regimeflow.engine.strategy import as_strategy
-from regimeflow.errors import ConfigError, JournalError, SessionError, StrategyError
-from regimeflow.journal import JournalWriter
-from regimeflow.model.events import (
-    Fill,
-    Input,
-    Output,
-    Start,
-)
+from regimeflow.errors import ConfigError, SessionBusy, SessionError, StrategyError, did_you_mean
+from regimeflow.journal import Disk
+from regimeflow.model.events import Fill, Health, Start
 from regimeflow.model.models import Limits
 from regimeflow.session import freeze
+from regimeflow.session.alerts import Alert
 from regimeflow.session.backtest import plain_params
-from regimeflow.session.companions import Account, Shadow, Twin, account_of, rolling_history
-from regimeflow.session.dry_run import DryRun
-from regimeflow.session.fold import Fold
-from regimeflow.session.keeper import Keeper, SharedJournal
-from regimeflow.session.plan import Link, Wish, plan_of
+from regimeflow.session.check import Checkup, check_session
+from regimeflow.session.companions import Account
+from regimeflow.session.control import Gone
+from regimeflow.session.detached import Detached, launch, worker_of
+from regimeflow.session.in_process import InProcess, same_run
+from regimeflow.session.metrics import LiveMetrics
+from regimeflow.session.plan import Wish
 from regimeflow.session.progress import Progress
 from regimeflow.session.recorded import report_of
-from regimeflow.session.run_dir import continue_run, first_event, open_run
+from regimeflow.session.run_dir import BASELINE_NAME
 from regimeflow.session.source import name_of, source_hash
+from regimeflow.session.spec import OnKernelLoss, Spec
 from regimeflow.session.status import Status
+from regimeflow.session.worker import Worker
 from regimeflow.venues.settings import Settings
 
 #: How long a wait sleeps at a time, so that an interrupt is answered.
 _SLICE_S = 0.05
-#: How often a snapshot is made while events rush past.
-_SNAPSHOT_S = 0.1
 
 
 class LiveSession:
     """One strategy on one venue, from `start` to `stop`.
 
-    The strategy runs in a thread of its own, as a frozen copy: what is changed in the notebook
-    afterwards does not reach it. Everything that goes in and comes out is in the journal in
-    ``run_dir``, from which `regimeflow.certify` proves what happened.
+    The strategy runs in a thread of its own, or detached in a process of its own, as a frozen copy:
+    what is changed in the notebook afterwards does not reach it. Everything that goes in and comes
+    out is in the journal in ``run_dir``, from which `regimeflow.certify` proves what happened.
 
     Args:
         strategy: as in `regimeflow.backtest`.
@@ -66,6 +65,18 @@ class LiveSession:
             ``Strategy.features`` is computed on. Without it the strategy is given all there are,
             and features are computed on as many as were found to suffice.
         seed: of ``ctx.rng``.
+        dry_run: orders are written down and never sent.
+        on_kernel_loss: what a detached session does when the last process that controls it is gone
+            without `release`. "continue": trades on. "pause": only exits leave. "cancel": cancels
+            working orders besides, positions stay. "flatten": leaves every position, then halts.
+            `attach` lifts a pause that was made so.
+        disk: where the journal is written; the real one without it.
+        audit_format: of ``audit.log``, "csv" or "jsonl".
+        alert: hears of every degraded state: a callable that is given a machine's reason, such as
+            "feed", and a sentence, or the address of a webhook. Of a detached session it is called
+            there.
+        redact: takes secrets out of text that is written into the audit log or told.
+        settings: how patient to be with the venue.
 
     Example:
         >>> import tempfile
@@ -87,14 +98,14 @@ class LiveSession:
         Raises:
             SessionError: another strategy runs there.
         """
-        running = _RUNNING.get(Path(run_dir).resolve())
+        running = _running(Path(run_dir))
         if running is None:
             return super().__new__(cls)
         given = as_strategy(strategy)
-        begin = running._begin
+        begin = running._worker.begin
         if (source_hash(given), plain_params(given)) != (begin.source_sha256, begin.params):
             raise SessionError(
-                f"{running._name} runs in {run_dir} with another source or other parameters: "
+                f"{begin.strategy} runs in {run_dir} with another source or other parameters: "
                 "stop it first, or choose another directory"
             )
         return running  # type: ignore[return-value]
@@ -113,19 +124,28 @@ class LiveSession:
         warmup: int | None = None,
         seed: int = 0,
         dry_run: bool = False,
+        on_kernel_loss: OnKernelLoss = "cancel",
         settings: Settings | None = None,
+        disk: Disk | None = None,
+        audit_format: str = "csv",
+        alert: Alert | str | None = None,
+        redact: Callable[[str], str] | None = None,
     ) -> None:
-        if self.__dict__.get("_phase") == "running":
+        if "_worker" in self.__dict__:
             return  # the cell was run again: this is the session that runs already
         given = as_strategy(strategy)
         if baseline is not None and baseline.model is None:
             raise ConfigError("the baseline report has no model of fills and costs: make it anew")
+        if on_kernel_loss not in get_args(OnKernelLoss):
+            hint = did_you_mean(str(on_kernel_loss), get_args(OnKernelLoss))
+            raise ConfigError(
+                "on_kernel_loss must be continue, pause, cancel or flatten, "
+                f"not {on_kernel_loss!r}.{hint}"
+            )
         self.run_dir = Path(run_dir)
         self.venue = venue
         self.baseline = baseline
         self.settings = settings or Settings()
-        self._name = name_of(given)
-        self._earlier = first_event(self.run_dir)
         wish = Wish(
             symbols=(symbols,) if isinstance(symbols, str) else tuple(symbols or ()) or None,
             timeframe=timeframe,
@@ -136,78 +156,87 @@ class LiveSession:
             settings=self.settings,
             baseline=baseline,
         )
-        earlier = self._earlier
-        run = earlier.run if earlier else f"{_slug(self._name)}-{uuid.uuid4().hex[:8]}"
-        self._plan = plan_of(given, venue, wish, run)
-        self._frozen = freeze.freeze(given)
-        self._manifest = freeze.describe(given, run=run, frozen=self._frozen, venue=repr(venue))
-        begin = msgspec.structs.replace(
-            self._plan.start, frozen_sha256=self._manifest.frozen_sha256
+        run = f"{_slug(name_of(given))}-{uuid.uuid4().hex[:8]}"
+        frozen = freeze.freeze(given)
+        manifest = freeze.describe(given, run=run, frozen=frozen, venue=repr(venue))
+        self._spec: Spec | None = Spec(
+            frozen,
+            manifest,
+            venue,
+            wish,
+            self.run_dir,
+            dry_run,
+            on_kernel_loss,
+            disk,
+            audit_format,
+            alert,
+            redact,
         )
-        if earlier is not None:
-            _same_run(earlier, begin, self.run_dir)
-            self._frozen = freeze.read_frozen(self.run_dir, earlier.frozen_sha256)
-        self._begin = self._plan.start = begin
-        basis = earlier or begin
-        own = freeze.thaw(self._frozen)
-        self._engine = Engine(own, rolling_history(own, basis))
-        model = baseline.model if baseline is not None and baseline.model else basis.model
-        self._shadow = Shadow(self._engine, model, self._plan.kinds)
-        self._twin = Twin(freeze.thaw(self._frozen), basis, model, self._plan.kinds)
-        link = self._plan.link(self._engine, None, self._killed)
-        self._link: Link = DryRun(link) if dry_run else link
-        self._keeper = Keeper()
-        self._phase = "new"
-        self._error: BaseException | None = None
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._work, name="regimeflow-engine", daemon=True)
-        self._ended = threading.Event()
-        self._journal: SharedJournal | None = None
-        self._status = self._snapshot()
+        self._worker: Worker = InProcess(self._spec)
 
-    def _killed(self) -> str:
-        """Return why everything must halt: the kill file's text, or "" without one."""
-        try:
-            text = (self.run_dir / KILL_NAME).read_text(errors="replace")[:200].strip()
-        except OSError:
-            return ""
-        return f"kill file: {text}" if text else "kill file"
+    @classmethod
+    def _onto(cls, run_dir: Path, worker: Worker) -> Self:
+        """Return a session whose work is done, or was done, elsewhere."""
+        self = super().__new__(cls)
+        self.run_dir = run_dir
+        self.venue = None
+        saved = run_dir / BASELINE_NAME
+        self.baseline = Report.load(saved) if saved.is_file() else None
+        self.settings = Settings()
+        self._spec = None
+        self._lock = threading.Lock()
+        self._worker = worker
+        return self
 
     # ------------------------------------------------------------ run and stop
 
-    def start(self) -> Self:
+    def start(self, detached: bool = False) -> Self:
         """Begin, and return at once. A session that runs already goes on.
+
+        Args:
+            detached: in a process of its own, which outlives the notebook. Where the very same
+                session runs so already, this is from now on a handle on it, as from `attach`.
 
         Raises:
             SessionBusy: another process or session owns ``run_dir``.
             SessionError: it has ended already, or ``run_dir`` holds another run.
         """
         with self._lock:
-            if self._phase == "running":
+            phase = self.status.phase
+            if phase == "running":
                 return self
-            if self._phase != "new":
-                raise SessionError(f"this session is {self._phase}: make a new one")
-            if self._earlier is None:
-                journal = open_run(self.run_dir, self._manifest, self._frozen)
+            if phase != "new" or self._spec is None:
+                raise SessionError(f"this session is {phase}: make a new one")
+            if detached:
+                self._worker = self._elsewhere(self._spec)
             else:
-                journal = self._take_up(self._earlier)
-            self._journal = SharedJournal(journal)
-            self._phase = "running"
+                self._here()
             _RUNNING[self.run_dir.resolve()] = self
-            # Before the feed can say anything, all of it is on the disk: who and what runs here.
-            self._thread.start()
         return self
 
-    def _take_up(self, earlier: Start) -> JournalWriter:
-        """Live through the run's earlier life, and let the link begin where it ended."""
-        fold = Fold(self._engine, self._link, (self._shadow, self._twin, self))
-        journal = continue_run(self.run_dir, earlier.run, fold.take)
+    def _here(self) -> None:
+        work = self._worker
+        assert isinstance(work, InProcess)
         try:
-            self._link.resume(fold.resumed(self._begin.limits, time.time_ns()))
-        except BaseException:
-            journal.close()
+            work.start()
+        except SessionBusy as error:
+            raise SessionBusy(f"{error}; regimeflow.attach leads to it if it is detached") from None
+
+    def _elsewhere(self, spec: Spec) -> Worker:
+        """Return the work in a process of its own: the one that runs, or a new one."""
+        try:
+            found = Detached(self.run_dir)
+        except Gone:
+            launch(spec)
+            return Detached(self.run_dir)
+        try:
+            same_run(found.begin, self._worker.begin, str(self.run_dir))
+        except SessionError:
+            found.release()
+            found.forget()
             raise
-        return journal
+        return found
 
     def run(self, progress: bool | None = None) -> Self:
         """Start and wait for the end; an interrupt stops the session cleanly."""
@@ -215,23 +244,28 @@ class LiveSession:
         return self.wait(progress=progress)
 
     def wait(self, timeout_s: float | None = None, progress: bool | None = None) -> Self:
-        """Wait for the end of the data or of a stop; an interrupt stops the session cleanly.
+        """Wait for the end of the data or of a stop.
+
+        An interrupt stops the session cleanly; a detached one goes on, and only the waiting ends.
 
         Raises:
             SessionError: the session broke, with what broke it as its cause.
         """
-        if self._phase == "new":
+        status, worker = self.status, self._worker
+        if status.phase == "new":
             raise SessionError("this session has not been started: call start() first")
         until = None if timeout_s is None else time.monotonic() + timeout_s
         try:
-            with Progress(progress, self._plan.total, self._name) as shown:
-                while not self._ended.wait(_SLICE_S):
-                    if self._plan.total:
-                        shown.to(min(self._keeper.done, self._plan.total))
+            with Progress(progress, status.total, status.strategy) as shown:
+                while not worker.ended(_SLICE_S):
+                    if status.total:
+                        shown.to(min(self.status.done, status.total))
                     if until is not None and time.monotonic() >= until:
                         return self
-                shown.to(self._plan.total)
+                shown.to(status.total)
         except KeyboardInterrupt:
+            if worker.unharmed:
+                return self
             self.stop(why="interrupted")
         self._raise()
         return self
@@ -242,11 +276,11 @@ class LiveSession:
         Raises:
             SessionError: it did not end within ``timeout_s``, or the session broke.
         """
-        if self._phase == "new":
+        if self.status.phase == "new":
             raise SessionError("this session has not been started")
-        if not self._ended.is_set():
-            self._link.command("stop", why, "user")
-            if not self._ended.wait(timeout_s):
+        if not self._worker.ended(0.0):
+            self._command("stop", why)
+            if not self._worker.ended(timeout_s):
                 raise SessionError(f"the session did not end within {timeout_s:g} s")
         self._raise()
         return self
@@ -255,8 +289,12 @@ class LiveSession:
         """Cancel every working order and send nothing more until `resume`."""
         self._command("halt", why)
 
+    def pause(self, why: str = "pause") -> None:
+        """Let only exits leave until `resume`; working orders stay."""
+        self._command("pause", why)
+
     def resume(self, why: str = "resume") -> None:
-        """Trade again after a halt; a strategy that failed does not come back."""
+        """Trade again after a halt or a pause; a strategy that failed does not come back."""
         if self.failure is not None:
             raise SessionError(f"the strategy has failed and cannot resume: {self.failure}")
         self._command("resume", why)
@@ -265,23 +303,34 @@ class LiveSession:
         """Cancel every working order, leave every position, then halt."""
         self._command("flatten", why)
 
+    def release(self) -> None:
+        """Let a detached session go on without this process, which may then end.
+
+        Without it, the end of the last process that started or attached to a session is a loss, and
+        ``on_kernel_loss`` is obeyed. The session can still be looked at and steered from here.
+
+        Raises:
+            SessionError: it is not detached: it ends with this process.
+        """
+        self._worker.release()
+
     def _command(self, name: str, why: str) -> None:
-        if self._phase != "running":
-            raise SessionError(f"this session is {self._phase}: there is nothing to {name}")
-        self._link.command(name, why, "user")
+        phase = self.status.phase
+        if phase != "running":
+            raise SessionError(f"this session is {phase}: there is nothing to {name}")
+        self._worker.command(name, why, "user")
 
     def _raise(self) -> None:
-        if self._error is not None:
-            raise SessionError(f"the session broke: {self._error}") from self._error
+        error = self._worker.broken_by()
+        if error is not None:
+            raise SessionError(f"the session broke: {error}") from error
 
     # ------------------------------------------------------------ look at it
 
     @property
     def status(self) -> Status:
         """What the session looks like: a snapshot that does not change."""
-        if self._phase in ("stopped", "failed", "new"):
-            self._status = self._snapshot()
-        return self._status
+        return self._worker.status()
 
     @property
     def state(self) -> str:
@@ -306,22 +355,22 @@ class LiveSession:
     @property
     def failure(self) -> StrategyError | None:
         """What the strategy raised, with its traceback, or None."""
-        return self._engine.failure
+        return self._worker.failure()
 
     @property
     def fills(self) -> Any:
         """Executions so far, as a frame."""
-        return _fills_frame(list(self._keeper.fold.fills), self._begin)
+        return _fills_frame(list(self._worker.history().fold.fills), self._worker.begin)
 
     @property
     def shadow_fills(self) -> Any:
         """The shadow's executions so far, as a frame."""
-        return _fills_frame(list(self._shadow.fills), self._begin)
+        return _fills_frame(self._worker.companion_fills("shadow"), self._worker.begin)
 
     @property
     def twin_fills(self) -> Any:
         """The twin's executions so far, as a frame."""
-        return _fills_frame(list(self._twin.fills), self._begin)
+        return _fills_frame(self._worker.companion_fills("twin"), self._worker.begin)
 
     @property
     def positions(self) -> dict[str, float]:
@@ -331,7 +380,7 @@ class LiveSession:
     @property
     def log(self) -> Any:
         """What was logged and what changed the trading state, as a frame."""
-        rows = list(self._keeper.log)
+        rows, begin = list(self._worker.history().log), self._worker.begin
         columns: dict[str, Any] = {
             "time": [at for at, _, _ in rows],
             "level": [level for _, level, _ in rows],
@@ -339,113 +388,102 @@ class LiveSession:
         }
         return frame(
             columns,
-            self._begin.flavour,
-            self._begin.timezone or None,
+            begin.flavour,
+            begin.timezone or None,
             text_columns=("level", "text"),
         )
 
     @property
     def orders(self) -> Any:
         """Orders so far, denied ones included, as a frame."""
-        orders = list(self._keeper.fold.orders.values())
+        orders, begin = list(self._worker.history().fold.orders.values()), self._worker.begin
         columns: dict[str, Any] = {"time": [o.created for o in orders]}
         for name in ("id", "symbol", "side", "type", "status", "tif", "reason", "tag"):
             columns[name] = [str(getattr(o, name)) for o in orders]
         for name in ("qty", "filled", "average_price", "limit", "stop", "fees"):
             columns[name] = [_float(getattr(o, name)) for o in orders]
         text = ("id", "symbol", "side", "type", "status", "tif", "reason", "tag")
-        return frame(columns, self._begin.flavour, self._begin.timezone or None, text_columns=text)
+        return frame(columns, begin.flavour, begin.timezone or None, text_columns=text)
+
+    @property
+    def health(self) -> Health | None:
+        """How the process that trades is doing, None before it was looked at."""
+        return self._worker.history().health
+
+    @property
+    def slippage(self) -> Any:
+        """One row an execution: what it cost against its reference and its arrival, as a frame."""
+        return self.execution_quality().frame()
+
+    def execution_quality(self) -> ExecutionQuality:
+        """Return how well orders were executed so far."""
+        return self._worker.quality()
+
+    def drift(self) -> Drift:
+        """Return live, shadow, twin and baseline so far, bar by bar."""
+        return self._worker.drift(self.baseline)
+
+    @property
+    def metrics(self) -> LiveMetrics:
+        """What Prometheus is told: a snapshot at most a second old."""
+        return self._worker.metrics()
+
+    def check(self) -> Checkup:
+        """Return what stands between this session and trading, one line each."""
+        worker = self._worker
+        return check_session(
+            self.run_dir, worker.begin, self.status, self.baseline, worker.killed(), worker.failures
+        )
 
     def report(self) -> Report:
         """Return the report of the run so far: a fold over its journal, as after its end."""
-        if self._journal is None:
-            raise SessionError("this session has not been started: there is nothing to report")
-        self._journal.flush()
+        self._worker.flush()
         return report_of(self.run_dir)
 
     def __repr__(self) -> str:
-        return f"<LiveSession {self._name} on {self._plan.name}: {self._phase}>"
+        status = self.status
+        return f"<LiveSession {status.strategy} on {status.venue}: {status.phase}>"
 
     def _repr_html_(self) -> str:
-        return self.status._repr_html_()
-
-    # ------------------------------------------------------------ the engine's thread
-
-    def _work(self) -> None:
-        journal = self._journal
-        try:
-            drive(self._engine, self._link, journal, (self._shadow, self._twin, self))
-        except BaseException as error:
-            self._error = error
-            self._keeper.note(self._engine.event.seen, "error", f"the session broke: {error}")
-            self._cancel_everything()
-        finally:
-            if journal is not None:
-                try:
-                    journal.close()
-                except JournalError as error:
-                    self._error = self._error or error
-            self._link.close()
-            _RUNNING.pop(self.run_dir.resolve(), None)
-            self._phase = "failed" if self._error is not None else "stopped"
-            self._status = self._snapshot()
-            self._ended.set()
-
-    def _cancel_everything(self) -> None:
-        """Take back what works at the venue: the one request that needs no journal."""
-        desk = getattr(self._engine, "desk", None)
-        if desk is None:
-            return
-        orders = [o.id for group in desk.working.values() for o in group.values()]
-        try:
-            left = self._link.take_back(orders, self.settings.ns("stop_ms"))
-        except Exception as error:
-            left, why = orders, f": {error}"
-        else:
-            why = ""
-        if left:
-            text = f"{len(left)} orders may still work at the venue{why}: {', '.join(left)}"
-            self._keeper.note(self._engine.event.seen, "error", text)
-
-    def follow(self, event: Input, outputs: Sequence[Output]) -> None:
-        """Keep what notebooks ask for; called on the engine's thread after each event."""
-        keeper = self._keeper
-        keeper.take(event, outputs)
-        now = time.monotonic()
-        if now >= keeper.snapshot_due:
-            keeper.snapshot_due = now + _SNAPSHOT_S
-            self._status = self._snapshot()
-
-    def _snapshot(self) -> Status:
-        engine, keeper = self._engine, self._keeper
-        if engine.start is None:
-            nothing = Account(0, self._begin.cash, self._begin.cash, 0.0, {}, 0)
-            live = shadow = twin = nothing
-            state, working = "active", 0
-        else:
-            live = account_of(engine.desk.ledger, engine, len(keeper.fold.fills))
-            shadow, twin = self._shadow.account(), self._twin.account()
-            state = engine.desk.state
-            working = sum(len(group) for group in engine.desk.working.values())
-        error = self._error or engine.failure
-        return Status(
-            self._begin.run,
-            self._name,
-            self._plan.name,
-            self._phase,
-            state,
-            keeper.why,
-            keeper.done,
-            self._plan.total,
-            live,
-            shadow,
-            twin,
-            working,
-            str(error) if error is not None else "",
-        )
+        remark = self._worker.remark
+        said = f"<div style='opacity:.7'>{html.escape(remark)}</div>" if remark else ""
+        return f"<div>{self.status._repr_html_()}{said}</div>"
 
 
-def _fills_frame(fills: list[Fill], start: Start) -> Any:
+def attach(run_dir: str | Path) -> LiveSession:
+    """Return a handle on the session of a run directory: the same object, wherever its work is.
+
+    Onto a detached session, or one from the command line, it has the same state and the whole
+    history, and steers it; this process then holds a lease on it (see `LiveSession.release`). A
+    pause that the loss of an earlier controller made is lifted. Of a session that has ended, it is
+    the finished state, to be looked at.
+
+    Args:
+        run_dir: the run's directory.
+
+    Raises:
+        SessionError: there is no run, or it lives inside another process that has no socket.
+
+    Example:
+        >>> import tempfile
+        >>> import regimeflow as rf
+        >>> venue = rf.venues.Simulated(rf.datasets.synthetic(n=100), speed=None)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     session = rf.LiveSession(lambda ctx, bar: None, venue, run_dir=folder).run()
+        ...     rf.attach(folder).status.phase
+        'stopped'
+    """
+    path = Path(run_dir)
+    running = _running(path)
+    if running is not None:
+        return running
+    session = LiveSession._onto(path, worker_of(path))
+    if session.status.phase == "running":
+        _RUNNING[path.resolve()] = session
+    return session
+
+
+def _fills_frame(fills: Sequence[Fill], start: Start) -> Any:
     columns: dict[str, Any] = {"time": [f.executed_at or f.ts for f in fills]}
     for name in ("symbol", "side"):
         columns[name] = [getattr(f, name) for f in fills]
@@ -457,29 +495,41 @@ def _fills_frame(fills: list[Fill], start: Start) -> Any:
     return frame(columns, start.flavour, start.timezone or None, text_columns=text)
 
 
-def _same_run(earlier: Start, now: Start, run_dir: Path) -> None:
-    """Refuse to take up a run with anything else than what it was begun with."""
-    for name, words in _SAME:
-        before, given = getattr(earlier, name), getattr(now, name)
-        if before != given:
-            raise SessionError(
-                f"{run_dir} holds the run {earlier.run!r}, whose {words}: it was {before!r} and "
-                f"would be {given!r} now. Choose another directory, or go on with what it was"
-            )
-
-
-_SAME = (
-    ("strategy", "strategy is another one"),
-    ("source_sha256", "strategy had another source"),
-    ("params", "parameters were others"),
-    ("symbols", "symbols were others"),
-    ("timeframes", "timeframe was another"),
-    ("seed", "seed was another"),
-)
-#: Sessions that run in this process, by their directory.
+#: Sessions that run and that this process has a handle on, by their directory.
 _RUNNING: dict[Path, LiveSession] = {}
-#: A file of this name in the run directory halts the session.
-KILL_NAME = "kill"
+
+
+def _running(run_dir: Path) -> LiveSession | None:
+    """Return the session that runs in a directory, if this process has a handle on it."""
+    place = run_dir.resolve()
+    session = _RUNNING.get(place)
+    if session is not None and session._worker.ended(0.0):
+        _RUNNING.pop(place, None)
+        return None
+    return session
+
+
+def _forget_after_fork() -> None:
+    """Let a forked child know nothing of its parent's sessions, and hold none of their files."""
+    for session in _RUNNING.values():
+        session._worker.forget()
+    _RUNNING.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+@atexit.register
+def _leave() -> None:
+    """Obey ``on_kernel_loss`` while there is still time, for the sessions that end with us."""
+    for session in list(_RUNNING.values()):
+        worker = session._worker
+        if isinstance(worker, InProcess):
+            try:
+                worker.leave()
+            except KeyboardInterrupt:
+                return
 
 
 def _float(value: float | None) -> float:

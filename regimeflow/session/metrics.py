@@ -14,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from regimeflow.journal import events
 from regimeflow.model.events import (
     Account,
     Adjusted,
@@ -29,6 +30,7 @@ from regimeflow.model.events import (
     Reconciled,
     Replace,
     Resumed,
+    Rules,
     Start,
     Submit,
 )
@@ -250,7 +252,6 @@ class MetricsFold:
         self.decisions = Decisions()
         self._value = Valuation()
         self._time = 0
-        self._adjusted_cash = 0.0
         self._symbols: tuple[str, ...] = ()
         self._limits = Limits()
         self._day_equity = self._limit_day = 0.0
@@ -279,7 +280,7 @@ class MetricsFold:
             self._count(entry)
         if isinstance(event, Start):
             self._begin(event)
-        elif isinstance(event, Fill | Adjusted):
+        elif isinstance(event, Fill | Adjusted | Rules):
             self._hold()
         for output in outputs:
             if isinstance(output, Submit | Replace):
@@ -323,11 +324,7 @@ class MetricsFold:
             self._limits = event.limits
         elif isinstance(event, History) and event.times:
             self._value.mark(event.symbol, event.close[-1], event.times[-1])
-        elif isinstance(event, Adjusted):
-            multiplier = self.decisions.ledger.position(event.symbol).multiplier
-            self._adjusted_cash += event.cash + event.qty * event.price * multiplier
-            self._first_price(event.symbol, event.price)
-        elif isinstance(event, Fill):
+        elif isinstance(event, Adjusted | Fill):
             self._first_price(event.symbol, event.price)
 
     def _first_price(self, symbol: str, price: float) -> None:
@@ -346,7 +343,7 @@ class MetricsFold:
     def _hold(self) -> None:
         ledger = self.decisions.ledger
         stakes = {symbol: held.qty * held.multiplier for symbol, held in ledger.held.items()}
-        self._value.hold(stakes, ledger.cash + self._adjusted_cash)
+        self._value.hold(stakes, ledger.cash)
 
     # ------------------------------------------------------------ what was decided
 
@@ -535,6 +532,19 @@ class Meter:
         quality = None if self._quality is None else self._quality()
         size = 0 if self._run_dir is None else journal_bytes(self._run_dir)
         return self.fold.snapshot(self._status(), quality, size)
+
+
+def recorded_metrics(run_dir: Path, status: Status, quality: Quality | None) -> LiveMetrics:
+    """Return a session's metrics from its journal alone.
+
+    Args:
+        status: how it stands, for what no journal tells.
+        quality: of its executions.
+    """
+    fold = MetricsFold()
+    for _, event, outputs in events(run_dir):
+        fold.follow(event, outputs)
+    return fold.snapshot(status, quality, journal_bytes(run_dir))
 
 
 def journal_bytes(run_dir: Path) -> int:

@@ -108,11 +108,9 @@ class Matcher:
             self._matched = event
             self.current = event
             self._seen = event.seen
-            if self._book:
-                filled = self._match(event)
-                if filled:
-                    self.busy = bool(self._book or self._arrivals or self._timers)
-                    return filled
+            filled = self._match(event) if self._book else ()
+            self.busy = bool(self._book or self._arrivals or self._timers)
+            return filled
         self.busy = bool(self._book or self._arrivals or self._timers)
         return ()
 
@@ -243,7 +241,7 @@ class Matcher:
 
     # ------------------------------------------------------------ bars
 
-    def _match(self, event: Input) -> list[Input]:
+    def _match(self, event: Input) -> Sequence[Input]:
         """Return what an event of the market does to working orders."""
         told: list[Input] = []
         if event.__class__ is Bar:
@@ -269,13 +267,13 @@ class Matcher:
         begins = self._begins(bar)
         ready: list[_Working] = []
         for working in orders.values():
-            if working.eligible:
-                ready.append(working)
-            elif begins >= working.at:
+            if not working.eligible:
+                if bar.ts < working.at:
+                    continue
                 working.eligible = True
-                ready.append(working)
-            elif bar.ts >= working.at:
-                working.eligible = True  # for the next bar: it begins where this one closed
+                if begins < working.at:
+                    continue  # for the next bar: it begins where this one closed
+            ready.append(working)
         if len(ready) > 1:
             # Within one bar nobody knows the path; the worse for the trader comes first.
             ready.sort(key=_worse_first)

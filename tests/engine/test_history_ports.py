@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import regimeflow as rf
 from regimeflow.data.frames import load
 from regimeflow.engine.column_history import ColumnHistory
-from regimeflow.engine.drive import drive
+from regimeflow.engine.drive import drive, race
 from regimeflow.engine.engine import Engine
 from regimeflow.engine.rolling_history import RollingHistory
 from regimeflow.model.models import Limits, Model
@@ -18,6 +18,7 @@ from regimeflow.venues.matching import Matched, Matcher, matched_on
 from regimeflow.venues.tape import Tape
 
 MINUTE = 60_000_000_000
+SECOND = 1_000_000_000
 BEGIN = pd.Timestamp("2024-01-02", tz="UTC")
 
 
@@ -100,8 +101,11 @@ def panels(draw):
     return frames, draw(st.integers(0, 4))
 
 
-def play(strategy, data, start, *, column, model=None):
-    """Drive an engine over a data set, with either history; return what was read and asked."""
+def play(strategy, data, start, *, column, model=None, alone=False):
+    """Drive an engine over a data set, with either history; return what was read and asked.
+
+    ``alone`` lets it take quiet stretches by itself, as a backtest without a journal does.
+    """
     model = model or Model()
     dataset = load(data, timeframe="1min")
     tape = Tape(dataset, start=start, data_latency_ns=model.latency.data_ns)
@@ -129,7 +133,10 @@ def play(strategy, data, start, *, column, model=None):
             asked.extend(outputs)
             super().send(outputs)
 
-    drive(engine, Listening(segments, matcher))
+    if alone:
+        race(engine, Listening(segments, matcher), bars_alone=len(dataset.bars) == 1)
+    else:
+        drive(engine, Listening(segments, matcher))
     assert engine.failure is None, engine.failure.trace
     return strategy.seen, asked, matcher.fills
 
@@ -145,6 +152,78 @@ def test_columns_and_events_give_one_answer(panel, own, data_ms):
     assert columns == events
     closes = [frame.index[-1].value + MINUTE for frame in data.values() if len(frame)]
     assert bool(columns[0]) == any(close > start for close in closes)
+
+
+class Nervous(rf.Strategy):
+    """Asks for something of every kind, and looks around in every callback."""
+
+    def initialize(self, ctx):
+        self.seen = []
+        self.bars = 0
+        self.indicators = [
+            ctx.indicator(made, symbol)
+            for symbol in ctx.symbols
+            for made in (rf.SMA(2), rf.SMA(5), rf.Bollinger(3))
+        ]
+
+    def look(self, ctx, what):
+        shown = [
+            (i.ready, [str(getattr(i, name)) for name in (*i.outputs, "value")])
+            for i in self.indicators
+        ]
+        newest = [
+            (s, b and (b.ts, b.close), len(ctx.bars(s, 5)), ctx.position(s))
+            for s in ctx.symbols
+            for b in [ctx.latest(s)]
+        ]
+        self.seen.append((what, ctx.now, ctx.equity, ctx.buying_power, newest, shown))
+
+    def on_bar(self, ctx, bar):
+        self.look(ctx, "bar")
+        self.bars += 1
+        cents = round(bar.close * 100) + self.bars
+        if cents % 5 == 0:
+            ctx.buy(bar.symbol, 3, limit=bar.close - 0.05, tag="low")
+        elif cents % 7 == 0:
+            ctx.target(bar.symbol, qty=float(cents % 4 - 2))
+        elif cents % 11 == 0:
+            ctx.record(close=bar.close)
+        elif cents % 13 == 0:
+            ctx.at(ctx.now + 90 * SECOND, "later")
+        elif cents % 17 == 0:
+            for order in ctx.orders():
+                ctx.cancel(order)
+
+    def on_fill(self, ctx, fill):
+        self.look(ctx, "fill")
+        if fill.side == "buy" and self.bars % 2:
+            ctx.sell(fill.symbol, 1, stop=fill.price - 0.1)
+
+    def on_order_update(self, ctx, order):
+        self.look(ctx, order.status)
+
+    def on_timer(self, ctx, timer):
+        self.look(ctx, "timer")
+        ctx.buy(ctx.symbols[0], 1)
+
+    def on_end_of_day(self, ctx, day):
+        self.look(ctx, "day")
+
+
+@settings(max_examples=40, deadline=None)
+@given(panels(), st.sampled_from([0.0, 5_000.0]), st.sampled_from(["next_open", "close"]))
+def test_an_engine_that_helps_itself_to_events_sees_and_asks_the_same(panel, ms, market):
+    data, first = panel
+    start = BEGIN.value + first * MINUTE
+    model = Model(
+        latency=rf.Latency(data_ms=ms, order_ms=ms / 2), fills=rf.FillModel(market=market)
+    )
+    alone, led, live = (
+        play(Nervous(), data, start, column=column, model=model, alone=alone)
+        for column, alone in ((True, True), (True, False), (False, False))
+    )
+    assert alone == led
+    assert alone == live
 
 
 def wide_data(symbols, days, *, ragged):

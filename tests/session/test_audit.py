@@ -34,10 +34,12 @@ from regimeflow.model.events import (
     RegimeChanged,
     Replace,
     Resumed,
+    Rules,
     Start,
     StateChanged,
     Submit,
 )
+from regimeflow.model.instrument import Instrument
 from regimeflow.session.audit import COLUMNS, AuditLog, audit_of
 from regimeflow.session.decisions import TYPES, Decisions
 
@@ -195,6 +197,21 @@ TABLE = [
         Reconciled(3, 3, True, "all", "", ("SPY",), ("v7",), {"QQQ": 3.0}),
         [],
         [("Error", "reconciled", "no event explains SPY; orders not ours: v7; positions not ours")],
+    ),
+    (
+        "new rules",
+        Rules(3, 3, Instrument("SPY", tick=0.05, lot=10.0)),
+        [],
+        [("SystemStart", "rules", "SPY trades by new rules: tick 0.05, lot 10")],
+    ),
+    (
+        "trades no more",
+        Rules(3, 3, Instrument("SPY"), False),
+        [StateChanged(3, 3, "active", "reducing", "SPY does not trade", "SPY")],
+        [
+            ("Error", "rules", "SPY trades no more"),
+            ("Error", "state_changed", "trading of SPY active -> reducing"),
+        ],
     ),
     ("books agree", Reconciled(3, 3, True), [], [("SystemStart", "reconciled", "they agree")]),
     ("no answer", Reconciled(3, 3, False), [], [("Error", "reconciled", "did not answer")]),
@@ -444,17 +461,17 @@ class Busy(rf.Strategy):
 def test_the_log_made_from_the_journal_is_the_live_one_to_the_byte(tmp_path, format):
     venue = rf.venues.Simulated(rf.datasets.synthetic(n=400, seed=3), speed=None)
     session = rf.LiveSession(
-        Busy(), venue, run_dir=tmp_path / "run", limits=rf.Limits(max_notional=1e5)
+        Busy(),
+        venue,
+        run_dir=tmp_path / "run",
+        limits=rf.Limits(max_notional=1e5),
+        audit_format=format,
     )
-    log = AuditLog(tmp_path / "audit.log", format)
-    kept = session.follow
-    # As the session will do it: a companion like the others.
-    session.follow = lambda event, outputs: (kept(event, outputs), log.follow(event, outputs))
     session.run()
-    log.close()
-    text = (tmp_path / "audit.log").read_bytes().decode()
+    log = session._worker.records.audit
+    text = (tmp_path / "run" / "audit.log").read_bytes().decode()
     assert text == audit_of(tmp_path / "run", format)
-    made = rows(tmp_path / "audit.log", format)
+    made = rows(tmp_path / "run" / "audit.log", format)
     assert log.counts.total() == len(made) > 100
     told = [o for _, _, outputs in events(tmp_path / "run") for o in outputs]
     assert log.whats["submit"] == sum(isinstance(o, Submit) for o in told) > 20

@@ -300,7 +300,7 @@ def test_commands_need_a_running_session(tmp_path, frame):
 
 def test_an_interrupt_in_run_stops_cleanly(tmp_path, frame, monkeypatch):
     live = paced(Cross(), frame, tmp_path / "run")
-    real = live._ended.wait
+    real = live._worker._over.wait
     calls = []
 
     def interrupted(timeout=None):
@@ -309,7 +309,7 @@ def test_an_interrupt_in_run_stops_cleanly(tmp_path, frame, monkeypatch):
             raise KeyboardInterrupt
         return real(timeout)
 
-    monkeypatch.setattr(live._ended, "wait", interrupted)
+    monkeypatch.setattr(live._worker._over, "wait", interrupted)
     assert live.run() is live
     assert "stopped" in repr(live)
     assert "interrupted" in live.status.why
@@ -364,9 +364,9 @@ def test_a_failing_strategy_halts_cancels_and_shows_itself(tmp_path, frame):
 def test_a_journal_that_fails_stops_the_session_with_nothing_sent(tmp_path, frame, monkeypatch):
     live = session(Resting(), frame, tmp_path / "run")
     sent = []
-    real_send = live._link.send
+    real_send = live._worker.link.send
     monkeypatch.setattr(
-        live._link, "send", lambda outputs: (sent.extend(outputs), real_send(outputs))
+        live._worker.link, "send", lambda outputs: (sent.extend(outputs), real_send(outputs))
     )
     from regimeflow.journal.disk import Disk
 
@@ -409,7 +409,7 @@ def test_what_changes_in_the_notebook_does_not_reach_the_session(tmp_path, frame
     monkeypatch.setitem(globals(), "LOT", 70)
     live.run()
     assert live.positions == {"asset": 10.0}
-    engine, twin = live._engine.strategy, live._twin.engine.strategy
+    engine, twin = live._worker.engine.strategy, live._worker.twin.engine.strategy
     assert type(engine) is not ReadsGlobal
     assert type(engine) is not type(twin)
     type(engine).boost = 7
@@ -457,8 +457,8 @@ def test_replay_gives_the_engine_as_it_stood(tmp_path, frame):
     live = session(Cross(), frame, tmp_path / "run").run()
     engine = rf.replay(tmp_path / "run")
     assert engine.desk.ledger.cash == live.account.cash
-    assert state_digest(engine) == state_digest(live._engine)
-    assert engine.strategy.quick.value == live._engine.strategy.quick.value
+    assert state_digest(engine) == state_digest(live._worker.engine)
+    assert engine.strategy.quick.value == live._worker.engine.strategy.quick.value
 
 
 def test_files_are_private(tmp_path: Path, frame):

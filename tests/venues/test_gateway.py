@@ -201,7 +201,7 @@ def test_an_old_change_told_again_rolls_nothing_back() -> None:
 
     def listen(rig: Rig) -> None:
         say = rig.exchange._say
-        rig.exchange._say = lambda said: (kept.append(said), say(said))  # type: ignore[assignment]
+        rig.exchange._say = lambda said: (kept.append(said), say(said))  # type: ignore[method-assign]
 
     rig = Rig(
         {1.0: rest, 2.0: lambda ctx: ctx.replace("r-0-1", qty=6),

@@ -1,0 +1,166 @@
+"""The doctor in a cell: what stands between a session and trading, one line each."""
+
+from __future__ import annotations
+
+import html
+import importlib.metadata
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from regimeflow.analytics.report import Report
+from regimeflow.model.events import Start
+from regimeflow.model.models import Limits
+from regimeflow.session.run_dir import holds_a_run
+from regimeflow.session.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: What real money does not start without.
+NEEDED_LIMITS = ("max_notional", "max_position", "daily_loss", "max_orders_per_minute")
+_LEAST_FREE_MB = 500.0
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at.
+
+    Attributes:
+        name: what.
+        ok: whether it stands in nobody's way.
+        text: a sentence.
+    """
+
+    name: str
+    ok: bool
+    text: str
+
+
+class Checkup:
+    """Findings, those that need attention first; true when there are none of those."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        self.findings = tuple(sorted(findings, key=lambda finding: finding.ok))
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self.findings)
+
+    def __len__(self) -> int:
+        return len(self.findings)
+
+    def __bool__(self) -> bool:
+        return all(finding.ok for finding in self.findings)
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{'ok  ' if f.ok else 'LOOK'}  {f.name}: {f.text}" for f in self.findings)
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td style='{'' if f.ok else _LOOK}'>{'✔' if f.ok else '✘ look'}</td>"
+            f"<th style='text-align:left'>{html.escape(f.name)}</th>"
+            f"<td style='text-align:left'>{html.escape(f.text)}</td></tr>"
+            for f in self.findings
+        )
+        return f"<table><tbody>{rows}</tbody></table>"
+
+
+_LOOK = "font-weight:600;color:rgb(225,105,15)"
+
+
+def check_session(
+    run_dir: Path,
+    start: Start,
+    status: Status,
+    baseline: Report | None,
+    killed: str,
+    failures: Sequence[str],
+) -> Checkup:
+    """Return what is to be said of a session.
+
+    Args:
+        run_dir: where it is written down.
+        start: what it begins with.
+        status: how it stands.
+        baseline: what was expected, or None.
+        killed: why everything must halt, or "".
+        failures: what could not be kept or told.
+    """
+    looks: tuple[Callable[[], Iterator[Finding]], ...] = (
+        lambda: _directory(run_dir, status),
+        lambda: _kill(killed),
+        lambda: _limits(start.limits),
+        lambda: _baseline(baseline, start),
+        lambda: _trading(status),
+        lambda: _files(failures),
+        _packages,
+    )
+    return Checkup([finding for look in looks for finding in look()])
+
+
+def _directory(run_dir: Path, status: Status) -> Iterator[Finding]:
+    folder = next((p for p in (run_dir, *run_dir.absolute().parents) if p.is_dir()), Path("/"))
+    writable = os.access(folder, os.W_OK)
+    yield Finding(
+        "run directory",
+        writable,
+        f"{run_dir} {'can' if writable else 'cannot'} be written"
+        + (" and holds a run that is taken up again" if holds_a_run(run_dir) else ""),
+    )
+    free_mb = shutil.disk_usage(folder).free / 2**20
+    yield Finding("disk", free_mb >= _LEAST_FREE_MB, f"{free_mb:,.0f} MB are free for the journal")
+
+
+def _kill(killed: str) -> Iterator[Finding]:
+    if killed:
+        yield Finding("kill switch", False, f"{killed}: remove the file to trade again")
+
+
+def _limits(limits: Limits) -> Iterator[Finding]:
+    missing = [name for name in NEEDED_LIMITS if getattr(limits, name) is None]
+    text = f"not set: {', '.join(missing)}; real money needs them" if missing else "are set"
+    yield Finding("limits", not missing, text)
+
+
+def _baseline(baseline: Report | None, start: Start) -> Iterator[Finding]:
+    if baseline is None:
+        yield Finding("baseline", True, "there is none: drift is measured against nothing")
+        return
+    differs = []
+    if baseline.source_hash and baseline.source_hash != start.source_sha256:
+        differs.append("source")
+    if baseline.model is None:
+        differs.append("model of fills and costs (it brings returns only)")
+    if dict(baseline.params) != dict(start.params):
+        differs.append("parameters")
+    text = f"has another {' and other '.join(differs)}" if differs else "is of this very strategy"
+    yield Finding("baseline", not differs, text)
+
+
+def _trading(status: Status) -> Iterator[Finding]:
+    fine = status.state == "active" and not status.error
+    why = status.error or status.why
+    yield Finding(
+        "trading", fine, f"{status.phase}, {status.state}{f' ({why})' if why and not fine else ''}"
+    )
+
+
+def _files(failures: Sequence[str]) -> Iterator[Finding]:
+    for text in failures:
+        yield Finding("files", False, text)
+
+
+def _packages() -> Iterator[Finding]:
+    try:
+        version = importlib.metadata.version("regimeflow")
+    except importlib.metadata.PackageNotFoundError:
+        return
+    yield Finding(
+        "packages",
+        False,
+        f"the package regimeflow {version} of another project is installed and overwrites files "
+        "of this one: pip uninstall regimeflow, then install regimeflow-jupyter again",
+    )

@@ -1,0 +1,347 @@
+"""A session's work done in a process of its own: started, spoken to, and read about."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from regimeflow import errors
+from regimeflow.analytics.drift import Drift
+from regimeflow.analytics.execution_quality import ExecutionQuality
+from regimeflow.analytics.report import Report
+from regimeflow.errors import RegimeflowError, SessionError, StrategyError
+from regimeflow.journal import Position, Tail, owner_of
+from regimeflow.model.events import Fill, Start
+from regimeflow.session import control
+from regimeflow.session.control import Channel, Gone, Request
+from regimeflow.session.drift import drift
+from regimeflow.session.ended import Ended, failure_of
+from regimeflow.session.keeper import Keeper
+from regimeflow.session.metrics import LiveMetrics, recorded_metrics
+from regimeflow.session.quality import execution_quality
+from regimeflow.session.run_dir import holds_a_run, killed
+from regimeflow.session.spec import Spec, pack
+from regimeflow.session.status import Status
+from regimeflow.session.worker import Worker
+
+LOG_NAME = "host.log"
+
+
+class Detached:
+    """The work of a session in another process.
+
+    Args:
+        run_dir: of the session.
+        lease: whether this process controls the session: whether its death counts.
+
+    Raises:
+        Gone: no process answers for this directory.
+    """
+
+    unharmed = True
+    remark = ""
+
+    def __init__(self, run_dir: Path, *, lease: bool = True) -> None:
+        found = control.read_whereabouts(run_dir)
+        if found is None:
+            raise Gone(f"no process has opened a socket for {run_dir}")
+        self._run_dir = run_dir
+        self._path = found.socket
+        self._asking: Channel | None = None
+        self._lease: Channel | None = None
+        self._waiting: Channel | None = None
+        self._lock = threading.RLock()
+        self._tail = Tail(run_dir)
+        self._keeper = Keeper()
+        self._companions: dict[str, list[Fill]] = {"shadow": [], "twin": []}
+        self._last: Status | None = None
+        self._read_up = False
+        try:
+            # Both before anything else is asked: so that the last words are not missed.
+            self._waiting = Channel(self._path)
+            self._waiting.send(control.Wait())
+            self.begin: Start = self._ask(control.Hello(), Start)
+            self._known: Status = self._ask(control.AskStatus(), Status)
+            if lease:
+                self._lease = Channel(self._path)
+                self._lease.ask(control.Lease(), control.NOTHING)
+        except BaseException:
+            self.forget()
+            raise
+
+    # ------------------------------------------------------------ speaking
+
+    def _ask(self, request: Request, kind: Any) -> Any:
+        with self._lock:
+            if self._asking is None:
+                self._asking = Channel(self._path)
+            try:
+                return self._asking.ask(request, kind)
+            except SessionError as error:
+                if isinstance(error, Gone):
+                    self._hang_up()
+                raise
+            except BaseException:  # an interrupt between question and answer
+                self._hang_up()
+                raise
+
+    def _hang_up(self) -> None:
+        if self._asking is not None:
+            self._asking.close()
+            self._asking = None
+
+    def command(self, name: Any, why: str, who: str) -> None:
+        """Pass a command to the engine."""
+        self._ask(control.Steer(name, why, who), control.NOTHING)
+
+    def ended(self, timeout_s: float) -> bool:
+        """Wait for the end for so long, and return whether it has come."""
+        with self._lock:
+            if self._last is not None:
+                return True
+            if self._waiting is None:  # closed by a fork
+                raise SessionError("this is a copy of the session: attach to it anew")
+            try:
+                told = self._waiting.receive(timeout_s, Status)
+            except Gone:
+                self._lose()
+                return True
+            if told is None:
+                return False
+            self._settle(told[0])
+            return True
+
+    def _settle(self, last: Status) -> None:
+        """Nothing more comes: close what is open."""
+        self._last = last
+        self.forget()
+
+    def _lose(self) -> None:
+        """The process has gone without a word: what is known of it is what it wrote."""
+        written, known = Ended(self._run_dir).status(), self._known
+        self._settle(
+            msgspec.structs.replace(
+                written,
+                venue=known.venue,
+                total=known.total,
+                shadow=known.shadow,
+                twin=known.twin,
+            )
+        )
+
+    def release(self) -> None:
+        """Give up the lease on purpose: the session goes on as it is."""
+        with self._lock:
+            if self._lease is not None:
+                with contextlib.suppress(Gone):
+                    self._lease.ask(control.Goodbye(), control.NOTHING)
+                self._lease.close()
+                self._lease = None
+
+    def forget(self) -> None:
+        """Close every connection."""
+        for channel in (self._lease, self._waiting, self._asking):
+            if channel is not None:
+                channel.close()
+        self._lease = self._waiting = self._asking = None
+
+    # ------------------------------------------------------------ looking
+
+    def status(self) -> Status:
+        """Return what the session looks like."""
+        with self._lock:
+            if self._last is None:
+                try:
+                    self._known = self._ask(control.AskStatus(), Status)
+                except Gone:
+                    self.ended(0.0)
+            return self._last or self._known
+
+    def failure(self) -> StrategyError | None:
+        """Return what the strategy raised, or None."""
+        return failure_of(self.history(), self.begin)
+
+    def broken_by(self) -> BaseException | None:
+        """Return what broke the session, or None."""
+        last = self._last
+        if last is None or last.phase != "failed":
+            return None
+        return SessionError(last.error)
+
+    def flush(self) -> Position | None:
+        """Have everything up to now in the journal's files, and return how far that is."""
+        if self._last is not None:
+            return None
+        try:
+            told = self._ask(control.Flush(), control.POSITION)
+        except Gone:
+            self.ended(0.0)
+            return None
+        return None if told is None else Position(*told)
+
+    def history(self) -> Keeper:
+        """Return orders, fills and log up to now."""
+        with self._lock:
+            if not self._read_up:
+                until = self.flush()
+                self._read_up = until is None
+                for _, event, outputs in self._tail.events(until):
+                    self._keeper.take(event, outputs)
+            return self._keeper
+
+    def quality(self) -> ExecutionQuality:
+        """Return execution quality up to now, from the journal."""
+        self.flush()
+        return execution_quality(self._run_dir)
+
+    def drift(self, baseline: Report | None) -> Drift:
+        """Return the drift up to now, from the journal."""
+        self.flush()
+        return drift(self._run_dir, baseline)
+
+    def metrics(self) -> LiveMetrics:
+        """Return what Prometheus is told, from the journal."""
+        self.flush()
+        return recorded_metrics(self._run_dir, self.status(), self.quality())
+
+    def killed(self) -> str:
+        """Return why everything must halt, or "" where nothing must."""
+        return killed(self._run_dir)
+
+    @property
+    def failures(self) -> Sequence[str]:
+        """What could not be kept is known to its own process only."""
+        return ()
+
+    def companion_fills(self, who: str) -> Sequence[Fill]:
+        """Return the executions of "shadow" or "twin", as far as the process has told."""
+        with self._lock:
+            known = self._companions[who]
+            with contextlib.suppress(Gone):
+                while self._last is None:
+                    request = control.AskFills(who, len(known))  # type: ignore[arg-type]
+                    page = self._ask(request, control.FILLS)
+                    known += page
+                    if len(page) < control.PAGE:
+                        break
+            return list(known)
+
+
+def worker_of(run_dir: Path, *, lease: bool = True) -> Worker:
+    """Return the work of a run that was begun elsewhere.
+
+    Raises:
+        SessionError: there is none, or nobody but its own process can reach it.
+    """
+    try:
+        return Detached(run_dir, lease=lease)
+    except Gone:
+        owner = owner_of(run_dir)
+    if owner:
+        raise SessionError(
+            f"the session in {run_dir} lives inside {owner} and has no socket: use it there, or "
+            "start it with start(detached=True)"
+        )
+    if not holds_a_run(run_dir):
+        raise SessionError(f"there is no run in {run_dir}")
+    return Ended(run_dir)
+
+
+# ---------------------------------------------------------------- starting one
+
+
+class Started(msgspec.Struct, frozen=True):
+    """What a new process says of itself: that it runs, or the error that ended it.
+
+    Attributes:
+        kind: name of the error's class, "" if it runs.
+        text: the error's message.
+    """
+
+    kind: str = ""
+    text: str = ""
+
+
+def launch(spec: Spec) -> None:
+    """Start a process for a session, and return when it runs.
+
+    What the session is made of goes through a pipe to the child alone: not on a disk, and neither
+    among the arguments nor into the environment of a process.
+
+    Raises:
+        SessionError: it does not run; its own error where it is one of ours.
+    """
+    if sys.platform == "win32":
+        raise SessionError(
+            "a detached session needs Unix sockets and process groups, which Windows does not "
+            "have: start() it here, or from the command line with regimeflow live"
+        )
+    packed = pack(spec)
+    try:
+        spec.run_dir.mkdir(0o700, parents=True, exist_ok=True)
+        log = os.open(
+            spec.run_dir / LOG_NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600
+        )
+    except OSError as error:
+        raise SessionError(f"cannot write into {spec.run_dir}: {error}") from error
+    hear, tell = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-P", "-m", "regimeflow.session.host", str(tell)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            pass_fds=(tell,),
+            env=_environment(),
+            start_new_session=True,
+        )
+    finally:
+        os.close(tell)
+        os.close(log)
+    # It outlives us, or we bury it.
+    threading.Thread(target=process.wait, name="regimeflow-child", daemon=True).start()
+    try:
+        with os.fdopen(hear, "rb") as heard:
+            with contextlib.suppress(BrokenPipeError), process.stdin:  # type: ignore[union-attr]
+                process.stdin.write(packed)  # type: ignore[union-attr]
+            _raise_theirs(heard.read(), spec.run_dir)
+    except BaseException:
+        process.kill()
+        raise
+
+
+def _environment() -> dict[str, str]:
+    """Return the child's environment: the same modules are found, and hashes are no accident."""
+    places = [os.path.abspath(place) for place in sys.path]
+    return {
+        **os.environ,
+        "PYTHONHASHSEED": "0",
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(places)),
+    }
+
+
+def _raise_theirs(said: bytes, run_dir: Path) -> None:
+    """Raise the error that the child reports; return if it runs."""
+    try:
+        started = msgspec.json.decode(said, type=Started)
+    except msgspec.MsgspecError:
+        raise SessionError(
+            f"the session's process ended before it could say why: see {run_dir / LOG_NAME}"
+        ) from None
+    if not started.kind:
+        return
+    kind = getattr(errors, started.kind, None)
+    if isinstance(kind, type) and issubclass(kind, RegimeflowError):
+        raise kind(started.text)
+    raise SessionError(
+        f"the session's process failed with {started.kind}: {started.text} "
+        f"(see {run_dir / LOG_NAME})"
+    )

@@ -1,0 +1,222 @@
+"""A session that has ended, read from its directory: everything can be looked at, nothing moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from regimeflow.analytics.drift import Drift
+from regimeflow.analytics.execution_quality import ExecutionQuality
+from regimeflow.analytics.report import Report
+from regimeflow.engine.desk import ACTIVE
+from regimeflow.errors import SessionError, StrategyError
+from regimeflow.journal import Position, Tail
+from regimeflow.model.events import Adjusted, Fill, Input, Output, Start, StateChanged
+from regimeflow.model.instrument import Instruments
+from regimeflow.model.ledger import Ledger
+from regimeflow.model.market import Bar, Bars, Quote, Trade
+from regimeflow.model.timeframe import iso
+from regimeflow.session.companions import Account
+from regimeflow.session.drift import drift
+from regimeflow.session.freeze import MANIFEST_NAME, Manifest
+from regimeflow.session.keeper import Keeper
+from regimeflow.session.metrics import LiveMetrics, recorded_metrics
+from regimeflow.session.quality import execution_quality
+from regimeflow.session.run_dir import killed
+from regimeflow.session.status import Status
+
+_NAN = float("nan")
+
+
+class Ended:
+    """The work of a session that is over.
+
+    Its account is folded from the journal; what shadow and twin had is known to `regimeflow.drift`,
+    which lives through the run again.
+
+    Raises:
+        SessionError: there is no run in the directory.
+        JournalCorrupt: its journal was changed.
+    """
+
+    unharmed = True
+    remark = ""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._keeper = Keeper()
+        account = AccountFold()
+        start: Start | None = None
+        for _, event, outputs in Tail(run_dir).events():
+            if isinstance(event, Start):
+                start = event
+            self._keeper.take(event, outputs)
+            account.take(event, outputs)
+        if start is None:
+            raise SessionError(f"there is no run in {run_dir}")
+        self.begin = start
+        self._status = self._made(account, _venue_of(run_dir))
+
+    def _made(self, account: AccountFold, venue: str) -> Status:
+        keeper, begin = self._keeper, self.begin
+        live = account.account(len(keeper.fold.fills))
+        unknown = Account(live.time, _NAN, _NAN, _NAN, {}, 0)
+        failed = keeper.failed.error if keeper.failed is not None else ""
+        lost = "" if keeper.finished else "it ended without a word: start it again to take it up"
+        return Status(
+            begin.run,
+            begin.strategy,
+            venue,
+            "stopped" if keeper.finished else "failed",
+            account.state,
+            keeper.why,
+            keeper.done,
+            keeper.done,
+            live,
+            unknown,
+            unknown,
+            sum(order.working for order in keeper.fold.orders.values()),
+            failed or lost,
+        )
+
+    def status(self) -> Status:
+        """Return what the session looked like at its end."""
+        return self._status
+
+    def failure(self) -> StrategyError | None:
+        """Return what the strategy raised, or None."""
+        return failure_of(self._keeper, self.begin)
+
+    def broken_by(self) -> BaseException | None:
+        """Return what broke the session, or None."""
+        return None if self._keeper.finished else SessionError(self._status.error)
+
+    def history(self) -> Keeper:
+        """Return orders, fills and log."""
+        return self._keeper
+
+    def quality(self) -> ExecutionQuality:
+        """Return execution quality up to now, from the journal."""
+        self.flush()
+        return execution_quality(self._run_dir)
+
+    def drift(self, baseline: Report | None) -> Drift:
+        """Return the drift up to now, from the journal."""
+        self.flush()
+        return drift(self._run_dir, baseline)
+
+    def metrics(self) -> LiveMetrics:
+        """Return what Prometheus is told, from the journal."""
+        self.flush()
+        return recorded_metrics(self._run_dir, self.status(), self.quality())
+
+    def killed(self) -> str:
+        """Return why everything must halt, or "" where nothing must."""
+        return killed(self._run_dir)
+
+    @property
+    def failures(self) -> Sequence[str]:
+        """What could not be kept is known to its own process only."""
+        return ()
+
+    def companion_fills(self, who: str) -> Sequence[Fill]:
+        """Refuse: they are not written down."""
+        raise SessionError(f"the {who} of an ended session is not kept: see regimeflow.drift")
+
+    def command(self, name: str, why: str, who: str) -> None:
+        """Refuse: nobody is there to obey."""
+        raise SessionError(f"the session has ended: there is nothing to {name}")
+
+    def ended(self, timeout_s: float) -> bool:
+        """Return that it is over."""
+        return True
+
+    def flush(self) -> Position | None:
+        """Everything is in the files."""
+        return None
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+    def forget(self) -> None:
+        """Nothing is open."""
+
+
+class AccountFold:
+    """Money, holdings and trading state as a journal tells them."""
+
+    def __init__(self) -> None:
+        self.state = ACTIVE
+        self._ledger: Ledger | None = None
+        self._prices: dict[str, float] = {}
+        self._booked: set[str] = set()
+        self._seen = 0
+
+    def take(self, event: Input, outputs: Sequence[Output]) -> None:
+        """Take in an event and what it caused."""
+        self._seen = event.seen
+        if isinstance(event, Bars):
+            self._prices.update((bar.symbol, bar.close) for bar in event.bars)
+        elif isinstance(event, Bar):
+            self._prices[event.symbol] = event.close
+        elif isinstance(event, Trade):
+            self._prices[event.symbol] = event.price
+        elif isinstance(event, Quote):
+            self._prices[event.symbol] = event.mid
+        elif isinstance(event, Start):
+            self._begin(event)
+        elif isinstance(event, Fill | Adjusted) and self._ledger is not None:
+            self._book(self._ledger, event)
+        for output in outputs:
+            if isinstance(output, StateChanged) and not output.symbol:
+                self.state = output.after
+
+    def _begin(self, start: Start) -> None:
+        instruments = Instruments()
+        instruments.update((rules.symbol, rules) for rules in start.instruments)
+        self._ledger = Ledger(start.cash, instruments)
+        for symbol, (qty, average_price) in start.positions.items():
+            self._ledger.open(symbol, qty, average_price)
+
+    def _book(self, ledger: Ledger, event: Fill | Adjusted) -> None:
+        if isinstance(event, Adjusted):
+            ledger.adjust(event.symbol, event.qty, event.price, event.cash)
+        elif event.execution_id not in self._booked:
+            self._booked.add(event.execution_id)
+            sign = 1.0 if event.side == "buy" else -1.0
+            ledger.book(event.symbol, sign * event.qty, event.price, event.fee)
+
+    def account(self, fills: int) -> Account:
+        """Return money and holdings at the last prices."""
+        ledger = self._ledger
+        if ledger is None:
+            raise SessionError("the journal does not begin with a start event")
+        equity = ledger.equity(lambda symbol: self._prices.get(symbol, 0.0))
+        held = dict(ledger.snapshot())
+        return Account(self._seen, ledger.cash, equity, ledger.fees, held, fills)
+
+
+def _venue_of(run_dir: Path) -> str:
+    """Return what the run was on, in the manifest's words."""
+    try:
+        return msgspec.json.decode((run_dir / MANIFEST_NAME).read_bytes(), type=Manifest).venue
+    except (OSError, msgspec.MsgspecError):
+        return "a venue that its manifest does not name"
+
+
+def failure_of(keeper: Keeper, begin: Start) -> StrategyError | None:
+    """Return what the strategy raised, as the journal has it."""
+    failed = keeper.failed
+    if failed is None:
+        return None
+    where = f" of {failed.symbol}" if failed.symbol else ""
+    return StrategyError(
+        f"{begin.strategy} failed in {failed.callback}{where} at {iso(failed.seen)}: "
+        f"{failed.error}",
+        callback=failed.callback,
+        symbol=failed.symbol or None,
+        ts=failed.seen,
+        trace=failed.trace,
+    )

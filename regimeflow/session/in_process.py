@@ -1,0 +1,369 @@
+"""A session's work done here: an engine on a thread of its own, written down as it goes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from regimeflow.analytics.drift import Drift
+from regimeflow.analytics.execution_quality import ExecutionQuality
+from regimeflow.analytics.report import Report
+from regimeflow.engine.desk import ACTIVE, REDUCING
+from regimeflow.engine.drive import drive
+from regimeflow.engine.engine import Engine
+from regimeflow.errors import JournalError, SessionError, StrategyError
+from regimeflow.journal import JournalWriter, Position
+from regimeflow.model.events import Command, Fill, Input, Output, Start
+from regimeflow.session import freeze
+from regimeflow.session.companions import Account, Shadow, Twin, account_of, rolling_history
+from regimeflow.session.dry_run import DryRun
+from regimeflow.session.fold import Fold
+from regimeflow.session.health import Probe
+from regimeflow.session.keeper import Keeper, SharedJournal
+from regimeflow.session.metrics import LiveMetrics
+from regimeflow.session.plan import Link, plan_of
+from regimeflow.session.records import Records
+from regimeflow.session.run_dir import BASELINE_NAME, continue_run, first_event, killed, open_run
+from regimeflow.session.spec import Spec
+from regimeflow.session.status import Status
+
+#: How often a snapshot is made while events rush past.
+_SNAPSHOT_S = 0.1
+#: How long the end of a process may be held up.
+_LEAVE_S = 1.0
+REMARK = (
+    "The session lives in the process that started it and dies with it: after a kill nothing "
+    "cancels its orders until it is started again. start(detached=True) outlives the notebook."
+)
+
+
+class InProcess:
+    """One strategy on one venue, in this process.
+
+    Args:
+        spec: what the session is made of.
+
+    Raises:
+        ConfigError: the venue is none, or needs something that was not given.
+        SessionError: the directory holds another run.
+    """
+
+    unharmed = False
+
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+        self._earlier = first_event(spec.run_dir)
+        earlier = self._earlier
+        run = earlier.run if earlier is not None else spec.manifest.run
+        frozen, manifest = spec.frozen, spec.manifest
+        plan = self._plan = plan_of(freeze.thaw(frozen), spec.venue, spec.wish, run)
+        # The frozen copy may have lost its source text: what counts was taken from the original.
+        begin = msgspec.structs.replace(
+            plan.start, source_sha256=manifest.source_sha256, frozen_sha256=manifest.frozen_sha256
+        )
+        if earlier is not None:
+            same_run(earlier, begin, str(spec.run_dir))
+            frozen = freeze.read_frozen(spec.run_dir, earlier.frozen_sha256)
+        self.begin = plan.start = begin
+        basis = earlier or begin
+        own = freeze.thaw(frozen)
+        self.engine = Engine(own, rolling_history(own, basis))
+        baseline = spec.wish.baseline
+        model = baseline.model if baseline is not None and baseline.model else basis.model
+        self._shadow = Shadow(self.engine, model, plan.kinds)
+        self.twin = Twin(freeze.thaw(frozen), basis, model, plan.kinds)
+        probe = Probe(spec.run_dir)
+        link = plan.link(self.engine, lambda: probe.event(0, 0, 0.0, 0), self.killed)
+        self.link: Link = DryRun(link) if spec.dry_run else link
+        self._keeper = Keeper()
+        self.records = Records(
+            spec.run_dir,
+            self.engine,
+            self._shadow,
+            self.twin,
+            baseline,
+            lambda: self._status,
+            audit_format=spec.audit_format,
+            alert=spec.alert,
+            redact=spec.redact,
+        )
+        self._phase = "new"
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="regimeflow-engine", daemon=True)
+        self._over = threading.Event()
+        self._when_over: list[Callable[[], None]] = []
+        self._journal: SharedJournal | None = None
+        self._remark_due = self._stopping = False
+        self._status = self._snapshot()
+
+    @property
+    def taken_up(self) -> bool:
+        """Whether the run had an earlier life."""
+        return self._earlier is not None
+
+    @property
+    def remark(self) -> str:
+        """What whoever looks at the session should know of it."""
+        return REMARK if self._phase == "running" else ""
+
+    def killed(self) -> str:
+        """Return why everything must halt, or "" where nothing must."""
+        return killed(self._spec.run_dir)
+
+    # ------------------------------------------------------------ begin and end
+
+    def start(self) -> None:
+        """Begin, and return at once.
+
+        Raises:
+            SessionBusy: another process or session owns the run directory.
+            SessionError: it holds another run, or was played to its end.
+        """
+        spec = self._spec
+        if self._earlier is None:
+            journal = open_run(spec.run_dir, spec.manifest, spec.frozen, disk=spec.disk)
+            try:
+                if spec.wish.baseline is not None:
+                    spec.wish.baseline.save(spec.run_dir / BASELINE_NAME)
+                self.records.open()
+            except BaseException:
+                journal.close()
+                raise
+        else:
+            journal = self._take_up(self._earlier)
+        self._journal = SharedJournal(journal)
+        self.records.begin()
+        self._phase = "running"
+        self._remark_due = True
+        self._status = self._snapshot()
+        # Before the feed can say anything, all of it is on the disk: who and what runs here.
+        self._thread.start()
+
+    def _take_up(self, earlier: Start) -> JournalWriter:
+        """Live through the run's earlier life, and let the link begin where it ended."""
+        fold = Fold(self.engine, self.link, (self.records, self))
+
+        def replay(seq: int, event: Input, outputs: list[Output]) -> None:
+            if seq == 1:
+                self.records.open()  # the run directory is ours by now
+            fold.take(seq, event, outputs)
+
+        journal = continue_run(self._spec.run_dir, earlier.run, replay, self._spec.disk)
+        try:
+            self.link.resume(fold.resumed(self.begin.limits, time.time_ns()))
+        except BaseException:
+            journal.close()
+            raise
+        return journal
+
+    def when_over(self, told: Callable[[], None]) -> None:
+        """Call ``told`` on the engine's thread once everything is over."""
+        self._when_over.append(told)
+
+    def ended(self, timeout_s: float) -> bool:
+        """Wait for the end for so long, and return whether it has come."""
+        return self._over.wait(timeout_s)
+
+    def command(self, name: str, why: str, who: str) -> None:
+        """Pass a command to the engine."""
+        self._stopping = self._stopping or name == "stop"
+        self.link.command(name, why, who)
+
+    def release(self) -> None:
+        """Refuse: nothing would be left of it."""
+        raise SessionError(
+            "this session runs in this very process and ends with it: stop() it, or start it with "
+            "detached=True to be able to leave it"
+        )
+
+    def forget(self) -> None:
+        """Let go of the journal after a fork: it is the parent's."""
+        if self._journal is not None:
+            self._journal.forget()
+
+    def leave(self) -> None:
+        """Do what ``on_kernel_loss`` says, in the little time that an ending process has."""
+        policy = self._spec.on_kernel_loss
+        if self._stopping:
+            return  # whoever asked has waited as long as they liked
+        why = f"the process ends: on_kernel_loss is {policy!r}"
+        if policy == "flatten":
+            self.command("flatten", why, "exit")
+            self._over.wait(_LEAVE_S)
+        if policy in ("cancel", "flatten"):
+            self.command("stop", why, "exit")
+            self._over.wait(_LEAVE_S)
+        else:
+            self.flush()
+
+    # ------------------------------------------------------------ look at it
+
+    def status(self) -> Status:
+        """Return what the session looks like."""
+        if self._phase != "running":
+            self._status = self._snapshot()
+        return self._status
+
+    def failure(self) -> StrategyError | None:
+        """Return what the strategy raised, or None."""
+        return self.engine.failure
+
+    def broken_by(self) -> BaseException | None:
+        """Return what broke the session, or None."""
+        return self._error
+
+    def history(self) -> Keeper:
+        """Return orders, fills and log up to now."""
+        return self._keeper
+
+    def companion_fills(self, who: str) -> Sequence[Fill]:
+        """Return the executions of "shadow" or "twin"."""
+        return list(self.twin.fills if who == "twin" else self._shadow.fills)
+
+    def quality(self) -> ExecutionQuality:
+        """Return execution quality up to now."""
+        return self.records.quality.result()
+
+    def drift(self, baseline: Report | None) -> Drift:
+        """Return the drift up to now."""
+        return self.records.drift.drift()
+
+    def metrics(self) -> LiveMetrics:
+        """Return what Prometheus is told."""
+        return self.records.meter.latest()
+
+    @property
+    def failures(self) -> Sequence[str]:
+        """What could not be kept or told."""
+        return self.records.failures
+
+    def flush(self) -> Position | None:
+        """Have everything up to now in the journal's files, and return how far that is."""
+        if self._journal is None:
+            raise SessionError("this session has not been started: there is nothing to report")
+        return self._journal.flush()
+
+    # ------------------------------------------------------------ the engine's thread
+
+    def _work(self) -> None:
+        journal = self._journal
+        try:
+            drive(self.engine, self.link, journal, (self.records, self))
+        except BaseException as error:
+            self._error = error
+            self._keeper.note(self.engine.event.seen, "error", f"the session broke: {error}")
+            self._cancel_everything()
+        finally:
+            if journal is not None:
+                try:
+                    journal.close()
+                except JournalError as error:
+                    self._error = self._error or error
+            self.link.close()
+            self.records.close()
+            self._phase = "failed" if self._error is not None else "stopped"
+            self._status = self._snapshot()
+            self._over.set()
+            for told in self._when_over:
+                told()
+
+    def _cancel_everything(self) -> None:
+        """Take back what works at the venue: the one request that needs no journal."""
+        desk = getattr(self.engine, "desk", None)
+        if desk is None:
+            return
+        working = [o for group in desk.working.values() for o in group.values()]
+        if isinstance(self._error, JournalError):
+            # What was decided on the event that could not be recorded has never left.
+            working = [o for o in working if o.seq != self.engine.seq]
+            self._record_end()
+        orders = [o.id for o in working]
+        try:
+            left = self.link.take_back(orders, self._spec.wish.settings.ns("stop_ms"))
+        except Exception as error:
+            left, why = orders, f": {error}"
+        else:
+            why = ""
+        if left:
+            text = f"{len(left)} orders may still work at the venue{why}: {', '.join(left)}"
+            self._keeper.note(self.engine.event.seen, "error", text)
+
+    def _record_end(self) -> None:
+        """Write the halt and the cancels down, where the disk is full and space was kept for it."""
+        journal = self._journal
+        if journal is None or not journal.cancels_only:
+            return
+        at = self.engine.event.seen + 1
+        event = Command(at, at, "halt", "the disk is full", "journal")
+        outputs = self.engine.step(event)
+        try:
+            journal.record(event, outputs)
+        except JournalError as error:
+            self._keeper.note(at, "error", str(error))
+        self.follow(event, outputs)
+
+    def follow(self, event: Input, outputs: Sequence[Output]) -> None:
+        """Keep what notebooks ask for; called on the engine's thread after each event."""
+        keeper = self._keeper
+        if self._remark_due:
+            self._remark_due = False
+            keeper.note(event.seen, "info", REMARK)
+        keeper.take(event, outputs)
+        now = time.monotonic()
+        if now >= keeper.snapshot_due:
+            keeper.snapshot_due = now + _SNAPSHOT_S
+            self._status = self._snapshot()
+
+    def _snapshot(self) -> Status:
+        engine, keeper, begin = self.engine, self._keeper, self.begin
+        if engine.start is None:
+            nothing = Account(0, begin.cash, begin.cash, 0.0, {}, 0)
+            live = shadow = twin = nothing
+            state, working = ACTIVE, 0
+        else:
+            live = account_of(engine.desk.ledger, engine, len(keeper.fold.fills))
+            shadow, twin = self._shadow.account(), self.twin.account()
+            state = engine.desk.state
+            if state == ACTIVE and engine.held_back and engine.held_back == engine.symbol_set:
+                state = REDUCING
+            working = sum(len(group) for group in engine.desk.working.values())
+        error = self._error or engine.failure
+        return Status(
+            begin.run,
+            begin.strategy,
+            self._plan.name,
+            self._phase,
+            state,
+            keeper.why,
+            keeper.done,
+            self._plan.total,
+            live,
+            shadow,
+            twin,
+            working,
+            str(error) if error is not None else "",
+        )
+
+
+def same_run(earlier: Start, now: Start, where: str) -> None:
+    """Refuse to take up a run with anything else than what it was begun with."""
+    for name, words in _SAME:
+        before, given = getattr(earlier, name), getattr(now, name)
+        if before != given:
+            raise SessionError(
+                f"{where} holds the run {earlier.run!r}, whose {words}: it was {before!r} and "
+                f"would be {given!r} now. Choose another directory, or go on with what it was"
+            )
+
+
+_SAME = (
+    ("strategy", "strategy is another one"),
+    ("source_sha256", "strategy had another source"),
+    ("params", "parameters were others"),
+    ("symbols", "symbols were others"),
+    ("timeframes", "timeframe was another"),
+    ("seed", "seed was another"),
+)

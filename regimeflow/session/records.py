@@ -1,0 +1,103 @@
+"""What follows a live run and keeps it: files for others, numbers for whoever asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from regimeflow.analytics.quality_fold import QualityFold
+from regimeflow.analytics.report import Report
+from regimeflow.engine.drive import Companion
+from regimeflow.engine.engine import Engine
+from regimeflow.model.events import Input, Output
+from regimeflow.session.alerts import Alert, Alerts
+from regimeflow.session.audit import AuditLog
+from regimeflow.session.companions import Shadow, Twin
+from regimeflow.session.drift import DriftFiles, DriftFold
+from regimeflow.session.metrics import Meter
+from regimeflow.session.status import Status
+
+AUDIT_NAME = "audit.log"
+
+
+class Records:
+    """Shadow, twin, and everything that is folded from a run while it goes on.
+
+    A resumed run goes through all of it once more, so what is asked afterwards is what would have
+    been asked without the interruption; files hold each line once.
+
+    Args:
+        run_dir: where the files go.
+        engine, shadow, twin: of the run.
+        baseline: what was expected, or None.
+        status: gives the session's status.
+        audit_format: "csv" or "jsonl".
+        alert: who is told of degraded states, or None.
+        redact: takes secrets out of text.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        engine: Engine,
+        shadow: Shadow,
+        twin: Twin,
+        baseline: Report | None,
+        status: Callable[[], Status],
+        *,
+        audit_format: str = "csv",
+        alert: Alert | str | None = None,
+        redact: Callable[[str], str] | None = None,
+    ) -> None:
+        self._run_dir = run_dir
+        self._audit_format = audit_format
+        self._redact = redact
+        self.quality = QualityFold()
+        self.drift = DriftFold(engine, shadow, twin, baseline)
+        self.meter = Meter(status, quality=self.quality.result, run_dir=run_dir)
+        self.audit: AuditLog | None = None
+        self._files: DriftFiles | None = None
+        self._alerts = Alerts(alert, redact) if alert is not None else None
+        self._followers: list[Companion] = [shadow, twin, self.drift, self.meter]
+        if self._alerts is not None:
+            self._followers.append(self._alerts)
+
+    def open(self) -> None:
+        """Open the files, once the run directory is ours.
+
+        Raises:
+            SessionError: one of them cannot be written.
+        """
+        self.audit = AuditLog(self._run_dir / AUDIT_NAME, self._audit_format, redact=self._redact)
+        self._files = DriftFiles(self._run_dir, self.drift)
+        self._followers += [self.audit, self._files]
+
+    def begin(self) -> None:
+        """The run goes on from here: what came before was told before."""
+        if self._alerts is not None:
+            self._alerts.begin()
+
+    def follow(self, event: Input, outputs: Sequence[Output]) -> None:
+        """Take note of an event and its outputs, on the engine's thread."""
+        self.quality.take(event, outputs)
+        for follower in self._followers:
+            follower.follow(event, outputs)
+
+    def close(self) -> None:
+        """Write what is left, and close the files."""
+        if self._files is not None:
+            self._files.close()
+        if self.audit is not None:
+            self.audit.close()
+        if self._alerts is not None:
+            self._alerts.close()
+
+    @property
+    def failures(self) -> list[str]:
+        """What of this could not be kept or told, in sentences; the journal has all of it."""
+        said = [
+            self.audit.failure if self.audit else "",
+            self._files.error if self._files else "",
+            self._alerts.failure if self._alerts else "",
+        ]
+        return [text for text in said if text]
