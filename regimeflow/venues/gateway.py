@@ -348,7 +348,8 @@ class Gateway:
             self._backfill = set(self._symbols) if self._timeframe and self._warmup else set()
         self.outbox.connected = self._trades
         if self._trades:
-            self.outbox.take_up()
+            if self._engine.start is not None:  # else the engine begins with this very event
+                self.outbox.take_up()
             self.comparing.begin(self._known_since(), self._engine.foreign)
         told += self._ask_for_history(now)
         return told
