@@ -384,12 +384,12 @@ class LiveSession:
             self._keeper.note(self._engine.event.seen, "error", f"the session broke: {error}")
             self._cancel_everything()
         finally:
-            if journal is not None:
+            for part in (journal, self._link):
                 try:
-                    journal.close()
-                except JournalError as error:
+                    if part is not None:
+                        part.close()
+                except BaseException as error:  # the session is over all the same, and says why
                     self._error = self._error or error
-            self._link.close()
             _RUNNING.pop(self.run_dir.resolve(), None)
             self._phase = "failed" if self._error is not None else "stopped"
             self._status = self._snapshot()
