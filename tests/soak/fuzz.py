@@ -19,8 +19,8 @@ from regimeflow.errors import RegimeflowError
 from regimeflow.model.events import Fill, OrderUpdate
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.market import Bar, Book, Quote, Trade
-from regimeflow.session.config import load_config
 from regimeflow.session.environment import read_dotenv
+from regimeflow.session.settings import load_settings
 from regimeflow.venues.port import Disconnected, Garbled, Refreshed
 from tests.soak.bourse import BEGIN, MINUTE, SYMBOL, Bourse, Crash, Door, Fuse
 from tests.soak.crashes import SETTINGS
@@ -59,21 +59,22 @@ def configs(seed: int) -> Outcome:
     texts = [p.read_bytes() for p in sorted(EXAMPLES.glob("*.yaml"))]
     with tempfile.TemporaryDirectory() as name:
         path, env = Path(name, "live.yaml"), Path(name, ".env")
-        env.touch(0o600)
+        for file in (path, env):
+            file.touch(0o600)
         for _ in range(100):
             text = fuzzed(chance.choice(texts), chance)
             path.write_bytes(text)
             before = dict(os.environ)
             counts["refused"] += 1
             with _watched(repr(text), violations):
-                load_config(path)
+                load_settings(path)
                 counts["refused"] -= 1
                 counts["taken"] += 1
             text = fuzzed(DOTENV, chance)
             env.write_bytes(text)
             counts["refused"] += 1
             with _watched(repr(text), violations):
-                read_dotenv(env)
+                read_dotenv(env.parent)
                 counts["refused"] -= 1
                 counts["taken"] += 1
             if dict(os.environ) != before:
@@ -184,5 +185,5 @@ def frames(seed: int) -> Outcome:
             violations.append("the run is not certified")
         gateway: Any = session._link
         counts["refused"] = sum(gateway.intake.refused.values())
-        counts["bars"] = session.status.events
+        counts["bars"] = session.status.done
     return Outcome(count, violations, counts)
