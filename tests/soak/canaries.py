@@ -97,7 +97,9 @@ def _written(folder: Path) -> Iterator[tuple[str, str]]:
             yield f"{kind} {path.name}", text.decode("utf-8", "replace")
 
 
-def _shown(session: rf.LiveSession, folder: Path, secrets: list[Secret]) -> Iterator[tuple[str, str]]:
+def _shown(
+    session: rf.LiveSession, folder: Path, secrets: list[Secret]
+) -> Iterator[tuple[str, str]]:
     report = session.report()
     page = folder / "page.html"
     report.tearsheet(page)

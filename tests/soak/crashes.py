@@ -1,4 +1,4 @@
-"""A process that ends anywhere, and another that takes its run up: nothing lost, nothing doubled."""
+"""A process that ends anywhere, and another that takes its run up: nothing lost or doubled."""
 
 from __future__ import annotations
 

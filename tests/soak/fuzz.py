@@ -1,4 +1,4 @@
-"""Whatever comes from outside: refused with our own error or taken, in no time, and no order of it."""
+"""Whatever comes from outside: refused with our own error or taken, in no time, no order of it."""
 
 from __future__ import annotations
 
