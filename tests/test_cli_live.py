@@ -157,7 +157,7 @@ def test_a_second_run_of_the_same_name_is_refused(capsys):
     assert run(capsys, "live", "--config", "c.yaml")[0] == 0
     code, _, err = run(capsys, "live", "--config", "c.yaml")
     assert code == 1
-    assert "holds a run already" in err
+    assert "played to their end" in err
 
 
 def test_a_strategy_that_fails(capsys):

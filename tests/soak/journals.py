@@ -42,7 +42,7 @@ def _story(folder: Path) -> list[tuple[Any, ...]]:
     return [(e.ts, e.side, e.qty, e.price, e.fee) for e in found]
 
 
-def cut_anywhere(seed: int, bars: int = 70) -> Outcome:
+def cut_anywhere(seed: int, bars: int = 30) -> Outcome:
     """Cut a run of at most 200 records at every byte; the unit is a journal.
 
     What is read is the records before the cut, and nothing else. At some cuts between two events
