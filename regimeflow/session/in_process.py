@@ -257,13 +257,12 @@ class InProcess:
             self._keeper.note(self.engine.event.seen, "error", f"the session broke: {error}")
             self._cancel_everything()
         finally:
-            if journal is not None:
+            for part in (journal, self.link, self.records):
                 try:
-                    journal.close()
-                except JournalError as error:
+                    if part is not None:
+                        part.close()
+                except BaseException as error:  # the session is over all the same, and says why
                     self._error = self._error or error
-            self.link.close()
-            self.records.close()
             self._phase = "failed" if self._error is not None else "stopped"
             self._status = self._snapshot()
             self._over.set()

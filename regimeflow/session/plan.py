@@ -203,7 +203,8 @@ class VenuePlan:
     def link(
         self, engine: Engine, probe: Callable[[], Health] | None, killed: Callable[[], str]
     ) -> Link:
-        runtime: Runtime = Threads()
+        # A venue that is simulated brings its own time.
+        runtime: Runtime = getattr(self._adapter, "runtime", Threads)()
         gateway = Gateway(
             self._adapter,
             runtime,

@@ -23,6 +23,7 @@ import msgspec
 
 from regimeflow.engine.engine import Engine
 from regimeflow.model.events import (
+    Adjusted,
     Cancel,
     Clock,
     Command,
@@ -34,6 +35,7 @@ from regimeflow.model.events import (
     Input,
     OrderUpdate,
     Output,
+    Reconciled,
     Replace,
     Resumed,
     Rules,
@@ -46,7 +48,7 @@ from regimeflow.model.market import Bar, Bars, Book, History, Quote, Trade
 from regimeflow.model.order import Status
 from regimeflow.model.timeframe import NS_PER_DAY
 from regimeflow.venues.comparing import Comparing
-from regimeflow.venues.intake import FeedWatch, Gather, Hours, Intake, impossible_news
+from regimeflow.venues.intake import FeedWatch, Gather, Hours, Intake, impossible_news, writable
 from regimeflow.venues.line import Line
 from regimeflow.venues.outbox import Outbox
 from regimeflow.venues.port import Adapter, Disconnected, Garbled, Refreshed, Said, VenueOrder
@@ -199,6 +201,8 @@ class Gateway:
         waiting = list(events)
         while waiting:
             event = waiting.pop(0)
+            if type(event) in _WORDY:
+                event = writable(event)
             seen = self._seen = max(self.runtime.now(), self._seen + 1)
             if type(event) is Bars:
                 replaced = tuple(msgspec.structs.replace(b, seen=seen) for b in event.bars)
@@ -594,6 +598,8 @@ def _over(message: Message | None) -> str:
     return ""
 
 
+#: Events that carry a venue's own words.
+_WORDY = frozenset({Trade, OrderUpdate, Fill, Connection, Gap, Reconciled, Adjusted, Command})
 _COLUMNS = ("times", "open", "high", "low", "close", "volume")
 _ENDS = frozenset({"canceled", "rejected", "expired"})
 _TOLD = _ENDS | {
