@@ -279,7 +279,7 @@ class InProcess:
             self._record_end()
         orders = [o.id for o in working]
         try:
-            left = self.link.take_back(orders, self._spec.wish.settings.ns("stop_ms"))
+            left = self.link.take_back(orders, self._spec.wish.intervals.ns("stop_ms"))
         except Exception as error:
             left, why = orders, f": {error}"
         else:

@@ -20,29 +20,13 @@ from regimeflow.session.load_strategy import load_strategy
 from regimeflow.session.paths import root_of, under
 from regimeflow.session.settings import Settings
 from regimeflow.session.source import name_of
+from regimeflow.venues.intervals import Intervals
 from regimeflow.venues.simulated import Simulated
 
 #: An age that no price reaches: a session without a heartbeat.
 _NO_AGE_MS = 1e15
 #: What real money does not start without.
 _NEEDED = ("max_notional", "max_position", "daily_loss", "max_orders_per_minute")
-
-
-class Intervals(msgspec.Struct, frozen=True, kw_only=True):
-    """How often a session does what nobody asks it for, milliseconds.
-
-    Attributes:
-        heartbeat_ms: greatest age of prices; None: there is none.
-        reconnect_initial_ms, reconnect_max_ms: waits between attempts; None: there are none.
-        orders_ms, positions_ms, account_ms: between two questions to the broker.
-    """
-
-    heartbeat_ms: float | None
-    reconnect_initial_ms: float | None
-    reconnect_max_ms: float | None
-    orders_ms: float
-    positions_ms: float
-    account_ms: float
 
 
 def session_of(settings: Settings) -> LiveSession:
@@ -204,16 +188,20 @@ def _aged(limits: Limits, config: Config, venue: Simulated) -> Limits:
 
 
 def intervals_of(config: Config) -> Intervals:
-    """Return how often a session does what nobody asks it for."""
+    """Return how patient the session is with its venue."""
     live = config.live
-    reconnect = live.reconnect
+    heartbeat, reconnect = live.heartbeat, live.reconnect
     return Intervals(
-        heartbeat_ms=live.heartbeat.interval_ms if live.heartbeat.enabled else None,
-        reconnect_initial_ms=reconnect.initial_ms if reconnect.enabled else None,
-        reconnect_max_ms=reconnect.max_ms if reconnect.enabled else None,
-        orders_ms=live.order_reconcile_interval_ms,
-        positions_ms=live.position_reconcile_interval_ms,
+        heartbeat_ms=heartbeat.interval_ms if heartbeat.enabled else _NO_AGE_MS,
+        hold_when_stale=heartbeat.disable_trading_on_timeout,
+        cancel_when_stale=heartbeat.cancel_orders_on_timeout,
+        reconnect=reconnect.enabled,
+        reconnect_initial_ms=reconnect.initial_ms,
+        reconnect_max_ms=reconnect.max_ms,
+        order_poll_ms=live.order_reconcile_interval_ms,
+        position_poll_ms=live.position_reconcile_interval_ms,
         account_ms=live.account_refresh_interval_ms,
+        hold_when_unreconciled=live.reconciliation.disable_trading_on_error,
     )
 
 

@@ -14,7 +14,6 @@ from regimeflow.model.events import Start
 from regimeflow.redaction import Secret
 from regimeflow.session.brokers import BROKERS, Broker, SimulatedKeys, keys_of, venue_of
 from regimeflow.session.launch import (
-    Intervals,
     check,
     intervals_of,
     limits_of,
@@ -26,6 +25,7 @@ from regimeflow.session.launch import (
     strategy_of,
 )
 from regimeflow.session.settings import load_settings
+from regimeflow.venues.intervals import Intervals
 
 CODE = """
 import regimeflow as rf
@@ -132,22 +132,29 @@ def test_intervals():
         heartbeat_ms=30_000,
         reconnect_initial_ms=1_000,
         reconnect_max_ms=30_000,
-        orders_ms=30_000,
-        positions_ms=60_000,
+        order_poll_ms=30_000,
+        position_poll_ms=60_000,
         account_ms=30_000,
     )
     assert intervals_of(
         load(
-            "heartbeat: {enabled: false}\nreconnect: {enabled: false}\n"
+            "heartbeat: {interval_ms: 5, disable_trading_on_timeout: false, "
+            "cancel_orders_on_timeout: false}\n"
+            "reconnect: {enabled: false, initial_ms: 6, max_ms: 7}\n"
+            "reconciliation: {disable_trading_on_error: false}\n"
             "order_reconcile_interval_ms: 1\nposition_reconcile_interval_ms: 2\n"
             "account_refresh_interval_ms: 3"
         ).config
     ) == Intervals(
-        heartbeat_ms=None,
-        reconnect_initial_ms=None,
-        reconnect_max_ms=None,
-        orders_ms=1,
-        positions_ms=2,
+        heartbeat_ms=5,
+        hold_when_stale=False,
+        cancel_when_stale=False,
+        reconnect=False,
+        reconnect_initial_ms=6,
+        reconnect_max_ms=7,
+        hold_when_unreconciled=False,
+        order_poll_ms=1,
+        position_poll_ms=2,
         account_ms=3,
     )
 
