@@ -77,6 +77,8 @@ class LiveSession:
             "feed", and a sentence, or the address of a webhook. Of a detached session it is called
             there.
         redact: takes secrets out of text that is written into the audit log or told.
+        output_dir: where ``live_drift.csv`` and ``live_performance.json`` go; ``run_dir`` without
+            it.
         intervals: how patient to be with the venue.
 
     Example:
@@ -131,6 +133,7 @@ class LiveSession:
         audit_format: str = "csv",
         alert: Alert | str | None = None,
         redact: Callable[[str], str] | None = None,
+        output_dir: str | Path | None = None,
     ) -> None:
         if "_worker" in self.__dict__:
             return  # the cell was run again: this is the session that runs already
@@ -172,6 +175,7 @@ class LiveSession:
             audit_format,
             alert,
             redact,
+            None if output_dir is None else Path(output_dir),
         )
         self._lock = threading.Lock()
         self._worker: Worker = InProcess(self._spec)

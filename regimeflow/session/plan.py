@@ -246,7 +246,7 @@ def _live_limits(wish: Wish, timeframe: int) -> Limits:
     limits, changes = wish.limits, {}
     if limits.duplicate_window_ms is None:
         changes["duplicate_window_ms"] = _DUPLICATE_WINDOW_MS
-    if limits.max_data_age_ms is None:
+    if limits.max_data_age_ms is None and wish.intervals.hold_when_stale:
         bars_ms = 2 * timeframe / NS_PER_MS + 5_000.0 if timeframe else 0.0
         changes["max_data_age_ms"] = max(wish.intervals.heartbeat_ms, bars_ms)
     return msgspec.structs.replace(limits, **changes)
