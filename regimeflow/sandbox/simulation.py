@@ -33,8 +33,8 @@ from regimeflow.session.companions import rolling_history
 from regimeflow.session.fold import Fold
 from regimeflow.venues.faulty import Faulty
 from regimeflow.venues.gateway import Gateway
+from regimeflow.venues.intervals import Intervals
 from regimeflow.venues.runtime import Virtual
-from regimeflow.venues.settings import Settings
 
 #: 2024-01-02 14:30 UTC.
 BEGIN = 1_704_205_800 * NS_PER_SECOND
@@ -50,7 +50,7 @@ LIMITS = Limits(
     max_data_age_ms=30_000.0,
     symbols=SYMBOLS,
 )
-SETTINGS = Settings(
+INTERVALS = Intervals(
     clock_ms=1_000.0,
     heartbeat_ms=5_000.0,
     position_poll_ms=15_000.0,
@@ -257,7 +257,7 @@ class _World:
     def gateway_of(self, engine: Engine) -> Gateway:
         """Return a new gateway for an engine, not connected yet."""
         return Gateway(
-            self.faulty, self.runtime, SETTINGS, engine, self.start, symbols=SYMBOLS,
+            self.faulty, self.runtime, INTERVALS, engine, self.start, symbols=SYMBOLS,
             timeframe=self.timeframe, warmup=20 if self.timeframe else 0, cash=CASH,
             run=self.start.run,
         )  # fmt: skip

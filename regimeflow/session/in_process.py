@@ -86,6 +86,7 @@ class InProcess:
             self.twin,
             baseline,
             lambda: self._status,
+            output_dir=spec.output_dir,
             audit_format=spec.audit_format,
             alert=spec.alert,
             redact=spec.redact,
@@ -128,7 +129,7 @@ class InProcess:
             try:
                 if spec.wish.baseline is not None:
                     spec.wish.baseline.save(spec.run_dir / BASELINE_NAME)
-                self.records.open()
+                self.records.open(self.begin.run)
             except BaseException:
                 journal.close()
                 raise
@@ -148,7 +149,7 @@ class InProcess:
 
         def replay(seq: int, event: Input, outputs: list[Output]) -> None:
             if seq == 1:
-                self.records.open()  # the run directory is ours by now
+                self.records.open(earlier.run)  # the run directory is ours by now
             fold.take(seq, event, outputs)
 
         journal = continue_run(self._spec.run_dir, earlier.run, replay, self._spec.disk)
@@ -281,7 +282,7 @@ class InProcess:
             self._record_end()
         orders = [o.id for o in working]
         try:
-            left = self.link.take_back(orders, self._spec.wish.settings.ns("stop_ms"))
+            left = self.link.take_back(orders, self._spec.wish.intervals.ns("stop_ms"))
         except Exception as error:
             left, why = orders, f": {error}"
         else:

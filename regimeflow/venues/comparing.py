@@ -10,9 +10,9 @@ from regimeflow.engine.reconcile import Books, Findings, Snapshot, reconcile
 from regimeflow.errors import VenueError
 from regimeflow.model.events import Account, Fill, OrderUpdate, Reconciled
 from regimeflow.venues.intake import impossible_news
+from regimeflow.venues.intervals import Intervals
 from regimeflow.venues.port import Adapter, Balances, VenueOrder
 from regimeflow.venues.runtime import Answer, Runtime
-from regimeflow.venues.settings import Settings
 
 #: Executions are asked for from so long before the last clean comparison on: clocks differ, and a
 #: venue may list one late.
@@ -27,7 +27,7 @@ class Comparing:
     """Asks the venue for its books and finds the differences.
 
     Args:
-        adapter, runtime, settings: of the gateway.
+        adapter, runtime, intervals: of the gateway.
         desk: the engine's; only read.
         run: name of the run.
         in_flight: orders of which a request is on its way.
@@ -37,14 +37,14 @@ class Comparing:
         self,
         adapter: Adapter,
         runtime: Runtime,
-        settings: Settings,
+        intervals: Intervals,
         desk: Callable[[], Desk],
         run: str,
         in_flight: Callable[[], set[str]],
     ) -> None:
         self._adapter = adapter
         self._runtime = runtime
-        self._settings = settings
+        self._intervals = intervals
         self._desk = desk
         self._run = run
         self._in_flight = in_flight
@@ -115,10 +115,10 @@ class Comparing:
 
     def _ask(self, what: tuple[str, ...], now: int) -> None:
         self._asking = what
-        self._asked_until = now + self._settings.ns("call_timeout_ms")
-        self._orders_at = now + self._settings.ns("order_poll_ms")
+        self._asked_until = now + self._intervals.ns("call_timeout_ms")
+        self._orders_at = now + self._intervals.ns("order_poll_ms")
         if "positions" in what:
-            self._positions_at = now + self._settings.ns("position_poll_ms")
+            self._positions_at = now + self._intervals.ns("position_poll_ms")
         adapter, runtime, since = self._adapter, self._runtime, self._clean_at - _LOOK_BACK_NS
         questions: dict[str, Callable[[], Any]] = {
             "working": adapter.open_orders,
@@ -172,7 +172,7 @@ class Comparing:
         self, snapshot: Snapshot, failed: str
     ) -> list[OrderUpdate | Fill | Account | Reconciled]:
         if failed:
-            ok = not self._settings.hold_when_unreconciled
+            ok = not self._intervals.hold_when_unreconciled
             return self._verdict(Reconciled(snapshot.asked_at, 0, ok, "all", failed))
         found = reconcile(self.books(), snapshot)
         self.look_up = found.look_up
@@ -182,7 +182,7 @@ class Comparing:
             # Applied, the findings must explain everything: asked again, nothing new is said.
             only_missing = not found.events and not doubts
             pause = "unknown_poll_ms" if only_missing and found.look_up else "clock_ms"
-            self._orders_at = self._runtime.now() + self._settings.ns(pause)
+            self._orders_at = self._runtime.now() + self._intervals.ns(pause)
             self._positions_at = min(self._positions_at, self._orders_at)
             return list(found.events)
         if found.foreign is None:
@@ -227,7 +227,7 @@ class Comparing:
     def _verdict(self, verdict: Reconciled) -> list[OrderUpdate | Fill | Account | Reconciled]:
         """Return the verdict where it says something new, or was not told for long."""
         now, before = self._runtime.now(), self._told
-        recent = now - self._told_at < self._settings.ns("position_poll_ms")
+        recent = now - self._told_at < self._intervals.ns("position_poll_ms")
         if before is not None and recent and _same(before, verdict):
             return []
         self._told, self._told_at = verdict, now

@@ -49,11 +49,11 @@ from regimeflow.model.order import Status
 from regimeflow.model.timeframe import NS_PER_DAY
 from regimeflow.venues.comparing import Comparing
 from regimeflow.venues.intake import FeedWatch, Gather, Hours, Intake, impossible_news, writable
+from regimeflow.venues.intervals import Intervals
 from regimeflow.venues.line import Line
 from regimeflow.venues.outbox import Outbox
 from regimeflow.venues.port import Adapter, Disconnected, Garbled, Refreshed, Said, VenueOrder
 from regimeflow.venues.runtime import Answer, Message, Overflow, Runtime
-from regimeflow.venues.settings import Settings
 
 _NEVER = 2**63 - 1
 #: Messages that cannot be read, in a row, after which the connection is made anew.
@@ -66,7 +66,7 @@ class Gateway:
     Args:
         adapter: the venue.
         runtime: time, waiting and work beside.
-        settings: how patient to be.
+        intervals: how patient to be.
         engine: whose orders are followed; only read.
         draft: the start event, as far as it is known before the venue has been asked.
         series: symbols and timeframe of the market data; timeframe 0 for trades and quotes.
@@ -80,7 +80,7 @@ class Gateway:
         self,
         adapter: Adapter,
         runtime: Runtime,
-        settings: Settings,
+        intervals: Intervals,
         engine: Engine,
         draft: Start,
         *,
@@ -96,7 +96,7 @@ class Gateway:
     ) -> None:
         self.adapter = adapter
         self.runtime = runtime
-        self.settings = settings
+        self.intervals = intervals
         self._engine = engine
         self._draft = draft
         self._symbols = tuple(symbols)
@@ -108,15 +108,15 @@ class Gateway:
         self._killed = killed
         self.hours = Hours(calendar)
         self.intake = Intake(symbols, timeframe)
-        self.watch = FeedWatch(symbols, timeframe, settings.ns("heartbeat_ms"), self.hours)
-        self._gather = Gather(self._symbols, settings.ns("grace_ms"))
-        self.outbox = Outbox(adapter, runtime, settings, lambda: engine.desk.orders)
+        self.watch = FeedWatch(symbols, timeframe, intervals.ns("heartbeat_ms"), self.hours)
+        self._gather = Gather(self._symbols, intervals.ns("grace_ms"))
+        self.outbox = Outbox(adapter, runtime, intervals, lambda: engine.desk.orders)
         self.comparing = Comparing(
-            adapter, runtime, settings, lambda: engine.desk, run, lambda: self.outbox.in_flight
+            adapter, runtime, intervals, lambda: engine.desk, run, lambda: self.outbox.in_flight
         )
         #: Order id -> the venue's time of the last change of it that is known.
         self._changed: dict[str, int] = {}
-        self._line = Line(settings, runtime)
+        self._line = Line(intervals, runtime)
         self._seen = engine.event.seen
         self._timers: list[tuple[int, int, str, int]] = []
         self._timer_count = 0
@@ -182,7 +182,7 @@ class Gateway:
         again_at = 0
         while left and self.runtime.now() < until:
             if self.runtime.now() >= again_at:
-                again_at = self.runtime.now() + self.settings.unknown_poll_ns
+                again_at = self.runtime.now() + self.intervals.unknown_poll_ns
                 for order_id in sorted(left):
                     self.outbox.insist(order_id)
             left.discard(_over(self.runtime.wait(min(until, again_at))))
@@ -231,7 +231,7 @@ class Gateway:
 
     def _command(self, command: Command) -> list[Input]:
         if command.name == "stop" and self._closing is None:
-            until = self.runtime.now() + self.settings.ns("stop_ms")
+            until = self.runtime.now() + self.intervals.ns("stop_ms")
             self._closing = (until, command.why)
             self.comparing.clean = False
             self.comparing.soon()
@@ -367,7 +367,7 @@ class Gateway:
         if answer.error is not None:
             return self._not_connected(f"cannot connect: {answer.error}")
         skew_ms = answer.value["skew_ms"]
-        if abs(skew_ms) > self.settings.max_skew_ms:
+        if abs(skew_ms) > self.intervals.max_skew_ms:
             return self._not_connected(f"our clock is {abs(skew_ms) / 1e3:.1f} s off the venue's")
         self._line.connected()
         told: list[Input] = []
@@ -496,19 +496,19 @@ class Gateway:
         return told
 
     def _tick(self, now: int) -> list[Input]:
-        self._clock_at = now + self.settings.ns("clock_ms")
+        self._clock_at = now + self.intervals.ns("clock_ms")
         told: list[Input] = [Clock(now, 0)]
         why = self._killed()
         if why and why != self._kill_told:
             told.append(Command(now, 0, "halt", why, "kill file"))
         self._kill_told = why
-        ended = self.hours.ended(now, self.settings.ns("grace_ms") + self.settings.ns("clock_ms"))
+        ended = self.hours.ended(now, self.intervals.ns("grace_ms") + self.intervals.ns("clock_ms"))
         if ended is not None:
             told.append(ended)
         if self._line.up:
             told += self._stale(now)
         if self._probe is not None and now >= self._health_at:
-            self._health_at = now + self.settings.ns("health_ms")
+            self._health_at = now + self.intervals.ns("health_ms")
             waiting, lag_ms = self.runtime.waiting()
             health = self._probe()
             told.append(msgspec.structs.replace(health, ts=now, queue=waiting, loop_lag_ms=lag_ms))
@@ -516,10 +516,10 @@ class Gateway:
 
     def _stale(self, now: int) -> list[Input]:
         """Return what has become stale or fresh; subscribe again, then connect again."""
-        settings = self.settings
+        intervals = self.intervals
         told: list[Input] = [
             msgspec.structs.replace(
-                feed, hold=settings.hold_when_stale, cancel=settings.cancel_when_stale
+                feed, hold=intervals.hold_when_stale, cancel=intervals.cancel_when_stale
             )
             for feed in self.watch.look(now)
         ]
@@ -561,7 +561,7 @@ class Gateway:
         if self._timers:
             times.append(self._timers[0][0])
         if self._closing is not None:
-            times.append(self.runtime.now() + self.settings.ns("clock_ms"))
+            times.append(self.runtime.now() + self.intervals.ns("clock_ms"))
         return min(times)
 
     def _may_end(self) -> bool:

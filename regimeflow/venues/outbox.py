@@ -17,9 +17,9 @@ from regimeflow.errors import NotThere, Refused, VenueError
 from regimeflow.model.events import Cancel, OrderUpdate, Replace, Submit
 from regimeflow.model.order import Order, Status
 from regimeflow.model.timeframe import NS_PER_MS
+from regimeflow.venues.intervals import Intervals
 from regimeflow.venues.port import Ack, Adapter, VenueOrder
 from regimeflow.venues.runtime import Answer, Runtime
-from regimeflow.venues.settings import Settings
 
 #: An id that the venue has seen before is a sign that the order is there.
 DUPLICATE = "duplicate_order_id"
@@ -29,7 +29,7 @@ class Outbox:
     """Sends requests, and follows those whose fate is not known.
 
     Args:
-        adapter, runtime, settings: of the gateway.
+        adapter, runtime, intervals: of the gateway.
         orders: the engine's orders by id; only read.
     """
 
@@ -37,12 +37,12 @@ class Outbox:
         self,
         adapter: Adapter,
         runtime: Runtime,
-        settings: Settings,
+        intervals: Intervals,
         orders: Callable[[], Mapping[str, Order]],
     ) -> None:
         self._adapter = adapter
         self._runtime = runtime
-        self._settings = settings
+        self._intervals = intervals
         self._orders = orders
         #: Order id -> until when an answer to its submit is waited for.
         self._submitting: dict[str, int] = {}
@@ -101,7 +101,7 @@ class Outbox:
             if order is not None and not order.working:
                 del self._canceling[order_id]
             elif now >= at and self.connected and order_id not in self._submitting:
-                self._canceling[order_id] = (request, now + self._settings.unknown_poll_ns)
+                self._canceling[order_id] = (request, now + self._intervals.unknown_poll_ns)
                 self._runtime.call("cancels", ("cancel", order_id), self._cancel_work(request))
 
     def _cancel_work(self, request: Cancel) -> Callable[[], None]:
@@ -147,7 +147,7 @@ class Outbox:
 
     def _lose(self, order_id: str, why: str) -> OrderUpdate:
         now = self._runtime.now()
-        self._unknown.setdefault(order_id, _Unknown(now, now + self._settings.unknown_poll_ns))
+        self._unknown.setdefault(order_id, _Unknown(now, now + self._intervals.unknown_poll_ns))
         return OrderUpdate(now, 0, order_id, "lost", why)
 
     def _let_go(self, order_id: str) -> list[OrderUpdate]:
@@ -192,7 +192,7 @@ class Outbox:
             return [], None  # its id was known: the venue has it, and only does not show it yet
         if now - unknown.since >= self._adapter.capabilities.settle_ms * NS_PER_MS:
             unknown.denials += 1
-        if unknown.denials < self._settings.unknown_denials:
+        if unknown.denials < self._intervals.unknown_denials:
             return [], None
         del self._unknown[order_id]
         why = f"not at the venue: it said so {unknown.denials} times"
@@ -208,7 +208,7 @@ class Outbox:
     def ask_later(self, order_id: str) -> None:
         """Ask what has become of an order, though not at once."""
         now = self._runtime.now()
-        at = now + self._settings.unknown_poll_ns
+        at = now + self._intervals.unknown_poll_ns
         self._unknown.setdefault(order_id, _Unknown(now, at))
 
     def due(self) -> list[OrderUpdate]:
@@ -236,7 +236,7 @@ class Outbox:
         if order is not None and not order.working:
             del self._unknown[order_id]
             return
-        unknown.next_at = now + self._settings.unknown_poll_ns
+        unknown.next_at = now + self._intervals.unknown_poll_ns
         adapter, runtime, venue_id = self._adapter, self._runtime, self._venue_id(order_id)
 
         def work() -> VenueOrder:
@@ -288,7 +288,7 @@ class Outbox:
 
     @property
     def _timeout_ns(self) -> int:
-        return int(self._settings.call_timeout_ms * NS_PER_MS)
+        return int(self._intervals.call_timeout_ms * NS_PER_MS)
 
 
 class _Unknown:

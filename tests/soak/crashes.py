@@ -14,12 +14,12 @@ from typing import Any
 import regimeflow as rf
 from regimeflow.journal import Disk, events
 from regimeflow.model.events import Command, Submit
-from regimeflow.venues.settings import Settings
+from regimeflow.venues.intervals import Intervals
 from tests.soak.bourse import SYMBOL, Bourse, Crash, Door, Fuse, MortalDisk
 from tests.soak.outcome import Outcome
 
 MINUTES = 24
-SETTINGS = Settings(clock_ms=5_000.0, order_poll_ms=10_000.0, health_ms=600_000.0)
+INTERVALS = Intervals(clock_ms=5_000.0, order_poll_ms=10_000.0, health_ms=600_000.0)
 OVER = {"filled", "canceled", "rejected", "expired", "denied"}
 
 
@@ -68,7 +68,7 @@ class World:
         try:
             self.session = rf.LiveSession(
                 Busy(), door, symbols=SYMBOL, timeframe="1min", run_dir=self.folder, warmup=3,
-                cash=1e5, seed=self.seed, settings=SETTINGS, disk=disk,
+                cash=1e5, seed=self.seed, intervals=INTERVALS, disk=disk,
             )  # fmt: skip
             self.session.run(progress=False)
         except Crash:

@@ -23,7 +23,7 @@ from regimeflow.session.environment import read_dotenv
 from regimeflow.session.settings import load_settings
 from regimeflow.venues.port import Disconnected, Garbled, Refreshed
 from tests.soak.bourse import BEGIN, MINUTE, SYMBOL, Bourse, Crash, Door, Fuse
-from tests.soak.crashes import SETTINGS
+from tests.soak.crashes import INTERVALS
 from tests.soak.journals import fuzzed
 from tests.soak.outcome import Outcome
 
@@ -168,7 +168,7 @@ def frames(seed: int) -> Outcome:
     with tempfile.TemporaryDirectory() as name:
         session = rf.LiveSession(
             Quiet(), door, symbols=SYMBOL, timeframe="1min", run_dir=Path(name, "run"), warmup=3,
-            cash=1e5, seed=seed, settings=SETTINGS,
+            cash=1e5, seed=seed, intervals=INTERVALS,
         )  # fmt: skip
         began = time.monotonic()
         try:

@@ -28,13 +28,13 @@ from regimeflow.model.order import Order
 from regimeflow.sandbox.exchange import Exchange
 from regimeflow.session.companions import rolling_history
 from regimeflow.venues.gateway import Gateway
+from regimeflow.venues.intervals import Intervals
 from regimeflow.venues.port import Ack
 from regimeflow.venues.runtime import Virtual
-from regimeflow.venues.settings import Settings
 
 SECOND = 1_000_000_000
 BEGIN = 1_704_205_800 * SECOND  # 2024-01-02 14:30 UTC, a Tuesday
-SETTINGS = Settings(clock_ms=250.0, heartbeat_ms=5_000.0)
+INTERVALS = Intervals(clock_ms=250.0, heartbeat_ms=5_000.0)
 
 Act = Callable[[Any], object]
 
@@ -146,7 +146,7 @@ class Rig:
         happens: dict[float, Act] | None = None,
         *,
         until_s: float = 20.0,
-        settings: Settings = SETTINGS,
+        intervals: Intervals = INTERVALS,
         first: dict[str, list[str]] | None = None,
         calendar: str = "",
         begin: int = BEGIN,
@@ -161,7 +161,7 @@ class Rig:
         start = Start(0, 0, "r", 0, ("AAA", "BBB"), (0, 0), 0.0, limits=Limits(), history=10)
         self.engine = Engine(strategy, rolling_history(strategy, start))
         self.gateway = Gateway(
-            self.exchange, self.runtime, settings, self.engine, start, symbols=("AAA", "BBB"),
+            self.exchange, self.runtime, intervals, self.engine, start, symbols=("AAA", "BBB"),
             timeframe=0, cash=None, run="r", calendar=calendar, killed=killed,
         )  # fmt: skip
         self.told: list[tuple[Input, list[Output]]] = []

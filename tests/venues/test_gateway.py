@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from rig import BEGIN, SECOND, SETTINGS, Rig
+from rig import BEGIN, INTERVALS, SECOND, Rig
 
 from regimeflow.model.events import (
     Cancel,
@@ -243,7 +243,7 @@ def test_a_lost_fill_is_found_within_two_polls() -> None:
 
     rig = Rig({1.0: rest}, {6.0: lose}, until_s=30.0)
     (found,) = rig.at(Fill)
-    assert found <= 6.0 + 2 * SETTINGS.order_poll_ms / 1e3
+    assert found <= 6.0 + 2 * INTERVALS.order_poll_ms / 1e3
     assert rig.order().status == "filled"
 
 
