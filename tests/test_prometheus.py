@@ -29,7 +29,6 @@ from regimeflow.session.metrics import (
     MOST_NAMES,
     OTHER,
     LiveMetrics,
-    Meter,
     OrderCounts,
     SymbolMetrics,
 )
@@ -510,16 +509,13 @@ class Buys(rf.Strategy):
 def test_a_session_is_scraped_while_it_runs(tmp_path):
     venue = rf.venues.Simulated(rf.datasets.synthetic(n=800, seed=3), speed=None)
     session = rf.LiveSession(Buys(), venue, run_dir=tmp_path / "run")
-    meter = Meter(lambda: session.status, run_dir=tmp_path / "run")
-    kept = session.follow
-    session.follow = lambda event, outputs: (kept(event, outputs), meter.follow(event, outputs))
-    with Exporter(meter.latest) as exporter:
+    with Exporter(lambda: session.metrics) as exporter:
         session.start()
         status, text, _ = get(exporter)
         assert status == 200
         assert value(text, "session_phase", phase="failed") == 0
         session.wait()
-    text = live_metrics_to_prometheus(meter.latest())
+    text = live_metrics_to_prometheus(session.metrics)
     assert value(text, "session_phase", phase="stopped") == 1
     assert value(text, "equity") == pytest.approx(session.account.equity)
     assert value(text, "fills_total") == len(session.fills)

@@ -208,7 +208,7 @@ class Desk:
         """Make an order of an intent and send it, or deny it with the reason.
 
         ``exit_`` marks the engine's own exits, which pass every limit but finite numbers, grid and
-        rate.
+        the rate of exits.
         """
         if tif is None and not expire_at:
             tif = self._tifs.get(symbol) or self._tifs.setdefault(symbol, self._default_tif(symbol))
@@ -337,6 +337,7 @@ class Desk:
         if self.gate.active:
             self.gate.counted()
         order.replace_pending = True
+        order.asked_qty = probe.qty + order.filled
         # Until the venue answers, the dearer and larger of the two may be what it works on.
         more = max(0.0, probe.reserve * probe.qty - held_back)
         self._asked[order.id] = (probe.qty + order.filled, probe.reserve, more)
@@ -363,7 +364,7 @@ class Desk:
         if not last > 0.0:
             return Denial("no_price", f"there is no price of {order.symbol} yet")
         if exit_:
-            return None
+            return self.gate.check_exit()
         if order.reduce_only:
             denial = self._check_reduces(order)
             if denial is not None:

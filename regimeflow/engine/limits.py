@@ -6,7 +6,10 @@ Invariants, held by a property test against a brute-force oracle:
    none of those on the other side does;
 2. an intent that only reduces what is held is never stopped by a limit on position or exposure
    (money per order is a limit on typing errors and holds for every order);
-3. numbers that are not finite never reach a comparison, and a check that raises denies.
+3. numbers that are not finite never reach a comparison, and a check that raises denies;
+4. no window of a second or a minute, wherever it begins, holds more entries than may leave in it,
+   nor more exits. Exits have a lane of their own, as wide as the other, that entries never fill;
+   it always lets one through. Cancels are never counted and never wait.
 
 Checks stand in the order in which they are asked; only those whose limit is set are asked at all.
 """
@@ -17,6 +20,8 @@ import math
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from regimeflow.model.models import Limits
 from regimeflow.model.order import Order
@@ -54,8 +59,8 @@ class Gate:
         self.desk = desk
         self.refusals: dict[tuple[str, str], tuple[str, int]] = {}
         self._recent: dict[tuple[str, str, float, float | None, float | None], int] = {}
-        self._sent_per_minute: deque[int] = deque()
-        self._sent_per_second: deque[int] = deque()
+        self._lanes = (_Lane(), _Lane())
+        self._lane = self._lanes[0]  # of the order that was checked last
         self.choose()
 
     def choose(self) -> None:
@@ -88,7 +93,11 @@ class Gate:
             denial = _repeat(self, order)
             if denial is not None:
                 return denial
-        return self._check_rate() if self._rate else None
+        return self._check_rate(exit_=_reduces(self, order)) if self._rate else None
+
+    def check_exit(self) -> Denial | None:
+        """Return why one of the engine's own exits must wait, or None; it passes nothing else."""
+        return self._check_rate(exit_=True) if self._rate else None
 
     def sent(self, order: Order) -> None:
         """Remember that an intent left."""
@@ -106,9 +115,9 @@ class Gate:
         """Count a message that left: new orders and changes share the rate."""
         now = self.desk.now
         if self.limits.max_orders_per_second is not None:
-            self._sent_per_second.append(now)
+            self._lane.second.append(now)
         if self.limits.max_orders_per_minute is not None:
-            self._sent_per_minute.append(now)
+            self._lane.minute.append(now)
 
     def refused(self, order: Order, reason: str) -> None:
         """Count an equal refusal by the venue."""
@@ -127,24 +136,38 @@ class Gate:
         self.refusals.clear()
         self.active = self._asks
 
-    def _check_rate(self) -> Denial | None:
+    def _check_rate(self, *, exit_: bool) -> Denial | None:
         limits, now = self.limits, self.desk.now
+        lane = self._lane = self._lanes[exit_]
+        what = "exits" if exit_ else "orders"
         for most, sent, length_ns, name in (
-            (limits.max_orders_per_second, self._sent_per_second, NS_PER_SECOND, "second"),
-            (limits.max_orders_per_minute, self._sent_per_minute, 60 * NS_PER_SECOND, "minute"),
+            (limits.max_orders_per_second, lane.second, NS_PER_SECOND, "second"),
+            (limits.max_orders_per_minute, lane.minute, 60 * NS_PER_SECOND, "minute"),
         ):
             if most is None:
                 continue
+            if exit_:
+                most = max(1, most)  # what is held can always be left
             while sent and sent[0] <= now - length_ns:
                 sent.popleft()
             if len(sent) >= most:
                 wait_ns = sent[len(sent) - most] + length_ns - now if most else length_ns
                 return Denial(
                     f"max_orders_per_{name}",
-                    f"{len(sent)} orders left within the last {name}, {most} may",
+                    f"{len(sent)} {what} left within the last {name}, {most} may",
                     retry_after_ms=wait_ns / NS_PER_MS,
                 )
         return None
+
+
+class _Lane:
+    """When messages of one lane left, as far as its windows reach back."""
+
+    __slots__ = ("minute", "second")
+
+    def __init__(self) -> None:
+        self.minute: deque[int] = deque()
+        self.second: deque[int] = deque()
 
 
 def _is_on(limits: Limits, names: str) -> bool:
@@ -316,10 +339,10 @@ _BEFORE_RATE: tuple[tuple[str, Check], ...] = (
 
 def finite(value: object) -> float | None:
     """Return the number as a plain float; None for anything else, infinities and NaN too."""
-    if isinstance(value, bool | str | bytes):
+    if isinstance(value, bool | np.bool | str | bytes):
         return None  # float("1") is 1.0, but text where a number belongs is a mistake
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
+    except Exception:  # whatever an object's own __float__ raises
         return None
     return number if math.isfinite(number) else None

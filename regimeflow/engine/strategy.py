@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from regimeflow.errors import ConfigError, did_you_mean
+from regimeflow.model.secrecy import HIDDEN, is_secret
 
 if TYPE_CHECKING:
     from regimeflow.engine.context import Context
@@ -51,7 +52,8 @@ class Strategy:
         return {name: getattr(self, name) for name in _parameter_names(type(self))}
 
     def __repr__(self) -> str:
-        inner = ", ".join(f"{name}={value!r}" for name, value in self.params.items())
+        shown = {n: HIDDEN if is_secret(n) else repr(v) for n, v in self.params.items()}
+        inner = ", ".join(f"{name}={value}" for name, value in shown.items())
         return f"{type(self).__name__}({inner})"
 
     # -- callbacks, in the order in which they first fire

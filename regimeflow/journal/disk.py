@@ -15,7 +15,13 @@ _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
 class Disk:
-    """The real disk. Every method raises OSError where the system does."""
+    """The real disk. Every method raises OSError where the system does.
+
+    Attributes:
+        segment_bytes: how long a file of a journal gets before the next one is begun.
+    """
+
+    segment_bytes = 64 << 20
 
     def open(self, path: Path) -> int:
         """Open a file for appending, made if it isn't there: readable by its owner only."""
@@ -54,6 +60,26 @@ class Disk:
     def close(self, fd: int) -> None:
         """Close a file."""
         os.close(fd)
+
+    def reserve(self, path: Path, size: int) -> None:
+        """Take space that is given back by removing the file, when there is no other."""
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | _FLAGS, 0o600)
+        try:
+            if sys.platform == "linux":
+                os.posix_fallocate(fd, 0, size)
+            else:
+                os.write(fd, bytes(size))
+        finally:
+            os.close(fd)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file, if it is there."""
+        path.unlink(missing_ok=True)
+
+    def rename(self, path: Path, to: Path) -> None:
+        """Give a file another name, in place of what had it."""
+        os.replace(path, to)
+        self.sync_directory(to.parent)
 
 
 class Lock:
@@ -103,15 +129,26 @@ def owner_of(run_dir: Path) -> str:
         os.close(fd)
 
 
-def compress(path: Path) -> None:
+def compress(path: Path, disk: Disk | None = None) -> None:
     """Replace ``path`` by ``path.gz``; at every moment one of the two is whole.
 
     The bytes depend on the content only: no time, no name.
     """
+    disk = disk or Disk()
     whole = path.with_name(path.name + ".gz")
     part = path.with_name(path.name + ".gz.part")
-    disk = Disk()
-    part.unlink(missing_ok=True)
+    disk.remove(part)
+    try:
+        _pack(path, part, disk)
+    except OSError:
+        disk.remove(part)  # on a full disk it would take the place of what matters
+        raise
+    disk.rename(part, whole)
+    disk.remove(path)
+    disk.sync_directory(path.parent)
+
+
+def _pack(path: Path, part: Path, disk: Disk) -> None:
     fd = disk.open(part)
     try:
         with (
@@ -122,10 +159,7 @@ def compress(path: Path) -> None:
             shutil.copyfileobj(source, out, 1 << 20)
         disk.sync(fd)
     finally:
-        os.close(fd)
-    os.replace(part, whole)
-    disk.sync_directory(path.parent)
-    path.unlink()
+        disk.close(fd)
 
 
 def _owner(fd: int) -> str:

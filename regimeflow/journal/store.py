@@ -16,12 +16,18 @@ from regimeflow.journal.format import ORDERS, LineReader, LineWriter
 from regimeflow.journal.legacy import SCHEMA_V1
 from regimeflow.journal.reading import Scan, Torn, grouped, schema_of, segment_name, segments
 from regimeflow.journal.tail import Position
-from regimeflow.model.events import Failed, Input, Output, StateChanged
+from regimeflow.model.events import Failed, Input, Output, Replace, StateChanged, Submit
 
 #: What must be on the disk before anything leaves: orders, and why there will be no more of them.
 DURABLE: frozenset[type] = ORDERS | {StateChanged, Failed}
 #: Everything else is handed to the system in pieces of this size.
 BUFFER_BYTES = 64 << 10
+#: What may not be written in the reserve: a full disk is no place to begin anything.
+ENTRIES: frozenset[type] = frozenset({Submit, Replace})
+#: Kept free for a full disk: room for what was collected, one large event, a halt and its cancels.
+RESERVE_BYTES = 4 * BUFFER_BYTES
+RESERVE_NAME = "reserve"
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class JournalWriter:
@@ -31,10 +37,16 @@ class JournalWriter:
     may have reached the venue is always in the journal. The first write or sync that fails is the
     last: after it nobody knows what the file holds, so the writer refuses everything from then on.
 
+    A full disk is the one exception, since there it is known. Space was kept for it in a file of
+    its own. That file is removed, what was torn is cut off, and the lines go into a new segment.
+    `record` raises all the same, so that nothing leaves; but what ends the run can still be
+    recorded, a halt and cancels, as long as the space lasts. A new order or a change never is.
+
     Args:
         run_dir: the run's directory; made, readable by its owner only, if it isn't there.
         run: name of the run; a journal that is continued must carry the same.
-        segment_bytes: a segment of this size is closed, compressed, and the next one begun.
+        segment_bytes: a segment of this size is closed, compressed, and the next one begun; the
+            disk's own without it.
         sync: whether to wait for the disk; a backtest needs not.
         disk: the disk to write to; tests pass one that fails.
         replay: is given the number of each input that is there already, the input and its
@@ -42,6 +54,7 @@ class JournalWriter:
 
     Attributes:
         repaired: the torn tail that was cut off and set aside on opening, or None.
+        cancels_only: whether the disk is full and the reserve takes what ends the run.
 
     Raises:
         SessionBusy: another session owns the directory.
@@ -54,16 +67,16 @@ class JournalWriter:
         run_dir: Path | str,
         run: str,
         *,
-        segment_bytes: int = 64 << 20,
+        segment_bytes: int | None = None,
         sync: bool = True,
         disk: Disk | None = None,
         replay: Callable[[int, Input, list[Output]], None] | None = None,
     ) -> None:
         self._dir = Path(run_dir)
         self._run = run
-        self._segment_bytes = segment_bytes
         self._sync = sync
         self._disk = disk or Disk()
+        self._segment_bytes = segment_bytes or self._disk.segment_bytes
         self._fd = -1
         self._number = 1
         self._size = 0
@@ -73,6 +86,8 @@ class JournalWriter:
         self._refused = ""  # why no further event is taken
         self._dead = False  # whether the file must not be touched any more
         self._compressing: list[threading.Thread] = []
+        self._reserved = False
+        self.cancels_only = False
         self.repaired: Torn | None = None
         try:
             self._dir.mkdir(0o700, parents=True, exist_ok=True)
@@ -81,6 +96,9 @@ class JournalWriter:
         self._lock = Lock(self._dir / "lock")
         try:
             self._chain = self._continued(replay)
+            if sync:
+                self._disk.reserve(self._dir / RESERVE_NAME, RESERVE_BYTES)
+                self._reserved = True
         except OSError as error:
             self._lock.close()
             raise JournalError(f"cannot open the journal in {self._dir}: {error}") from error
@@ -117,7 +135,7 @@ class JournalWriter:
         Raises:
             JournalError: it is not recorded, and nothing after it will be: send no order.
         """
-        if self._refused:
+        if self._refused and not (self.cancels_only and ENTRIES.isdisjoint(map(type, outputs))):
             raise JournalError(self._refused)
         seq = self._chain.seq + 1
         try:
@@ -134,7 +152,7 @@ class JournalWriter:
             if not DURABLE.isdisjoint(map(type, outputs)):
                 self._write(sync=self._sync)
                 return
-        if self._pending >= BUFFER_BYTES:
+        if self._pending >= BUFFER_BYTES or self.cancels_only:
             self._write(sync=False)
 
     def flush(self, sync: bool = True) -> None:
@@ -160,13 +178,13 @@ class JournalWriter:
                 self._write(sync=self._sync)
         finally:
             self._refuse(f"the journal in {self._dir} is closed", dead=True)
-            if self._fd >= 0:
-                self._disk.close(self._fd)
-                self._fd = -1
-            for thread in self._compressing:
-                thread.join()
-            self._compressing.clear()
-            self._lock.close()
+            try:
+                self._give_up_files()
+            finally:
+                for thread in self._compressing:
+                    thread.join()
+                self._compressing.clear()
+                self._lock.close()
 
     def forget(self) -> None:
         """Let go of the files without a word: they belong to the process this one forked from."""
@@ -196,32 +214,81 @@ class JournalWriter:
     def _write(self, *, sync: bool) -> None:
         try:
             if self._buffer:
-                if self._size >= self._segment_bytes:
-                    self._rotate()
-                if self._fd < 0:
-                    self._fd = self._disk.open(self.path)
-                data = b"".join(self._buffer)
-                self._unsynced = True
-                written = self._disk.write(self._fd, data)
-                if written != len(data):
-                    # A regular file takes all or is full: a second try would only tear elsewhere.
-                    raise OSError(errno.ENOSPC, f"{written} of {len(data)} bytes were written")
-                self._buffer.clear()
-                self._pending = 0
-                self._size += written
-            if sync and self._unsynced and self._fd >= 0:
+                self._append()
+            if (sync or self.cancels_only) and self._unsynced and self._fd >= 0:
                 self._disk.sync(self._fd)
                 self._unsynced = False
         except OSError as error:
+            if self.cancels_only:
+                self._refused = ""  # the reserve is used up: the last word is another one
             self._refuse(
                 f"the journal {self.path} failed at event {self.seq} and is not written any more: "
                 f"{error}",
                 dead=True,
             )
             raise JournalError(self._refused) from error
+        except JournalError:
+            raise
         except BaseException:
             self._refuse(f"writing the journal {self.path} was interrupted", dead=True)
             raise
+
+    def _append(self) -> None:
+        data = b"".join(self._buffer)
+        try:
+            self._put(data)
+        except OSError as error:
+            if error.errno not in _FULL or not self._reserved:
+                raise
+            self._turn_to_reserve(data)
+            self._refuse(
+                f"the disk of the journal {self.path} is full at event {self.seq}: no order is "
+                f"recorded any more, so none leaves ({error})"
+            )
+            raise JournalError(self._refused) from error
+        finally:
+            self._buffer.clear()
+            self._pending = 0
+
+    def _put(self, data: bytes) -> None:
+        if self._size >= self._segment_bytes:
+            self._rotate()
+        if self._fd < 0:
+            self._fd = self._disk.open(self.path)
+        self._unsynced = True
+        written = self._disk.write(self._fd, data)
+        if written != len(data):
+            # A regular file takes all or is full: a second try would only tear elsewhere.
+            raise OSError(errno.ENOSPC, f"{written} of {len(data)} bytes were written")
+        self._size += written
+
+    def _turn_to_reserve(self, data: bytes) -> None:
+        """Cut off what was torn, and write on in a new segment, in the space that was kept."""
+        self._reserved = False
+        if self._fd >= 0:
+            self._disk.truncate(self._fd, self._size)
+            self._disk.sync(self._fd)
+            self._disk.close(self._fd)
+            self._fd = -1
+        if self._size:
+            self._number += 1
+            self._size = 0
+        self._disk.remove(self._dir / RESERVE_NAME)
+        self._put(data)
+        self._disk.sync(self._fd)
+        self._unsynced = False
+        self.cancels_only = True
+
+    def _give_up_files(self) -> None:
+        fd, self._fd = self._fd, -1
+        try:
+            if fd >= 0:
+                self._disk.close(fd)
+            if self._reserved:
+                self._reserved = False
+                self._disk.remove(self._dir / RESERVE_NAME)
+        except OSError as error:
+            raise JournalError(f"the journal in {self._dir} cannot be closed: {error}") from error
 
     def _rotate(self) -> None:
         if self._fd >= 0:
@@ -236,13 +303,17 @@ class JournalWriter:
 
     def _compress(self, path: Path) -> None:
         """Compress a closed segment beside the trading: 64 MB take a second or two."""
-        thread = threading.Thread(target=_compressed, args=(path,), name=f"compress {path.name}")
+        thread = threading.Thread(
+            target=_compressed, args=(path, self._disk), name=f"compress {path.name}"
+        )
         thread.start()
         self._compressing.append(thread)
 
     def _refuse(self, why: str, *, dead: bool = False) -> None:
         self._refused = self._refused or why
         self._dead = self._dead or dead
+        if dead:
+            self.cancels_only = False
 
     # ------------------------------------------------------------ what is there already
 
@@ -299,8 +370,8 @@ class JournalWriter:
         return Torn(torn.file, torn.line, torn.size_bytes, aside.name)
 
 
-def _compressed(path: Path) -> None:
+def _compressed(path: Path, disk: Disk) -> None:
     try:
-        compress(path)
+        compress(path, disk)
     except OSError:
         pass  # nothing is lost: the segment stays as it is, and the next session tries again

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Literal
 
 import msgspec
@@ -157,7 +158,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         daily_loss: money lost since the session day began, positive.
         daily_loss_pct: the same as a fraction of the day's first equity.
         price_collar_bps: how far a price may lie from the last one, basis points.
-        max_orders_per_second, max_orders_per_minute: in any sliding window.
+        max_orders_per_second, max_orders_per_minute: in any sliding window. Orders that only take
+            off what is held have as many of their own; cancels are not counted.
         duplicate_window_ms: an equal order within it is a duplicate.
         max_open_orders: working orders of the whole session.
         max_data_age_ms: how old a symbol's last price may be.
@@ -192,7 +194,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ConfigError(f"Limits: {name} must be a number, got {value!r}")
-            if not (math.isfinite(value) and value >= 0):
+            if not 0 <= value <= sys.float_info.max:  # which no NaN is either
                 raise ConfigError(
-                    f"Limits: {name} must be a finite number of at least 0, got {value!r}"
+                    f"Limits: {name} must be a finite number of at least 0, got {value!s:.40}"
                 )

@@ -20,7 +20,7 @@ import msgspec
 from regimeflow.engine.drive import drive
 from regimeflow.engine.engine import Engine
 from regimeflow.engine.strategy import Strategy
-from regimeflow.errors import JournalError
+from regimeflow.errors import JournalError, SessionError
 from regimeflow.journal import Disk, JournalWriter
 from regimeflow.model.events import Input, Output, Start
 from regimeflow.model.instrument import Instrument
@@ -33,8 +33,8 @@ from regimeflow.session.companions import rolling_history
 from regimeflow.session.fold import Fold
 from regimeflow.venues.faulty import Faulty
 from regimeflow.venues.gateway import Gateway
+from regimeflow.venues.intervals import Intervals
 from regimeflow.venues.runtime import Virtual
-from regimeflow.venues.settings import Settings
 
 #: 2024-01-02 14:30 UTC.
 BEGIN = 1_704_205_800 * NS_PER_SECOND
@@ -50,7 +50,7 @@ LIMITS = Limits(
     max_data_age_ms=30_000.0,
     symbols=SYMBOLS,
 )
-SETTINGS = Settings(
+INTERVALS = Intervals(
     clock_ms=1_000.0,
     heartbeat_ms=5_000.0,
     position_poll_ms=15_000.0,
@@ -254,19 +254,24 @@ class _World:
         strategy = Busy()
         return Engine(strategy, rolling_history(strategy, self.start))
 
-    def _live(self, crashes: bool) -> tuple[Engine, Gateway, JournalWriter]:
-        engine = self.engine()
-        gateway = Gateway(
-            self.faulty, self.runtime, SETTINGS, engine, self.start, symbols=SYMBOLS,
+    def gateway_of(self, engine: Engine) -> Gateway:
+        """Return a new gateway for an engine, not connected yet."""
+        return Gateway(
+            self.faulty, self.runtime, INTERVALS, engine, self.start, symbols=SYMBOLS,
             timeframe=self.timeframe, warmup=20 if self.timeframe else 0, cash=CASH,
             run=self.start.run,
         )  # fmt: skip
+
+    def _live(self, crashes: bool) -> tuple[Engine, Gateway, JournalWriter]:
+        engine = self.engine()
+        gateway = self.gateway_of(engine)
         self.gateway, disk = gateway, DyingDisk()
         journal = self._journal(engine, gateway, disk)
         venue = _Crashing(gateway, disk, self.random if crashes else None)
         self.runtime.later(NS_PER_SECOND // 2, self._move)
         try:
             drive(engine, venue, journal)
+            journal.close()
         except (Ended, JournalError) as error:
             disk.dead = True
             with contextlib.suppress(JournalError):
@@ -274,7 +279,6 @@ class _World:
             if isinstance(error, JournalError) and not crashes:
                 raise
             raise Ended from error
-        journal.close()
         return engine, gateway, journal
 
     def _journal(self, engine: Engine, gateway: Gateway, disk: DyingDisk) -> JournalWriter:
@@ -297,6 +301,9 @@ class _World:
         self.runtime = Virtual(
             self.seed + self.counts["crashes"] * 1_000_003, before.now(), self.latency_ms
         )
+        if self.healed:  # what a human said then may have been lost
+            now = before.now()
+            self.plan = [(now + 20 * NS_PER_SECOND, "heal"), (now + 60 * NS_PER_SECOND, "end")]
         for _ in range(self.random.randrange(1, 15)):
             _let_pass(self.runtime, self.runtime.now() + NS_PER_SECOND)
             self.exchange.step()
@@ -305,6 +312,8 @@ class _World:
 
     def _move(self) -> None:
         runtime = self.runtime
+        if runtime.now() > self.ends_at + 300 * NS_PER_SECOND:
+            raise SessionError("the session did not end")
         if self.random.random() < 0.9:
             self.exchange.step()
         while self.plan and self.plan[0][0] <= runtime.now():
@@ -322,6 +331,9 @@ class _World:
     def _end(self) -> None:
         self.open_at_end = verdict.why_not_open(self.gateway)
         self.gateway.command("stop", "the end", "simulation")
+
+    def _sleep(self) -> None:
+        self.runtime.pause(self.random.randrange(1, 30) * NS_PER_SECOND)
 
     def _halt(self) -> None:
         self.gateway.command("halt", "a human says so", "simulation")
@@ -402,6 +414,7 @@ _UNASKED = (
     ("flatten", 0.2, 1),
     ("pause", 0.2, 1),
     ("cancel_all", 0.2, 2),
+    ("sleep", 0.2, 2),
     ("venue_ends", 0.6, 6),
     ("trade_by_hand", 0.15, 1),
     ("order_by_hand", 0.15, 1),

@@ -308,24 +308,27 @@ class DriftFiles:
     has all of it.
 
     Args:
-        run_dir: where they go; both are private to the user.
+        folder: where they go; both are private to the user.
         fold: what to write.
+        run: name of the run.
 
     Attributes:
         error: why nothing is written any more, or "".
 
     Raises:
-        SessionError: they cannot be written from the beginning.
+        SessionError: they cannot be written from the beginning, or are those of another run.
     """
 
-    def __init__(self, run_dir: Path, fold: DriftFold) -> None:
+    def __init__(self, folder: Path, fold: DriftFold, run: str) -> None:
         self._fold = fold
-        self._csv = run_dir / DRIFT_NAME
-        self._json = run_dir / PERFORMANCE_NAME
+        self._csv = folder / DRIFT_NAME
+        self._json = folder / PERFORMANCE_NAME
         self._written = 0
         self._due = 0.0
         self.error = ""
         try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._be_of(run)
             self._last = self._mended()
             if self._last < 0:
                 self._append(csv_header())
@@ -356,6 +359,20 @@ class DriftFiles:
             return
         self._written = len(rows)
         self._due = time.monotonic() + _EVERY_S
+
+    def _be_of(self, run: str) -> None:
+        """Refuse to go on with the files of another run."""
+        try:
+            there = msgspec.json.decode(self._json.read_bytes(), type=_Written).run
+        except FileNotFoundError:
+            return
+        except msgspec.MsgspecError:
+            there = ""
+        if there != run:
+            raise SessionError(
+                f"{self._json} is that of {there or 'something else'}: move it and "
+                f"{DRIFT_NAME} away, or choose another output_dir"
+            )
 
     def _mended(self) -> int:
         """Return the last timestamp in the file, microseconds; 0 with none, -1 without a file."""
@@ -389,6 +406,12 @@ class DriftFiles:
             with contextlib.suppress(OSError):
                 beside.unlink(missing_ok=True)
             raise
+
+
+class _Written(msgspec.Struct):
+    """Whose the files are."""
+
+    run: str
 
 
 def _private(path: str, flags: int) -> int:

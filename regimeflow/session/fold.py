@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from regimeflow.engine.drive import Companion
 from regimeflow.engine.engine import Engine
 from regimeflow.errors import SessionError
-from regimeflow.model.events import Input, Output, Resumed, Start
+from regimeflow.model.events import Input, Output, Resumed, Start, Submit
 from regimeflow.model.models import Limits
-from regimeflow.session.plan import Link
 from regimeflow.session.replayed import decisions
+
+
+class Recalls(Protocol):
+    """A link, as far as an earlier life concerns it."""
+
+    def recall(self, event: Input, outputs: Sequence[Output]) -> None:
+        """Live through an event of the run's earlier life, without sending anything."""
 
 
 class Fold:
@@ -22,7 +29,7 @@ class Fold:
         companions: follow as they did.
     """
 
-    def __init__(self, engine: Engine, link: Link, companions: Sequence[Companion]) -> None:
+    def __init__(self, engine: Engine, link: Recalls, companions: Sequence[Companion]) -> None:
         self._engine = engine
         self._link = link
         self._companions = companions
@@ -50,8 +57,8 @@ class Fold:
 
     def resumed(self, limits: Limits, now: int) -> Resumed:
         """Return the event with which the run goes on."""
-        named = (getattr(output, "order_id", "") for output in self._missing)
-        never_sent = tuple(dict.fromkeys(filter(None, named)))
+        # Changes and cancels that never left say nothing of their order, nor do denials.
+        never_sent = tuple(o.order_id for o in self._missing if isinstance(o, Submit))
         return Resumed(now, now, self._epoch + 1, never_sent, limits, "taken up again")
 
     def _differs(self, seq: int) -> SessionError:

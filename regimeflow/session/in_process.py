@@ -8,19 +8,25 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from regimeflow.analytics.drift import Drift
+from regimeflow.analytics.execution_quality import ExecutionQuality
+from regimeflow.analytics.report import Report
 from regimeflow.engine.desk import ACTIVE, REDUCING
 from regimeflow.engine.drive import drive
 from regimeflow.engine.engine import Engine
 from regimeflow.errors import JournalError, SessionError, StrategyError
 from regimeflow.journal import JournalWriter, Position
-from regimeflow.model.events import Fill, Input, Output, Start
+from regimeflow.model.events import Command, Fill, Input, Output, Start
 from regimeflow.session import freeze
 from regimeflow.session.companions import Account, Shadow, Twin, account_of, rolling_history
 from regimeflow.session.dry_run import DryRun
 from regimeflow.session.fold import Fold
+from regimeflow.session.health import Probe
 from regimeflow.session.keeper import Keeper, SharedJournal
+from regimeflow.session.metrics import LiveMetrics
 from regimeflow.session.plan import Link, plan_of
-from regimeflow.session.run_dir import continue_run, first_event, open_run
+from regimeflow.session.records import Records
+from regimeflow.session.run_dir import BASELINE_NAME, continue_run, first_event, killed, open_run
 from regimeflow.session.spec import Spec
 from regimeflow.session.status import Status
 
@@ -28,8 +34,6 @@ from regimeflow.session.status import Status
 _SNAPSHOT_S = 0.1
 #: How long the end of a process may be held up.
 _LEAVE_S = 1.0
-#: A file of this name in the run directory halts the session.
-KILL_NAME = "kill"
 REMARK = (
     "The session lives in the process that started it and dies with it: after a kill nothing "
     "cancels its orders until it is started again. start(detached=True) outlives the notebook."
@@ -71,9 +75,22 @@ class InProcess:
         model = baseline.model if baseline is not None and baseline.model else basis.model
         self._shadow = Shadow(self.engine, model, plan.kinds)
         self.twin = Twin(freeze.thaw(frozen), basis, model, plan.kinds)
-        link = plan.link(self.engine, None, self._killed)
+        probe = Probe(spec.run_dir)
+        link = plan.link(self.engine, lambda: probe.event(0, 0, 0.0, 0), self.killed)
         self.link: Link = DryRun(link) if spec.dry_run else link
         self._keeper = Keeper()
+        self.records = Records(
+            spec.run_dir,
+            self.engine,
+            self._shadow,
+            self.twin,
+            baseline,
+            lambda: self._status,
+            output_dir=spec.output_dir,
+            audit_format=spec.audit_format,
+            alert=spec.alert,
+            redact=spec.redact,
+        )
         self._phase = "new"
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="regimeflow-engine", daemon=True)
@@ -93,13 +110,9 @@ class InProcess:
         """What whoever looks at the session should know of it."""
         return REMARK if self._phase == "running" else ""
 
-    def _killed(self) -> str:
-        """Return why everything must halt: the kill file's text, or "" without one."""
-        try:
-            text = (self._spec.run_dir / KILL_NAME).read_text(errors="replace")[:200].strip()
-        except OSError:
-            return ""
-        return f"kill file: {text}" if text else "kill file"
+    def killed(self) -> str:
+        """Return why everything must halt, or "" where nothing must."""
+        return killed(self._spec.run_dir)
 
     # ------------------------------------------------------------ begin and end
 
@@ -110,12 +123,20 @@ class InProcess:
             SessionBusy: another process or session owns the run directory.
             SessionError: it holds another run, or was played to its end.
         """
+        spec = self._spec
         if self._earlier is None:
-            spec = self._spec
-            journal = open_run(spec.run_dir, spec.manifest, spec.frozen)
+            journal = open_run(spec.run_dir, spec.manifest, spec.frozen, disk=spec.disk)
+            try:
+                if spec.wish.baseline is not None:
+                    spec.wish.baseline.save(spec.run_dir / BASELINE_NAME)
+                self.records.open(self.begin.run)
+            except BaseException:
+                journal.close()
+                raise
         else:
             journal = self._take_up(self._earlier)
         self._journal = SharedJournal(journal)
+        self.records.begin()
         self._phase = "running"
         self._remark_due = True
         self._status = self._snapshot()
@@ -124,8 +145,14 @@ class InProcess:
 
     def _take_up(self, earlier: Start) -> JournalWriter:
         """Live through the run's earlier life, and let the link begin where it ended."""
-        fold = Fold(self.engine, self.link, (self._shadow, self.twin, self))
-        journal = continue_run(self._spec.run_dir, earlier.run, fold.take)
+        fold = Fold(self.engine, self.link, (self.records, self))
+
+        def replay(seq: int, event: Input, outputs: list[Output]) -> None:
+            if seq == 1:
+                self.records.open(earlier.run)  # the run directory is ours by now
+            fold.take(seq, event, outputs)
+
+        journal = continue_run(self._spec.run_dir, earlier.run, replay, self._spec.disk)
         try:
             self.link.resume(fold.resumed(self.begin.limits, time.time_ns()))
         except BaseException:
@@ -197,6 +224,23 @@ class InProcess:
         """Return the executions of "shadow" or "twin"."""
         return list(self.twin.fills if who == "twin" else self._shadow.fills)
 
+    def quality(self) -> ExecutionQuality:
+        """Return execution quality up to now."""
+        return self.records.quality.result()
+
+    def drift(self, baseline: Report | None) -> Drift:
+        """Return the drift up to now."""
+        return self.records.drift.drift()
+
+    def metrics(self) -> LiveMetrics:
+        """Return what Prometheus is told."""
+        return self.records.meter.latest()
+
+    @property
+    def failures(self) -> Sequence[str]:
+        """What could not be kept or told."""
+        return self.records.failures
+
     def flush(self) -> Position | None:
         """Have everything up to now in the journal's files, and return how far that is."""
         if self._journal is None:
@@ -208,18 +252,18 @@ class InProcess:
     def _work(self) -> None:
         journal = self._journal
         try:
-            drive(self.engine, self.link, journal, (self._shadow, self.twin, self))
+            drive(self.engine, self.link, journal, (self.records, self))
         except BaseException as error:
             self._error = error
             self._keeper.note(self.engine.event.seen, "error", f"the session broke: {error}")
             self._cancel_everything()
         finally:
-            if journal is not None:
+            for part in (journal, self.link, self.records):
                 try:
-                    journal.close()
-                except JournalError as error:
+                    if part is not None:
+                        part.close()
+                except BaseException as error:  # the session is over all the same, and says why
                     self._error = self._error or error
-            self.link.close()
             self._phase = "failed" if self._error is not None else "stopped"
             self._status = self._snapshot()
             self._over.set()
@@ -231,9 +275,14 @@ class InProcess:
         desk = getattr(self.engine, "desk", None)
         if desk is None:
             return
-        orders = [o.id for group in desk.working.values() for o in group.values()]
+        working = [o for group in desk.working.values() for o in group.values()]
+        if isinstance(self._error, JournalError):
+            # What was decided on the event that could not be recorded has never left.
+            working = [o for o in working if o.seq != self.engine.seq]
+            self._record_end()
+        orders = [o.id for o in working]
         try:
-            left = self.link.take_back(orders, self._spec.wish.settings.ns("stop_ms"))
+            left = self.link.take_back(orders, self._spec.wish.intervals.ns("stop_ms"))
         except Exception as error:
             left, why = orders, f": {error}"
         else:
@@ -241,6 +290,20 @@ class InProcess:
         if left:
             text = f"{len(left)} orders may still work at the venue{why}: {', '.join(left)}"
             self._keeper.note(self.engine.event.seen, "error", text)
+
+    def _record_end(self) -> None:
+        """Write the halt and the cancels down, where the disk is full and space was kept for it."""
+        journal = self._journal
+        if journal is None or not journal.cancels_only:
+            return
+        at = self.engine.event.seen + 1
+        event = Command(at, at, "halt", "the disk is full", "journal")
+        outputs = self.engine.step(event)
+        try:
+            journal.record(event, outputs)
+        except JournalError as error:
+            self._keeper.note(at, "error", str(error))
+        self.follow(event, outputs)
 
     def follow(self, event: Input, outputs: Sequence[Output]) -> None:
         """Keep what notebooks ask for; called on the engine's thread after each event."""

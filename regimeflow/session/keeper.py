@@ -6,7 +6,16 @@ import threading
 from collections.abc import Sequence
 
 from regimeflow.journal import JournalWriter, Position
-from regimeflow.model.events import Failed, Finish, Input, Logged, Output, Resumed, StateChanged
+from regimeflow.model.events import (
+    Failed,
+    Finish,
+    Health,
+    Input,
+    Logged,
+    Output,
+    Resumed,
+    StateChanged,
+)
 from regimeflow.model.market import Bar, Bars, Book, Quote, Trade
 from regimeflow.session.recorded import OrderFold
 
@@ -24,6 +33,11 @@ class SharedJournal:
     def record(self, event: Input, outputs: Sequence[Output]) -> None:
         with self._lock:
             self._writer.record(event, outputs)
+
+    @property
+    def cancels_only(self) -> bool:
+        """Whether the disk is full, and only a halt and cancels can still be written down."""
+        return self._writer.cancels_only
 
     def flush(self) -> Position | None:
         """Write out what was collected; return how far that is, None if all was long ago."""
@@ -51,6 +65,7 @@ class Keeper:
         self.log: list[tuple[int, str, str]] = []
         self.done = 0
         self.why = ""
+        self.health: Health | None = None
         self.failed: Failed | None = None
         self.finished = False
         self.snapshot_due = 0.0
@@ -58,6 +73,8 @@ class Keeper:
     def take(self, event: Input, outputs: Sequence[Output]) -> None:
         if isinstance(event, _MARKET):
             self.done += 1
+        elif isinstance(event, Health):
+            self.health = event
         elif isinstance(event, Finish):
             self.finished = True
         elif isinstance(event, Resumed):

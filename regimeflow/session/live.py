@@ -8,30 +8,37 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self, get_args
 
+from regimeflow.analytics.drift import Drift
+from regimeflow.analytics.execution_quality import ExecutionQuality
 from regimeflow.analytics.report import Report
 from regimeflow.data.out import frame
 from regimeflow.engine.strategy import as_strategy
 from regimeflow.errors import ConfigError, SessionBusy, SessionError, StrategyError, did_you_mean
-from regimeflow.model.events import Fill, Start
+from regimeflow.journal import Disk
+from regimeflow.model.events import Fill, Health, Start
 from regimeflow.model.models import Limits
 from regimeflow.session import freeze
+from regimeflow.session.alerts import Alert
 from regimeflow.session.backtest import plain_params
+from regimeflow.session.check import Checkup, check_session
 from regimeflow.session.companions import Account
 from regimeflow.session.control import Gone
 from regimeflow.session.detached import Detached, launch, worker_of
 from regimeflow.session.in_process import InProcess, same_run
+from regimeflow.session.metrics import LiveMetrics
 from regimeflow.session.plan import Wish
 from regimeflow.session.progress import Progress
 from regimeflow.session.recorded import report_of
+from regimeflow.session.run_dir import BASELINE_NAME
 from regimeflow.session.source import name_of, source_hash
 from regimeflow.session.spec import OnKernelLoss, Spec
 from regimeflow.session.status import Status
 from regimeflow.session.worker import Worker
-from regimeflow.venues.settings import Settings
+from regimeflow.venues.intervals import Intervals
 
 #: How long a wait sleeps at a time, so that an interrupt is answered.
 _SLICE_S = 0.05
@@ -63,7 +70,15 @@ class LiveSession:
             without `release`. "continue": trades on. "pause": only exits leave. "cancel": cancels
             working orders besides, positions stay. "flatten": leaves every position, then halts.
             `attach` lifts a pause that was made so.
-        settings: how patient to be with the venue.
+        disk: where the journal is written; the real one without it.
+        audit_format: of ``audit.log``, "csv" or "jsonl".
+        alert: hears of every degraded state: a callable that is given a machine's reason, such as
+            "feed", and a sentence, or the address of a webhook. Of a detached session it is called
+            there.
+        redact: takes secrets out of text that is written into the audit log or told.
+        output_dir: where ``live_drift.csv`` and ``live_performance.json`` go; ``run_dir`` without
+            it.
+        intervals: how patient to be with the venue.
 
     Example:
         >>> import tempfile
@@ -112,7 +127,12 @@ class LiveSession:
         seed: int = 0,
         dry_run: bool = False,
         on_kernel_loss: OnKernelLoss = "cancel",
-        settings: Settings | None = None,
+        intervals: Intervals | None = None,
+        disk: Disk | None = None,
+        audit_format: str = "csv",
+        alert: Alert | str | None = None,
+        redact: Callable[[str], str] | None = None,
+        output_dir: str | Path | None = None,
     ) -> None:
         if "_worker" in self.__dict__:
             return  # the cell was run again: this is the session that runs already
@@ -128,7 +148,7 @@ class LiveSession:
         self.run_dir = Path(run_dir)
         self.venue = venue
         self.baseline = baseline
-        self.settings = settings or Settings()
+        self.intervals = intervals or Intervals()
         wish = Wish(
             symbols=(symbols,) if isinstance(symbols, str) else tuple(symbols or ()) or None,
             timeframe=timeframe,
@@ -136,14 +156,25 @@ class LiveSession:
             cash=cash,
             seed=seed,
             limits=limits or Limits(),
-            settings=self.settings,
+            intervals=self.intervals,
             baseline=baseline,
         )
         run = f"{_slug(name_of(given))}-{uuid.uuid4().hex[:8]}"
         frozen = freeze.freeze(given)
         manifest = freeze.describe(given, run=run, frozen=frozen, venue=repr(venue))
         self._spec: Spec | None = Spec(
-            frozen, manifest, venue, wish, self.run_dir, dry_run, on_kernel_loss
+            frozen,
+            manifest,
+            venue,
+            wish,
+            self.run_dir,
+            dry_run,
+            on_kernel_loss,
+            disk,
+            audit_format,
+            alert,
+            redact,
+            None if output_dir is None else Path(output_dir),
         )
         self._lock = threading.Lock()
         self._worker: Worker = InProcess(self._spec)
@@ -153,8 +184,10 @@ class LiveSession:
         """Return a session whose work is done, or was done, elsewhere."""
         self = super().__new__(cls)
         self.run_dir = run_dir
-        self.venue = self.baseline = None
-        self.settings = Settings()
+        self.venue = None
+        saved = run_dir / BASELINE_NAME
+        self.baseline = Report.load(saved) if saved.is_file() else None
+        self.intervals = Intervals()
         self._spec = None
         self._lock = threading.Lock()
         self._worker = worker
@@ -375,6 +408,36 @@ class LiveSession:
             columns[name] = [_float(getattr(o, name)) for o in orders]
         text = ("id", "symbol", "side", "type", "status", "tif", "reason", "tag")
         return frame(columns, begin.flavour, begin.timezone or None, text_columns=text)
+
+    @property
+    def health(self) -> Health | None:
+        """How the process that trades is doing, None before it was looked at."""
+        return self._worker.history().health
+
+    @property
+    def slippage(self) -> Any:
+        """One row an execution: what it cost against its reference and its arrival, as a frame."""
+        return self.execution_quality().frame()
+
+    def execution_quality(self) -> ExecutionQuality:
+        """Return how well orders were executed so far."""
+        return self._worker.quality()
+
+    def drift(self) -> Drift:
+        """Return live, shadow, twin and baseline so far, bar by bar."""
+        return self._worker.drift(self.baseline)
+
+    @property
+    def metrics(self) -> LiveMetrics:
+        """What Prometheus is told: a snapshot at most a second old."""
+        return self._worker.metrics()
+
+    def check(self) -> Checkup:
+        """Return what stands between this session and trading, one line each."""
+        worker = self._worker
+        return check_session(
+            self.run_dir, worker.begin, self.status, self.baseline, worker.killed(), worker.failures
+        )
 
     def report(self) -> Report:
         """Return the report of the run so far: a fold over its journal, as after its end."""

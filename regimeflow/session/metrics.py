@@ -14,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from regimeflow.journal import events
 from regimeflow.model.events import (
     Account,
     Adjusted,
@@ -531,6 +532,19 @@ class Meter:
         quality = None if self._quality is None else self._quality()
         size = 0 if self._run_dir is None else journal_bytes(self._run_dir)
         return self.fold.snapshot(self._status(), quality, size)
+
+
+def recorded_metrics(run_dir: Path, status: Status, quality: Quality | None) -> LiveMetrics:
+    """Return a session's metrics from its journal alone.
+
+    Args:
+        status: how it stands, for what no journal tells.
+        quality: of its executions.
+    """
+    fold = MetricsFold()
+    for _, event, outputs in events(run_dir):
+        fold.follow(event, outputs)
+    return fold.snapshot(status, quality, journal_bytes(run_dir))
 
 
 def journal_bytes(run_dir: Path) -> int:

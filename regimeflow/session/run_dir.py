@@ -9,13 +9,23 @@ from pathlib import Path
 import msgspec
 
 from regimeflow.errors import SessionError
-from regimeflow.journal import JournalWriter, events
+from regimeflow.journal import Disk, JournalWriter, events
 from regimeflow.model.events import Input, Output, Start
 from regimeflow.session.freeze import FROZEN_NAME, MANIFEST_NAME, Manifest
 
+#: A file of this name in the run directory halts the session.
+KILL_NAME = "kill"
+#: The baseline report, so that whoever attaches later measures against the same.
+BASELINE_NAME = "baseline.json"
+
 
 def open_run(
-    run_dir: Path, manifest: Manifest, frozen: bytes, *, sync: bool = True
+    run_dir: Path,
+    manifest: Manifest,
+    frozen: bytes,
+    *,
+    sync: bool = True,
+    disk: Disk | None = None,
 ) -> JournalWriter:
     """Make a run directory, write down who and what runs, and return its journal.
 
@@ -23,14 +33,15 @@ def open_run(
         run_dir: holds no other run.
         manifest, frozen: of the strategy.
         sync: whether orders wait for the disk; a backtest's need not.
+        disk: where the journal is written; the real one without it.
 
     Raises:
         SessionBusy: another process or session owns the directory.
         SessionError: it holds a run already, or cannot be written.
     """
-    if holds_a_run(run_dir):
+    if first_event(run_dir) is not None:  # of one that ended in its first line nothing is left
         raise SessionError(f"{run_dir} holds a run already: choose another directory, or remove it")
-    journal = JournalWriter(run_dir, manifest.run, sync=sync)
+    journal = JournalWriter(run_dir, manifest.run, sync=sync, disk=disk)
     try:
         write_private(run_dir / FROZEN_NAME, frozen)
         write_private(
@@ -43,18 +54,22 @@ def open_run(
 
 
 def continue_run(
-    run_dir: Path, run: str, replay: Callable[[int, Input, list[Output]], None]
+    run_dir: Path,
+    run: str,
+    replay: Callable[[int, Input, list[Output]], None],
+    disk: Disk | None = None,
 ) -> JournalWriter:
     """Return the journal of a run that is taken up again.
 
     Args:
         replay: is given each event of its earlier life, verified, with its outputs.
+        disk: as for `open_run`.
 
     Raises:
         SessionBusy: another process or session owns the directory.
         JournalCorrupt: a line of the journal was altered, swapped or removed.
     """
-    return JournalWriter(run_dir, run, replay=replay)
+    return JournalWriter(run_dir, run, replay=replay, disk=disk)
 
 
 def holds_a_run(run_dir: Path) -> bool:
@@ -76,6 +91,15 @@ def first_event(run_dir: Path) -> Start | None:
     if not isinstance(first[1], Start):
         raise SessionError(f"{run_dir} holds a journal that does not begin with a start event")
     return first[1]
+
+
+def killed(run_dir: Path) -> str:
+    """Return why everything in a run must halt: the kill file's text, or "" without one."""
+    try:
+        text = (run_dir / KILL_NAME).read_text(errors="replace")[:200].strip()
+    except OSError:
+        return ""
+    return f"kill file: {text}" if text else "kill file"
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import cloudpickle
 
 from regimeflow.errors import SessionError
+from regimeflow.journal import Disk
 from regimeflow.redaction import Redactor, Secret
 from regimeflow.session import freeze
+from regimeflow.session.alerts import Alert
 from regimeflow.session.freeze import Manifest
 from regimeflow.session.plan import Wish
 
@@ -29,6 +32,11 @@ class Spec(NamedTuple):
         run_dir: where the journal goes.
         dry_run: whether orders are only written down.
         on_kernel_loss: what a detached session does without its controller.
+        disk: where the journal is written; the real one without it.
+        audit_format: "csv" or "jsonl".
+        alert: who is told of degraded states, or None.
+        redact: takes secrets out of what is written and told.
+        output_dir: where the drift files go; the run directory without it.
     """
 
     frozen: bytes
@@ -38,6 +46,11 @@ class Spec(NamedTuple):
     run_dir: Path
     dry_run: bool
     on_kernel_loss: OnKernelLoss
+    disk: Disk | None = None
+    audit_format: str = "csv"
+    alert: Alert | str | None = None
+    redact: Callable[[str], str] | None = None
+    output_dir: Path | None = None
 
 
 def pack(spec: Spec) -> bytes:

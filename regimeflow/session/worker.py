@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from regimeflow.analytics.drift import Drift
+from regimeflow.analytics.execution_quality import ExecutionQuality
+from regimeflow.analytics.report import Report
 from regimeflow.errors import StrategyError
 from regimeflow.journal import Position
 from regimeflow.model.events import Fill, Start
 from regimeflow.session.keeper import Keeper
+from regimeflow.session.metrics import LiveMetrics
 from regimeflow.session.status import Status
 
 
@@ -41,6 +45,22 @@ class Worker(Protocol):
 
     def companion_fills(self, who: str) -> Sequence[Fill]:
         """Return the executions of "shadow" or "twin"."""
+
+    def quality(self) -> ExecutionQuality:
+        """Return execution quality up to now."""
+
+    def drift(self, baseline: Report | None) -> Drift:
+        """Return the drift up to now; ``baseline`` where the work was begun without one."""
+
+    def metrics(self) -> LiveMetrics:
+        """Return what Prometheus is told."""
+
+    def killed(self) -> str:
+        """Return why everything must halt, or ""."""
+
+    @property
+    def failures(self) -> Sequence[str]:
+        """What could not be kept or told."""
 
     def command(self, name: str, why: str, who: str) -> None:
         """Pass a command to the engine."""

@@ -6,6 +6,7 @@ import errno
 import gzip
 import os
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from journal_samples import FastDisk, T, clocks, sample, text_of
 
 from regimeflow.errors import JournalCorrupt, JournalError, SessionBusy
 from regimeflow.journal import Disk, JournalWriter, Torn, events, read_journal
+from regimeflow.journal.store import RESERVE_BYTES
 from regimeflow.model.events import (
     Cancel,
     Clock,
+    Command,
     Failed,
     Logged,
     Replace,
@@ -41,10 +44,14 @@ class CountingDisk(FastDisk):
         self.calls.append("sync")
 
 
-def write(run_dir: Path, run: Any, **options: Any) -> JournalWriter:
-    writer = JournalWriter(run_dir, "demo", **{"disk": FastDisk(), **options})
+def record(writer: JournalWriter, run: Any) -> None:
     for event, outputs in run:
         writer.record(event, outputs)
+
+
+def write(run_dir: Path, run: Any, **options: Any) -> JournalWriter:
+    writer = JournalWriter(run_dir, "demo", **{"disk": FastDisk(), **options})
+    record(writer, run)
     writer.close()
     return writer
 
@@ -251,7 +258,8 @@ def test_a_repaired_journal_goes_on_and_keeps_every_torn_tail(tmp_path: Path) ->
 class FailingDisk(FastDisk):
     """Fails at its n-th call, and tells what it held durably then.
 
-    Sizes at the last sync are what a power failure leaves at worst.
+    Sizes at the last sync are what a power failure leaves at worst. Where the disk was full it may
+    be used again: it is known what it holds. What is compressed meanwhile does not count.
     """
 
     def __init__(self, at: int, fault: Callable[[Disk, int, bytes], int]) -> None:
@@ -261,7 +269,11 @@ class FailingDisk(FastDisk):
         self.durable: dict[int, int] = {}
 
     def _strikes(self) -> bool:
-        assert not self.failed, "the disk was used again after it had failed"
+        if threading.current_thread() is not threading.main_thread():
+            return False
+        if self.failed:
+            assert self.fault in (full, short), "the disk was used again after it had failed"
+            return False
         self.left -= 1
         self.failed = self.left < 0
         return self.failed
@@ -297,6 +309,10 @@ def short(disk: Disk, fd: int, data: bytes) -> int:
     return disk.write(fd, data[: len(data) // 2])
 
 
+def order(seq: int) -> Submit:
+    return Submit(seq, T + seq, f"demo-0-{seq}", "SPY", "buy", 1.0, "market")
+
+
 def attempt(run_dir: Path, disk: Disk) -> tuple[list[str], bool]:
     """Record until something fails; return the orders that were free to leave, and whether."""
     sent: list[str] = []
@@ -308,10 +324,13 @@ def attempt(run_dir: Path, disk: Disk) -> tuple[list[str], bool]:
         writer.flush()
     except JournalError:
         for _ in range(2):
-            with pytest.raises(JournalError, match="is not written any more"):
-                writer.record(Clock(T + 99, T + 99))
-            with pytest.raises(JournalError, match="is not written any more"):
-                writer.flush()
+            with pytest.raises(JournalError, match=r"not written any more|no order is recorded"):
+                writer.record(Clock(T + 99, T + 99), [order(99)])
+            if not writer.cancels_only:
+                with pytest.raises(JournalError, match="is not written any more"):
+                    writer.record(Clock(T + 99, T + 99))
+                with pytest.raises(JournalError, match="is not written any more"):
+                    writer.flush()
         writer.close()
         return sent, True
     writer.close()
@@ -343,6 +362,101 @@ def test_whatever_call_fails_nothing_pretends_to_be_durable(tmp_path: Path, faul
         assert len(list(events(run_dir))) == seq + 1
     assert at > 15  # writes, syncs and openings were all struck
     assert sent == [f"demo-0-{n}" for n in range(3, 26, 3)]
+
+
+class SmallDisk(FastDisk):
+    """Holds so many bytes, all files together; a reserve takes its share at once."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.taken: dict[Path, int] = {}
+        self.paths: dict[int, Path] = {}
+
+    def left(self) -> int:
+        return self.size - sum(self.taken.values())
+
+    def reserve(self, path: Path, size: int) -> None:
+        if size > self.left():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        path.write_bytes(b"")
+        self.taken[path] = size
+
+    def remove(self, path: Path) -> None:
+        super().remove(path)
+        self.taken.pop(path, None)
+
+    def open(self, path: Path) -> int:
+        fd = super().open(path)
+        self.paths[fd] = path
+        return fd
+
+    def write(self, fd: int, data: bytes) -> int:
+        taken = data[: max(0, self.left())]
+        if not taken:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = super().write(fd, taken)
+        path = self.paths[fd]
+        self.taken[path] = self.taken.get(path, 0) + written
+        return written
+
+    def truncate(self, fd: int, size: int) -> None:
+        super().truncate(fd, size)
+        self.taken[self.paths[fd]] = size
+
+
+@pytest.mark.parametrize("room", [0, 1, 125, 4_000, 40_000])
+def test_a_full_disk_takes_the_end_of_a_run_and_no_order(tmp_path: Path, room: int) -> None:
+    disk = SmallDisk(RESERVE_BYTES + room)
+    writer = JournalWriter(tmp_path, "demo", disk=disk)
+    with pytest.raises(JournalError, match="is full at event"):
+        record(writer, clocks(1_000))
+    last = writer.seq  # itself recorded, and its order never left
+    assert writer.cancels_only
+    for outputs in ([order(1)], [Replace(1, 2, "demo-0-3", 2.0)], [Cancel(1, 2, "o"), order(2)]):
+        with pytest.raises(JournalError, match="no order is recorded any more"):
+            writer.record(Clock(T, T), outputs)
+    end: list[Any] = [Cancel(last + 1, T + 9999, f"demo-0-{n}") for n in range(3, last, 3)]
+    writer.record(Command(T, T + 9999, "halt", "full"), end)
+    assert [event for _, event, _ in events(tmp_path)][-1].seen == T + 9999
+    writer.close()
+    assert not (tmp_path / "reserve").exists()
+    # All of it is there, whole, and goes on where there is space again.
+    found = list(events(tmp_path))
+    assert [seq for seq, _, _ in found] == list(range(1, last + 2))
+    assert found[-1][2] == end
+    assert read_journal(tmp_path).torn is None
+    with JournalWriter(tmp_path, "demo", disk=FastDisk()) as again:
+        assert (again.seq, again.repaired) == (last + 1, None)
+        again.record(Clock(T, T + 10**6), [Cancel(last + 2, T + 10**6, "demo-0-3")])
+    assert len(list(events(tmp_path))) == last + 2
+
+
+def test_a_reserve_that_is_used_up_ends_the_journal(tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path, "demo", disk=SmallDisk(RESERVE_BYTES + 1_000))
+    with pytest.raises(JournalError, match="is full at event"):
+        record(writer, clocks(1_000))
+    with pytest.raises(JournalError, match="is not written any more"):
+        record(writer, [(Clock(T + seq, T + 2_000 + seq), []) for seq in range(10_000)])
+    assert not writer.cancels_only
+    writer.close()
+    assert read_journal(tmp_path).inputs > 1_000
+
+
+def test_a_disk_without_room_for_a_reserve_takes_no_run(tmp_path: Path) -> None:
+    with pytest.raises(JournalError, match="cannot open the journal"):
+        JournalWriter(tmp_path, "demo", disk=SmallDisk(RESERVE_BYTES - 1))
+    JournalWriter(tmp_path, "demo", disk=FastDisk()).close()  # the directory was given up
+
+
+def test_compression_that_finds_no_room_takes_none(tmp_path: Path) -> None:
+    class Full(FastDisk):
+        def sync(self, fd: int) -> None:
+            if threading.current_thread() is not threading.main_thread():
+                raise OSError(errno.ENOSPC, "no space left on device")
+
+    write(tmp_path, clocks(50), disk=Full(), segment_bytes=3_000)
+    assert not list(tmp_path.glob("*.part"))
+    assert [seq for seq, _, _ in events(tmp_path)] == list(range(1, 51))
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -461,17 +461,17 @@ class Busy(rf.Strategy):
 def test_the_log_made_from_the_journal_is_the_live_one_to_the_byte(tmp_path, format):
     venue = rf.venues.Simulated(rf.datasets.synthetic(n=400, seed=3), speed=None)
     session = rf.LiveSession(
-        Busy(), venue, run_dir=tmp_path / "run", limits=rf.Limits(max_notional=1e5)
+        Busy(),
+        venue,
+        run_dir=tmp_path / "run",
+        limits=rf.Limits(max_notional=1e5),
+        audit_format=format,
     )
-    log = AuditLog(tmp_path / "audit.log", format)
-    kept = session.follow
-    # As the session will do it: a companion like the others.
-    session.follow = lambda event, outputs: (kept(event, outputs), log.follow(event, outputs))
     session.run()
-    log.close()
-    text = (tmp_path / "audit.log").read_bytes().decode()
+    log = session._worker.records.audit
+    text = (tmp_path / "run" / "audit.log").read_bytes().decode()
     assert text == audit_of(tmp_path / "run", format)
-    made = rows(tmp_path / "audit.log", format)
+    made = rows(tmp_path / "run" / "audit.log", format)
     assert log.counts.total() == len(made) > 100
     told = [o for _, _, outputs in events(tmp_path / "run") for o in outputs]
     assert log.whats["submit"] == sum(isinstance(o, Submit) for o in told) > 20

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 import regimeflow as rf
-from regimeflow.journal import events
 from regimeflow.model.events import (
     Account,
     Adjusted,
@@ -30,7 +29,6 @@ from regimeflow.model.events import (
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.market import Bar, History, Quote, Trade
 from regimeflow.model.models import Limits
-from regimeflow.session.audit import AuditLog
 from regimeflow.session.metrics import (
     MOST_NAMES,
     OTHER,
@@ -38,6 +36,7 @@ from regimeflow.session.metrics import (
     Meter,
     MetricsFold,
     OrderCounts,
+    recorded_metrics,
 )
 
 S = 10**9
@@ -311,16 +310,9 @@ def session(tmp_path_factory):
     session = rf.LiveSession(
         Cross(), venue, run_dir=folder / "run", limits=rf.Limits(max_notional=1e6)
     )
-    meter = Meter(lambda: session.status, run_dir=folder / "run")
-    log = AuditLog(folder / "audit.log")
-    kept = session.follow
-    # As the session will do it: companions like the others.
-    session.follow = lambda event, outputs: [
-        one(event, outputs) for one in (kept, meter.follow, log.follow)
-    ]
     session.run()
-    log.close()
-    return session, meter, log
+    records = session._worker.records
+    return session, records.meter, records.audit
 
 
 def test_money_agrees_with_the_ledger_and_the_report(session):
@@ -351,13 +343,8 @@ def test_counts_agree_with_the_orders_and_the_audit_log(session):
 
 def test_the_journal_alone_gives_the_same_numbers(session):
     live, meter, _ = session
-    fold = MetricsFold()
-    for _, event, outputs in events(live.run_dir):
-        fold.follow(event, outputs)
     m = meter.latest()
-    again = fold.snapshot(
-        live.status, None, sum(p.stat().st_size for p in live.run_dir.glob("journal-*"))
-    )
+    again = recorded_metrics(live.run_dir, live.status, rf.execution_quality(live.run_dir))
     assert again.journal_events == m.journal_events
     for name in LiveMetrics.__struct_fields__:
         if name not in ("journal_bytes", "phase"):  # the end of the journal was yet to be written

@@ -7,17 +7,6 @@ import pandas as pd
 import pytest
 
 import regimeflow as rf
-from regimeflow.analytics.quality_fold import QualityFold
-
-
-class Followed(rf.LiveSession):
-    """A session with the fold as one more companion."""
-
-    quality: QualityFold
-
-    def follow(self, event, outputs):
-        super().follow(event, outputs)
-        self.quality.take(event, outputs)
 
 
 class Mixed(rf.Strategy):
@@ -59,22 +48,21 @@ def quotes(count: int = 2_000) -> pd.DataFrame:
     return pd.DataFrame(columns, index=at)
 
 
-def run(frame: pd.DataFrame, run_dir, **options) -> Followed:
+def run(frame: pd.DataFrame, run_dir, **options) -> rf.LiveSession:
     venue = rf.venues.Simulated(
         frame,
         speed=None,
         costs=rf.Costs(commission_bps=2, slippage_bps=1),
         latency=rf.Latency(order_ms=120, data_ms=30),
     )
-    session = Followed(
+    session = rf.LiveSession(
         Mixed(), venue, run_dir=run_dir, limits=rf.Limits(max_notional=50_000), **options
     )
-    session.quality = QualityFold()
     session.start()
     told = 0
     while session.status.phase == "running":
         # From this thread, while the other one drives: each look is whole in itself.
-        quality = session.quality.result()
+        quality = session.execution_quality()
         assert quality.quantity == pytest.approx(sum(fill.qty for fill in quality.fills))
         assert quality.submitted >= quality.acknowledged >= quality.filled
         assert len(quality.fills) >= told
@@ -88,7 +76,7 @@ def run(frame: pd.DataFrame, run_dir, **options) -> Followed:
 def test_live_and_recomputed_are_the_same_numbers(tmp_path, kind):
     frame = quotes() if kind == "quotes" else rf.datasets.synthetic(n=1_500, seed=4)
     session = run(frame, tmp_path / "run")
-    live, recomputed = session.quality.result(), rf.execution_quality(tmp_path / "run")
+    live, recomputed = session.execution_quality(), rf.execution_quality(tmp_path / "run")
     assert live == recomputed
     assert live.to_json() == recomputed.to_json()
     assert min(live.filled, live.cancelled, live.expired, live.submit_rejected) > 0
