@@ -170,9 +170,7 @@ def _worst(
     limits: Limits,
 ) -> Iterator[str]:
     symbol, sign = symbols[name], open_[name][0]
-    alike = [
-        qty for order, (way, qty) in open_.items() if symbols[order] == symbol and way == sign
-    ]
+    alike = [qty for order, (way, qty) in open_.items() if symbols[order] == symbol and way == sign]
     worst = sign * held[symbol] + sum(alike)
     if limits.max_position is not None and worst > limits.max_position:
         yield f"with order {name} the position of {symbol} could become {worst:g}"

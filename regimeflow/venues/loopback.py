@@ -211,17 +211,18 @@ class _Pair:
             self._waiting.add(number)
         try:
             self._send(wire.line(wire.Ask(number, question)))
-            with self._changed:
-                self._changed.wait_for(
-                    lambda: number in self._answers or self._over, self._timeout_s
-                )
-                if number in self._answers:
-                    return self._answers[number]
-                raise VenueError(self._over or f"no answer to a {_kind(question)} in time")
+            return self._reply(number, question)
         finally:
             with self._changed:
                 self._waiting.discard(number)
                 self._answers.pop(number, None)
+
+    def _reply(self, number: int, question: wire.Question) -> wire.Reply:
+        with self._changed:
+            self._changed.wait_for(lambda: number in self._answers or self._over, self._timeout_s)
+            if number in self._answers:
+                return self._answers[number]
+            raise VenueError(self._over or f"no answer to a {_kind(question)} in time")
 
     def _send(self, line: bytes) -> None:
         if len(line) > wire.MAX_LINE:
