@@ -45,9 +45,11 @@ from regimeflow.model.instrument import Instruments
 from regimeflow.model.ledger import Ledger
 from regimeflow.model.market import Bar, Bars, Book, History, Quote, Trade, by_symbol
 from regimeflow.model.order import Happening, IllegalMove, Order, OrderHandle
-from regimeflow.model.timeframe import iso
+from regimeflow.model.timeframe import NS_PER_SECOND, iso
 
 _NOTHING: tuple[Output, ...] = ()
+#: How long after a refusal an exit is tried again.
+_EXIT_AGAIN_NS = NS_PER_SECOND
 
 
 class Engine:
@@ -92,6 +94,7 @@ class Engine:
         self._own: dict[str, Callable[..., None] | None] = {}
         self._detectors: dict[str, Regime] = {}
         self._flattening = ""
+        self._exit_at = 0
         self._stopped = False
         self._watching_losses = False
         self._started = False
@@ -430,6 +433,8 @@ class Engine:
         if self.target_orders:
             self._forget_target(order)
         if self._flattening:
+            if event.what in ("rejected", "never_sent"):
+                self._exit_at = self.now + _EXIT_AGAIN_NS
             self._exit()
         if self._on_order_update is not None:
             self._call("on_order_update", self.ctx, OrderHandle(order))
@@ -517,8 +522,11 @@ class Engine:
         way would otherwise be closed twice.
         """
         desk = self.desk
+        # An exit that cannot leave, or was refused, is tried again by the clock and not at once:
+        # the answer may be the same, and there would be no end to it.
+        waits = ("connection", "") in self.holds or self.now < self._exit_at
         for symbol, position in list(desk.ledger.held.items()):
-            if symbol not in desk.working:
+            if symbol not in desk.working and not waits:
                 sign = -1.0 if position.qty > 0 else 1.0
                 desk.submit(
                     symbol, sign, abs(position.qty), reduce_only=True, tag="flatten", exit_=True

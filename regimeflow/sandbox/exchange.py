@@ -36,7 +36,7 @@ class Entry(msgspec.Struct, frozen=True):
         kind: submit, cancel, replace, connect, close, subscribe for requests; accepted, refused,
             replaced, fill, canceled, expired for what became of them; transfer for money.
         order_id: the client's name of the order, "" without one.
-        detail: the request, the execution, or a reason.
+        detail: the request, the execution, what an order was changed to, or a reason.
     """
 
     at: int
@@ -513,10 +513,10 @@ class Exchange:
     # ------------------------------------------------------------ telling
 
     def _tell(self, order: Working, what: str, why: str = "") -> None:
-        self._note(what, order.id, why)
         terms: dict[str, Any] = {}
         if what == "replaced":
             terms = {name: _float(getattr(order, name)) for name in ("qty", "limit", "stop")}
+        self._note(what, order.id, terms or why)
         self._say(OrderUpdate(self._now(), 0, order.id, what, why, order.venue_id, **terms))
 
     def _say(self, said: Said) -> None:

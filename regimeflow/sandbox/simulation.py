@@ -11,7 +11,7 @@ import contextlib
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import msgspec
 from regimeflow.engine.drive import drive
 from regimeflow.engine.engine import Engine
 from regimeflow.engine.strategy import Strategy
-from regimeflow.errors import JournalError
+from regimeflow.errors import JournalError, SessionError
 from regimeflow.journal import Disk, JournalWriter
 from regimeflow.model.events import Input, Output, Start
 from regimeflow.model.instrument import Instrument
@@ -181,7 +181,7 @@ class _World:
         self.runtime = Virtual(seed, BEGIN, self.latency_ms)
         rules = [Instrument("AAA"), Instrument("BBB", tick=0.05)]
         self.exchange = Exchange(
-            lambda: self.runtime.now(),
+            self.now,
             rules,
             seed=seed,
             cash=CASH,
@@ -193,7 +193,7 @@ class _World:
             self.exchange,
             seed,
             rates=_rates(rng),
-            later=lambda delay_ns, what: self.runtime.later(delay_ns, what),
+            later=self.later,
             longest_ns=2 * NS_PER_SECOND,
         )
         self.start = Start(
@@ -208,13 +208,23 @@ class _World:
         # What stands in the future and survives a process: (when, what), earliest first.
         self.plan: list[tuple[int, str]] = self._planned()
 
+    def now(self) -> int:
+        """Return the time, whichever process lives."""
+        return self.runtime.now()
+
+    def later(self, delay_ns: int, what: Callable[[], None]) -> None:
+        """Do something later, unless the process has ended by then."""
+        self.runtime.later(delay_ns, what)
+
     def _planned(self) -> list[tuple[int, str]]:
         rng = self.random
         plan = [(BEGIN + TROUBLE_S * NS_PER_SECOND, "heal"), (self.ends_at, "end")]
         for name, chance, most in _UNASKED:
             if rng.random() < chance:
-                for _ in range(rng.randint(1, most)):
-                    plan.append((BEGIN + rng.randrange(20, TROUBLE_S) * NS_PER_SECOND, name))
+                plan += [
+                    (BEGIN + rng.randrange(20, TROUBLE_S) * NS_PER_SECOND, name)
+                    for _ in range(rng.randint(1, most))
+                ]
         return sorted(plan)
 
     # ------------------------------------------------------------ the session's lives
@@ -287,6 +297,9 @@ class _World:
         self.runtime = Virtual(
             self.seed + self.counts["crashes"] * 1_000_003, before.now(), self.latency_ms
         )
+        if self.healed:  # what a human said then may have been lost
+            now = before.now()
+            self.plan = [(now + 20 * NS_PER_SECOND, "heal"), (now + 60 * NS_PER_SECOND, "end")]
         for _ in range(self.random.randrange(1, 15)):
             _let_pass(self.runtime, self.runtime.now() + NS_PER_SECOND)
             self.exchange.step()
@@ -295,6 +308,8 @@ class _World:
 
     def _move(self) -> None:
         runtime = self.runtime
+        if runtime.now() > self.ends_at + 300 * NS_PER_SECOND:
+            raise SessionError("the session did not end")
         if self.random.random() < 0.9:
             self.exchange.step()
         while self.plan and self.plan[0][0] <= runtime.now():

@@ -124,6 +124,7 @@ def _limits_held(exchange: Exchange, limits: Limits, *, overfilled: bool) -> Ite
     """Go through the record with the simplest books there can be."""
     held = dict.fromkeys(exchange.rules, 0.0)
     open_: dict[str, list[float]] = {}  # order -> sign, units left
+    filled: dict[str, float] = {}
     symbols: dict[str, str] = {}
     left: dict[str, list[int]] = {"second": [], "minute": []}
     for entry in exchange.record:
@@ -133,6 +134,7 @@ def _limits_held(exchange: Exchange, limits: Limits, *, overfilled: bool) -> Ite
         if entry.kind == "fill" and entry.order_id:
             sign = 1.0 if request.side == "buy" else -1.0
             held[request.symbol] += sign * request.qty
+            filled[entry.order_id] = filled.get(entry.order_id, 0.0) + request.qty
             if entry.order_id in open_:
                 open_[entry.order_id][1] -= request.qty
         elif entry.kind == "submit" and isinstance(request, Submit):
@@ -142,9 +144,7 @@ def _limits_held(exchange: Exchange, limits: Limits, *, overfilled: bool) -> Ite
             if price and request.qty * price > (limits.max_notional or 0.0) + _CENT:
                 yield f"order {request.order_id} is worth more than may be"
         elif entry.kind == "replaced":
-            there = exchange.orders[entry.order_id]
-            open_[entry.order_id][1] = float(request) if request else open_[entry.order_id][1]
-            assert there.symbol == symbols[entry.order_id]
+            open_[entry.order_id][1] = request["qty"] - filled.get(entry.order_id, 0.0)
         elif entry.kind in ("canceled", "expired", "rejected", "refused"):
             open_.pop(entry.order_id, None)
         if entry.kind in ("submit", "replaced") and not overfilled:
@@ -191,9 +191,8 @@ def _halts_held(recorded: Recorded) -> Iterator[str]:
 
 
 def _in_order(recorded: Recorded) -> Iterator[str]:
-    before, count = -1, 0
-    for seq, event, _ in recorded:
-        count += 1
+    before = -1
+    for count, (seq, event, _) in enumerate(recorded, 1):
         if seq != count:
             yield f"event {count} is missing from the journal"
         if event.seen <= before:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from regimeflow.engine.drive import Companion
 from regimeflow.engine.engine import Engine
 from regimeflow.errors import SessionError
-from regimeflow.model.events import Input, Output, Resumed, Start
+from regimeflow.model.events import Input, Output, Resumed, Start, Submit
 from regimeflow.model.models import Limits
 from regimeflow.session.plan import Link
 from regimeflow.session.replayed import decisions
@@ -50,8 +50,8 @@ class Fold:
 
     def resumed(self, limits: Limits, now: int) -> Resumed:
         """Return the event with which the run goes on."""
-        named = (getattr(output, "order_id", "") for output in self._missing)
-        never_sent = tuple(dict.fromkeys(filter(None, named)))
+        # Changes and cancels that never left say nothing of their order, nor do denials.
+        never_sent = tuple(o.order_id for o in self._missing if isinstance(o, Submit))
         return Resumed(now, now, self._epoch + 1, never_sent, limits, "taken up again")
 
     def _differs(self, seq: int) -> SessionError:

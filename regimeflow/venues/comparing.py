@@ -7,7 +7,9 @@ from typing import Any
 
 from regimeflow.engine.desk import Desk
 from regimeflow.engine.reconcile import Books, Findings, Snapshot, reconcile
+from regimeflow.errors import VenueError
 from regimeflow.model.events import Account, Fill, OrderUpdate, Reconciled
+from regimeflow.venues.intake import impossible_news
 from regimeflow.venues.port import Adapter, Balances, VenueOrder
 from regimeflow.venues.runtime import Answer, Runtime
 from regimeflow.venues.settings import Settings
@@ -83,6 +85,11 @@ class Comparing:
         """Compare again as soon as possible."""
         self._orders_at = self._positions_at = self._runtime.now()
 
+    def doubt(self, why: str) -> list[OrderUpdate | Fill | Account | Reconciled]:
+        """Compare again as soon as possible; until then nothing new is risked."""
+        self.soon()
+        return self._verdict(Reconciled(self._runtime.now(), 0, False, "orders", why))
+
     # ------------------------------------------------------------ asking
 
     def due(self) -> None:
@@ -119,7 +126,7 @@ class Comparing:
             asked_at, answers, failed = runtime.now(), {}, []
             for name in what:
                 try:
-                    answers[name] = questions[name]()
+                    answers[name] = _sound(questions[name]())
                 except Exception as error:  # whatever it is, nothing is known
                     failed.append(f"{name}: {error}")
             return asked_at, answers, "; ".join(failed)
@@ -221,6 +228,15 @@ class Comparing:
             lots={symbol: rules.lot for symbol, rules in desk.instruments.items()},
             by_execution=self._adapter.capabilities.executions,
         )
+
+
+def _sound(answer: Any) -> Any:
+    """Return an answer, unless a number in it cannot be: then the question was not answered."""
+    for row in answer if isinstance(answer, list) else ():
+        wrong = impossible_news(row) if isinstance(row, Fill) else ""
+        if wrong:
+            raise VenueError(f"the venue told of {wrong}")
+    return answer
 
 
 def _account(told: Balances, ts: int) -> Account:

@@ -45,7 +45,7 @@ from regimeflow.model.events import (
 from regimeflow.model.market import Bar, Bars, Book, History, Quote, Trade
 from regimeflow.model.timeframe import NS_PER_DAY
 from regimeflow.venues.comparing import Comparing
-from regimeflow.venues.intake import FeedWatch, Gather, Hours, Intake
+from regimeflow.venues.intake import FeedWatch, Gather, Hours, Intake, impossible_news
 from regimeflow.venues.line import Line
 from regimeflow.venues.outbox import Outbox
 from regimeflow.venues.port import Adapter, Disconnected, Garbled, Refreshed, Said
@@ -235,6 +235,8 @@ class Gateway:
 
     def _said(self, said: Said) -> list[Input]:
         now = self.runtime.now()
+        if not isinstance(said, Garbled):
+            self._garbled = 0
         if isinstance(said, Bar | Trade | Quote | Book):
             if not self._begun or not self.intake.accepts(said, now):
                 return []
@@ -253,6 +255,9 @@ class Gateway:
         """Return news of an order under our own name for it; of others' orders there is none."""
         if not self._begun:
             return []
+        wrong = impossible_news(said)
+        if wrong:
+            return self._cannot_read(Garbled(wrong, about_orders=True))
         desk = self._engine.desk
         order_id = said.order_id
         if order_id not in desk.orders:
@@ -263,23 +268,25 @@ class Gateway:
                 self.comparing.soon()
                 return []
             said = msgspec.structs.replace(said, order_id=order_id)
+        doubt: list[Input] = []
         if isinstance(said, OrderUpdate) and said.what not in _TOLD:
-            self.comparing.soon()
             why = f"the venue said {said.what!r} of order {order_id}"
+            doubt += self.comparing.doubt(why)
             said = msgspec.structs.replace(said, what="lost", reason=why)
             self.outbox.ask(order_id)
         self.comparing.touched(said)
-        return [said]
+        return [said, *doubt]
 
     def _cannot_read(self, said: Garbled) -> list[Input]:
         self._garbled += 1
         self.intake.refused[said.why] = self.intake.refused.get(said.why, 0) + 1
-        if said.about_orders:
-            self.comparing.soon()
+        told: list[Input] = []
+        if said.about_orders and self._begun:
+            told += self.comparing.doubt(f"news of orders could not be read: {said.why}")
         if self._garbled >= _GARBLED:
             self._garbled = 0
-            return self._lose_line("too many messages could not be read")
-        return []
+            told += self._lose_line("too many messages could not be read")
+        return told
 
     def _answer(self, answer: Answer) -> list[Input]:
         what = answer.key[0]
@@ -305,6 +312,8 @@ class Gateway:
         """Go on with a run: nothing new is risked until the books were compared."""
         self._begun = True
         self._clock_at = self._health_at = self.runtime.now()
+        # What was stale then is held back until it is said to be fresh.
+        self.watch.stale |= {symbol for source, symbol in self._engine.holds if source == "feed"}
         if self._timeframe:
             self._backfill = set(self._symbols)
         return [resumed, Connection(resumed.ts, 0, False, "the run is taken up again")]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from regimeflow.data.calendars import Sessions, sessions
-from regimeflow.model.events import EndOfDay, Feed
+from regimeflow.model.events import EndOfDay, Feed, Fill, OrderUpdate
 from regimeflow.model.market import Bar, Bars, Book, Quote, Trade
 from regimeflow.model.timeframe import NS_PER_MS, NS_PER_SECOND
 
@@ -19,6 +19,8 @@ Market = Bar | Trade | Quote | Book
 
 #: A bar may be said to close so much after our own clock: clocks differ.
 _AHEAD_NS = NS_PER_SECOND
+#: No price, quantity or fee reaches this; what does was misread.
+_FAR = 1e12
 
 
 class Intake:
@@ -88,7 +90,7 @@ def _impossible(said: Market) -> str:
     for number in (*prices, *sizes):
         if type(number) is not float or not math.isfinite(number):
             return "a number that is none"
-    if any(not 0.0 < price < 1e12 for price in prices):
+    if any(not 0.0 < price < _FAR for price in prices):
         return "a price that cannot be"
     if any(size < 0.0 for size in sizes) or (type(said) is Trade and said.size == 0.0):
         return "a size that cannot be"
@@ -97,6 +99,23 @@ def _impossible(said: Market) -> str:
     ):
         return "a bar whose high and low do not hold its prices"
     return ""
+
+
+def impossible_news(said: OrderUpdate | Fill) -> str:
+    """Return why what is said of an order cannot be, or an empty text."""
+    if isinstance(said, Fill):
+        must, may = (said.qty, said.price), (said.fee,)
+        if said.side not in ("buy", "sell"):
+            return f"the side {said.side!r} of an execution"
+        if not said.execution_id:
+            return "an execution without an id"
+    else:
+        must = tuple(x for x in (said.qty, said.limit, said.stop) if x is not None)
+        may = ()
+    for number in (*must, *may):
+        if type(number) is not float or not abs(number) < _FAR:
+            return "a number of an order that is none"
+    return "" if all(number > 0.0 for number in must) else "a number of an order that cannot be"
 
 
 class Gather:

@@ -242,8 +242,12 @@ class Outbox:
     @property
     def next_due(self) -> int:
         """When the clock next asks for something, UTC nanoseconds."""
-        times = [*self._submitting.values(), *(at for _, at in self._canceling.values())]
-        times += [unknown.next_at for unknown in self._unknown.values()]
+        times = [*self._submitting.values()]
+        if self.connected:  # else nothing can be asked, and to be called for it would be a spin
+            times += [
+                at for name, (_, at) in self._canceling.items() if name not in self._submitting
+            ]
+            times += [unknown.next_at for unknown in self._unknown.values()]
         return min(times, default=2**63 - 1)
 
     @property
