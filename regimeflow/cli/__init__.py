@@ -1,4 +1,4 @@
-"""The command line: ``regimeflow backtest | live | config | certify | replay``.
+"""The command line: ``regimeflow backtest | live | config | certify | replay | sandbox``.
 
 Exit codes: 0 for a result, 1 for something wrong with the command, the data or a file, 2 where the
 strategy failed or a recorded run is not what its strategy decides, 130 after a second interrupt.
@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from regimeflow.cli import sessions
+from regimeflow.cli import sandbox, sessions
 from regimeflow.cli.codes import DIFFERENT, OK, WRONG
 from regimeflow.errors import ConfigError, RegimeflowError, StrategyError
 from regimeflow.redaction import Redactor
@@ -259,6 +259,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_backtest(commands)
     sessions.add(commands)
+    sandbox.add(commands)
     _add_recorded(
         commands,
         "certify",
