@@ -48,7 +48,7 @@ from regimeflow.model.order import Happening, IllegalMove, Order, OrderHandle
 from regimeflow.model.timeframe import NS_PER_SECOND, iso
 
 _NOTHING: tuple[Output, ...] = ()
-#: How long after a refusal an exit is tried again.
+#: How long after a refusal an exit, or a cancel after a halt, is tried again.
 _EXIT_AGAIN_NS = NS_PER_SECOND
 
 
@@ -641,6 +641,9 @@ class Engine:
             self._go()
         if self._flattening:
             self._exit()
+        elif self.desk.state == HALTED and self.desk.working and self.now >= self._exit_at:
+            self._exit_at = self.now + _EXIT_AGAIN_NS
+            self._cancel_all()  # those whose cancel was refused
 
     # ------------------------------------------------------------ the strategy's own code
 

@@ -173,7 +173,10 @@ def _order(books: Books, order: Order, row: VenueOrder, filled: float, found: Fi
             found.events.append(
                 OrderUpdate(row.ts, 0, order.id, status, reason, row.venue_order_id)
             )
-    elif status != "filled":
+    elif status == "filled":
+        if order.working and filled >= row.qty - slack and row.qty < order.qty - slack:
+            _terms(order, row, slack, found)  # it was made smaller, and that is why it is whole
+    else:
         found.unmatched[order.symbol] = f"order {order.id} is {status!r} at the venue: unknown"
 
 

@@ -237,6 +237,8 @@ class Order(msgspec.Struct, gc=False, eq=False):
             self.limit = self.limit if event.limit is None else event.limit
             self.stop = self.stop if event.stop is None else event.stop
             self.note(event.seen, "replaced", f"qty {self.qty:g}")
+            if self.filled >= self.qty and self.working:
+                self.move(Happening.FILLED, event.seen)
         elif what == "cancel_rejected" or what == "replace_rejected":
             if what == "cancel_rejected":
                 self.cancel_pending = False

@@ -254,13 +254,17 @@ class _World:
         strategy = Busy()
         return Engine(strategy, rolling_history(strategy, self.start))
 
-    def _live(self, crashes: bool) -> tuple[Engine, Gateway, JournalWriter]:
-        engine = self.engine()
-        gateway = Gateway(
+    def gateway_of(self, engine: Engine) -> Gateway:
+        """Return a new gateway for an engine, not connected yet."""
+        return Gateway(
             self.faulty, self.runtime, SETTINGS, engine, self.start, symbols=SYMBOLS,
             timeframe=self.timeframe, warmup=20 if self.timeframe else 0, cash=CASH,
             run=self.start.run,
         )  # fmt: skip
+
+    def _live(self, crashes: bool) -> tuple[Engine, Gateway, JournalWriter]:
+        engine = self.engine()
+        gateway = self.gateway_of(engine)
         self.gateway, disk = gateway, DyingDisk()
         journal = self._journal(engine, gateway, disk)
         venue = _Crashing(gateway, disk, self.random if crashes else None)

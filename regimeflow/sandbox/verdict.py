@@ -220,7 +220,7 @@ def _nothing_left(exchange: Exchange, engine: Engine, gateway: Gateway) -> Itera
         fills=exchange.executions(0),
         positions=exchange.positions(),
     )
-    found = reconcile(gateway.comparing._books(heard={}), snapshot)
+    found = reconcile(gateway.comparing.books(), snapshot)
     for event in found.events:
         yield f"one more look tells something new: {event}"
     for name in (*found.look_up, *found.incomplete):
@@ -232,18 +232,11 @@ def _nothing_left(exchange: Exchange, engine: Engine, gateway: Gateway) -> Itera
 def _comes_out_again(world: _World, engine: Engine, recorded: Recorded) -> Iterator[str]:
     """The journal alone must lead to the same state."""
     again = world.engine()
-    fold = Fold(again, _Mute(), ())
+    fold = Fold(again, world.gateway_of(again), ())
     for seq, event, outputs in recorded:
         fold.take(seq, event, outputs)
     if state_digest(again) != state_digest(engine):
         yield "the journal leads to another state than the session had"
-
-
-class _Mute:
-    """A link that has nothing to recall."""
-
-    def recall(self, event: Input, outputs: object) -> None:
-        """Take note of nothing."""
 
 
 __all__ = ["judge", "state_digest", "why_not_open"]

@@ -19,6 +19,7 @@ from regimeflow.venues.settings import Settings
 _LOOK_BACK_NS = 60 * 10**9
 #: A difference counts when it is seen twice in a row: two answers are never of one moment.
 _SEEN = 2
+_NEVER = 2**63 - 1
 _ALL = ("working", "fills", "positions", "balances")
 
 
@@ -29,6 +30,7 @@ class Comparing:
         adapter, runtime, settings: of the gateway.
         desk: the engine's; only read.
         run: name of the run.
+        in_flight: orders of which a request is on its way.
     """
 
     def __init__(
@@ -38,12 +40,15 @@ class Comparing:
         settings: Settings,
         desk: Callable[[], Desk],
         run: str,
+        in_flight: Callable[[], set[str]],
     ) -> None:
         self._adapter = adapter
         self._runtime = runtime
         self._settings = settings
         self._desk = desk
         self._run = run
+        self._in_flight = in_flight
+        self._foreign_then: dict[str, float] | None = None
         self._asking: tuple[str, ...] = ()
         self._asked_until = 0
         self._orders_at = self._positions_at = 0
@@ -153,10 +158,12 @@ class Comparing:
         told += self._compare(snapshot, failed)
         return told
 
-    def looked_up(self, row: VenueOrder) -> list[OrderUpdate | Fill | Account | Reconciled]:
+    def looked_up(
+        self, row: VenueOrder, asked_at: int
+    ) -> list[OrderUpdate | Fill | Account | Reconciled]:
         """Return what one order that was asked for shows."""
-        snapshot = Snapshot(asked_at=self._runtime.now(), looked_up=(row,))
-        found = reconcile(self._books(heard={}), snapshot)
+        snapshot = Snapshot(asked_at=asked_at, looked_up=(row,))
+        found = reconcile(self.books(), snapshot)
         if found.incomplete or any(isinstance(e, Fill) for e in found.events):
             self.soon()
         return list(found.events)
@@ -169,11 +176,12 @@ class Comparing:
             return self._verdict(Reconciled(snapshot.asked_at, 0, ok, "all", failed))
         adopts = self.adopting and snapshot.positions is not None
         if adopts:
-            self.adopting, self.foreign = False, None
-        found = reconcile(self._books(heard=self.heard), snapshot)
+            self.adopting, self.foreign, self._foreign_then = False, None, None
+        found = reconcile(self.books(), snapshot)
         self.look_up = found.look_up
         doubts = self._doubt(found)
-        if found.events or found.look_up or any(n < _SEEN for n in self._doubts.values()):
+        again = found.events or found.look_up or any(n < _SEEN for n in self._doubts.values())
+        if again or self._unsure(found):
             # Applied, the findings must explain everything: asked again, nothing new is said.
             self._orders_at = self._runtime.now() + self._settings.ns("clock_ms")
             self._positions_at = min(self._positions_at, self._orders_at)
@@ -183,6 +191,8 @@ class Comparing:
         else:
             self._unmatched, self.foreign = doubts, found.foreign
             self._clean_at, self.clean = snapshot.asked_at, True
+            horizon = snapshot.asked_at - _LOOK_BACK_NS
+            self.heard = {name: at for name, at in self.heard.items() if at > horizon}
         verdict = Reconciled(
             snapshot.asked_at,
             0,
@@ -194,6 +204,16 @@ class Comparing:
             dict(self.foreign or {}),
         )
         return self._verdict(verdict)
+
+    def _unsure(self, found: Findings) -> bool:
+        """Whether what is not ours is to be looked at once more before it is believed.
+
+        While orders of ours fill, one look may take a fill that was just told for something else.
+        """
+        if found.foreign is None or self.foreign is not None or not self._desk().orders:
+            return False
+        before, self._foreign_then = self._foreign_then, found.foreign
+        return before != found.foreign
 
     def _doubt(self, found: Findings) -> dict[str, str]:
         """Count how often in a row each symbol did not match; return those that do not, and why."""
@@ -213,7 +233,8 @@ class Comparing:
         self._told, self._told_at = verdict, now
         return [verdict]
 
-    def _books(self, heard: dict[str, int]) -> Books:
+    def books(self) -> Books:
+        """Return what we know; of orders on their way the venue's view counts for nothing yet."""
         desk = self._desk()
         working = [o for group in desk.working.values() for o in group.values()]
         return Books(
@@ -224,7 +245,7 @@ class Comparing:
             executions=desk.executions,
             held=desk.ledger.snapshot(),
             foreign=self.foreign,
-            heard=heard,
+            heard={**self.heard, **dict.fromkeys(self._in_flight(), _NEVER)},
             lots={symbol: rules.lot for symbol, rules in desk.instruments.items()},
             by_execution=self._adapter.capabilities.executions,
         )

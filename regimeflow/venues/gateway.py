@@ -43,12 +43,13 @@ from regimeflow.model.events import (
     Timer,
 )
 from regimeflow.model.market import Bar, Bars, Book, History, Quote, Trade
+from regimeflow.model.order import Status
 from regimeflow.model.timeframe import NS_PER_DAY
 from regimeflow.venues.comparing import Comparing
 from regimeflow.venues.intake import FeedWatch, Gather, Hours, Intake, impossible_news
 from regimeflow.venues.line import Line
 from regimeflow.venues.outbox import Outbox
-from regimeflow.venues.port import Adapter, Disconnected, Garbled, Refreshed, Said
+from regimeflow.venues.port import Adapter, Disconnected, Garbled, Refreshed, Said, VenueOrder
 from regimeflow.venues.runtime import Answer, Message, Overflow, Runtime
 from regimeflow.venues.settings import Settings
 
@@ -108,7 +109,11 @@ class Gateway:
         self.watch = FeedWatch(symbols, timeframe, settings.ns("heartbeat_ms"), self.hours)
         self._gather = Gather(self._symbols, settings.ns("grace_ms"))
         self.outbox = Outbox(adapter, runtime, settings, lambda: engine.desk.orders)
-        self.comparing = Comparing(adapter, runtime, settings, lambda: engine.desk, run)
+        self.comparing = Comparing(
+            adapter, runtime, settings, lambda: engine.desk, run, lambda: self.outbox.in_flight
+        )
+        #: Order id -> the venue's time of the last change of it that is known.
+        self._changed: dict[str, int] = {}
         self._line = Line(settings, runtime)
         self._seen = engine.event.seen
         self._timers: list[tuple[int, int, str, int]] = []
@@ -274,6 +279,10 @@ class Gateway:
             doubt += self.comparing.doubt(why)
             said = msgspec.structs.replace(said, what="lost", reason=why)
             self.outbox.ask(order_id)
+        if isinstance(said, OrderUpdate) and said.what == "replaced":
+            if said.ts <= self._changed.get(order_id, 0):
+                return []  # told before, or overtaken by a later change
+            self._changed[order_id] = said.ts
         self.comparing.touched(said)
         return [said, *doubt]
 
@@ -294,8 +303,7 @@ class Gateway:
             told, row = self.outbox.answered(answer)
             for event in told:
                 self.comparing.touched(event)
-            found = self.comparing.looked_up(row) if row is not None else []
-            return [*told, *found]
+            return [*told, *(self._looked_up(*row) if row is not None else [])]
         if what == "compare":
             return self._compared(answer)
         if what == "connect":
@@ -305,6 +313,20 @@ class Gateway:
         if what == "subscribe" and answer.error is not None:
             return self._lose_line(f"market data cannot be subscribed to: {answer.error}")
         return []
+
+    def _looked_up(self, row: VenueOrder, asked_at: int) -> list[Input]:
+        found = self._news(self.comparing.looked_up(row, asked_at))
+        order = self._engine.desk.orders.get(row.order_id)
+        if not found and order is not None and order.status == Status.UNKNOWN:
+            self.outbox.ask_later(order.id)  # the answer was older than what is known
+        return found
+
+    def _news(self, found: Sequence[Input]) -> list[Input]:
+        """Return what was found, and remember how new it is."""
+        for event in found:
+            if isinstance(event, OrderUpdate) and event.what == "replaced":
+                self._changed[event.order_id] = event.ts
+        return list(found)
 
     # ------------------------------------------------------------ connection
 
@@ -411,7 +433,7 @@ class Gateway:
         return [*told, *self._open_when_ready()]
 
     def _compared(self, answer: Answer) -> list[Input]:
-        told: list[Input] = list(self.comparing.answered(answer))
+        told = self._news(self.comparing.answered(answer))
         for order_id in self.comparing.look_up:
             self.outbox.ask(order_id)
         for event in told:

@@ -103,15 +103,16 @@ def _impossible(said: Market) -> str:
 
 def impossible_news(said: OrderUpdate | Fill) -> str:
     """Return why what is said of an order cannot be, or an empty text."""
+    must: list[float]
+    may: list[float] = []
     if isinstance(said, Fill):
-        must, may = (said.qty, said.price), (said.fee,)
+        must, may = [said.qty, said.price], [said.fee]
         if said.side not in ("buy", "sell"):
             return f"the side {said.side!r} of an execution"
         if not said.execution_id:
             return "an execution without an id"
     else:
-        must = tuple(x for x in (said.qty, said.limit, said.stop) if x is not None)
-        may = ()
+        must = [x for x in (said.qty, said.limit, said.stop) if x is not None]
     for number in (*must, *may):
         if type(number) is not float or not abs(number) < _FAR:
             return "a number of an order that is none"

@@ -47,8 +47,10 @@ class Outbox:
         #: Order id -> until when an answer to its submit is waited for.
         self._submitting: dict[str, int] = {}
         self._held: dict[str, list[Cancel | Replace]] = {}
+        self._changing: dict[str, int] = {}
         self._canceling: dict[str, tuple[Cancel, int]] = {}
         self._unknown: dict[str, _Unknown] = {}
+        self._asked_at: dict[str, int] = {}
         self.connected = False
 
     # ------------------------------------------------------------ out
@@ -84,6 +86,7 @@ class Outbox:
         if why:
             return [OrderUpdate(now, 0, request.order_id, "replace_rejected", why)]
         venue_id, adapter = self._venue_id(request.order_id), self._adapter
+        self._changing[request.order_id] = now + self._timeout_ns
         self._runtime.call(
             "orders", ("replace", request.order_id), lambda: adapter.replace(request, venue_id)
         )
@@ -109,8 +112,8 @@ class Outbox:
 
     # ------------------------------------------------------------ back
 
-    def answered(self, answer: Answer) -> tuple[list[OrderUpdate], VenueOrder | None]:
-        """Return what an answer says of its order, and an order that was looked up."""
+    def answered(self, answer: Answer) -> tuple[list[OrderUpdate], tuple[VenueOrder, int] | None]:
+        """Return what an answer says of its order; of one that was looked up, when it was asked."""
         what, order_id = answer.key
         if what == "submit":
             return self._submitted(order_id, answer.value, answer.error), None
@@ -133,6 +136,7 @@ class Outbox:
             self._unknown.pop(order_id, None)
         else:
             told = self._lose(order_id, _text(error))
+            self._unknown[order_id].there = isinstance(error, Refused)
         return [told, *self._let_go(order_id)]
 
     def _lose(self, order_id: str, why: str) -> OrderUpdate:
@@ -151,12 +155,15 @@ class Outbox:
         """A refused cancel says only that; whether the order is over, the venue is asked."""
         if not isinstance(error, Refused):
             return []  # confirmed by the stream or a poll, or asked again
+        if error.retry_after_ms is not None:
+            return []  # not now: asked again
         self._canceling.pop(order_id, None)
         now = self._runtime.now()
         self.ask(order_id)
         return [OrderUpdate(now, 0, order_id, "cancel_rejected", _text(error))]
 
     def _replaced(self, order_id: str, error: Exception | None) -> list[OrderUpdate]:
+        self._changing.pop(order_id, None)
         if error is None:
             return []  # the stream tells what it became
         now = self._runtime.now()
@@ -166,14 +173,17 @@ class Outbox:
 
     def _looked_up(
         self, order_id: str, row: VenueOrder | None, error: Exception | None
-    ) -> tuple[list[OrderUpdate], VenueOrder | None]:
+    ) -> tuple[list[OrderUpdate], tuple[VenueOrder, int] | None]:
         unknown = self._unknown.get(order_id)
         if row is not None:
+            asked_at = self._asked_at.pop(order_id, 0)
             self._unknown.pop(order_id, None)
-            return [], row
+            return [], (row, asked_at)
         if unknown is None or not isinstance(error, NotThere):
             return [], None  # a question that failed says nothing
         now = self._runtime.now()
+        if unknown.there:
+            return [], None  # its id was known: the venue has it, and only does not show it yet
         if now - unknown.since >= self._adapter.capabilities.settle_ms * NS_PER_MS:
             unknown.denials += 1
         if unknown.denials < self._settings.unknown_denials:
@@ -189,6 +199,12 @@ class Outbox:
         now = self._runtime.now()
         self._unknown.setdefault(order_id, _Unknown(now, now)).next_at = now
 
+    def ask_later(self, order_id: str) -> None:
+        """Ask what has become of an order, though not at once."""
+        now = self._runtime.now()
+        at = now + self._settings.unknown_poll_ns
+        self._unknown.setdefault(order_id, _Unknown(now, at))
+
     def due(self) -> list[OrderUpdate]:
         """Do what the clock asks for; return orders that nobody answered for in time."""
         now = self._runtime.now()
@@ -198,6 +214,10 @@ class Outbox:
                 del self._submitting[order_id]
                 told.append(self._lose(order_id, "no answer in time"))
                 told += self._let_go(order_id)
+        for order_id, until in list(self._changing.items()):
+            if now >= until:
+                del self._changing[order_id]
+                told.append(self._lose(order_id, "its change was not answered in time"))
         if self.connected:
             self._cancel_due(now)
             for order_id, unknown in list(self._unknown.items()):
@@ -211,8 +231,13 @@ class Outbox:
             del self._unknown[order_id]
             return
         unknown.next_at = now + self._settings.unknown_poll_ns
-        adapter, venue_id = self._adapter, self._venue_id(order_id)
-        self._runtime.call("polls", ("order", order_id), lambda: adapter.order(order_id, venue_id))
+        adapter, runtime, venue_id = self._adapter, self._runtime, self._venue_id(order_id)
+
+        def work() -> VenueOrder:
+            self._asked_at[order_id] = runtime.now()
+            return adapter.order(order_id, venue_id)
+
+        runtime.call("polls", ("order", order_id), work)
 
     def insist(self, order_id: str) -> None:
         """Cancel, and ask what has become of the order, whatever was asked before."""
@@ -230,6 +255,11 @@ class Outbox:
                 self._canceling[order.id] = (Cancel(order.seq, order.updated, order.id), 0)
 
     @property
+    def in_flight(self) -> set[str]:
+        """Orders of which a request is on its way: what the venue shows of them may be older."""
+        return {*self._submitting, *self._held, *self._changing}
+
+    @property
     def unknown(self) -> int:
         """How many orders' fate is not known."""
         return len(self._unknown)
@@ -237,12 +267,12 @@ class Outbox:
     @property
     def busy(self) -> bool:
         """Whether an answer is still waited for."""
-        return bool(self._submitting or self._held or self._canceling or self._unknown)
+        return bool(self.in_flight or self._canceling or self._unknown)
 
     @property
     def next_due(self) -> int:
         """When the clock next asks for something, UTC nanoseconds."""
-        times = [*self._submitting.values()]
+        times = [*self._submitting.values(), *self._changing.values()]
         if self.connected:  # else nothing can be asked, and to be called for it would be a spin
             times += [
                 at for name, (_, at) in self._canceling.items() if name not in self._submitting
@@ -256,14 +286,15 @@ class Outbox:
 
 
 class _Unknown:
-    """An order whose fate the venue has not told."""
+    """An order whose fate the venue has not told; ``there`` if it is sure to have it."""
 
-    __slots__ = ("denials", "next_at", "since")
+    __slots__ = ("denials", "next_at", "since", "there")
 
     def __init__(self, since: int, next_at: int) -> None:
         self.since = since
         self.next_at = next_at
         self.denials = 0
+        self.there = False
 
 
 def _text(error: Exception | None) -> str:

@@ -236,6 +236,10 @@ class Virtual:
         self._count += 1
         heapq.heappush(self._due, (self._now + max(0, delay_ns), self._count, what))
 
+    def pause(self, for_ns: int) -> None:
+        """Stand still for a while, as a process does that is stopped: all is late then."""
+        self._now += for_ns
+
     def wait(self, until: int) -> Message | None:
         while True:
             if self._urgent:

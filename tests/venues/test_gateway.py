@@ -1,0 +1,388 @@
+"""What can happen between a session and its venue, one story each, on virtual time."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import msgspec
+import pytest
+from rig import BEGIN, SECOND, SETTINGS, Rig
+
+from regimeflow.model.events import (
+    Cancel,
+    Connection,
+    Denied,
+    Feed,
+    Fill,
+    Finish,
+    Gap,
+    OrderUpdate,
+    Reconciled,
+    Submit,
+    Timer,
+)
+from regimeflow.model.market import Trade
+from regimeflow.venues.port import Disconnected, Garbled
+from regimeflow.venues.runtime import Overflow, Threads
+
+FAR = 50.0  # a limit that no price reaches
+
+
+def buy(**terms: Any) -> Any:
+    return lambda ctx: ctx.buy("AAA", **{"qty": 10, **terms})
+
+
+def rest(ctx: Any) -> None:
+    ctx.buy("AAA", qty=10, limit=FAR)
+
+
+def cancel(ctx: Any) -> None:
+    ctx.cancel("r-0-1")
+
+
+# ---------------------------------------------------------------- sending
+
+
+def test_an_order_lives_and_is_filled() -> None:
+    rig = Rig({1.0: buy()})
+    assert rig.life() == "sent, accepted, filled"
+    assert rig.engine.desk.ledger.position("AAA").qty == 10.0
+
+
+def test_a_lost_answer_is_no_refusal() -> None:
+    rig = Rig({1.0: rest}, first={"submit": ["unanswered"]}, until_s=10.0)
+    assert rig.life() == "sent, lost, accepted, cancel asked, canceled"
+    assert rig.exchange.asked["submit"] == 1
+
+
+def test_an_order_that_never_arrived_is_rejected_late_and_on_evidence() -> None:
+    rig = Rig({1.0: rest}, first={"submit": ["lost"]}, until_s=30.0)
+    assert rig.life() == "sent, lost, rejected"
+    assert "it said so 3 times" in rig.order().reason
+    (lost,) = rig.at(OrderUpdate, what="lost")
+    (rejected,) = rig.at(OrderUpdate, what="rejected")
+    # 5 s in which the venue may not show it yet, then three denials 2 s apart.
+    assert 9.0 <= rejected - lost <= 12.0
+    assert rig.exchange.asked["submit"] == 1
+
+
+@pytest.mark.parametrize(("how", "longest_s"), [("duplicate", 1.0), ("hidden", 33.0)])
+def test_an_id_that_is_known_is_an_order_that_is_there(how: str, longest_s: float) -> None:
+    """However long the venue does not show it: it said that it has it."""
+    rig = Rig({1.0: rest}, first={"submit": [how]}, until_s=40.0)
+    assert rig.life() == "sent, lost, accepted, cancel asked, canceled"
+    rig = Rig({1.0: rest}, {0.9: lambda r: r.exchange.silent.add("accepted")},
+              first={"submit": [how]}, until_s=40.0)  # fmt: skip
+    assert rig.life() == "sent, lost, accepted, cancel asked, canceled"
+    (found,) = rig.at(OrderUpdate, what="accepted")
+    assert found <= 1.0 + longest_s
+
+
+def test_a_fill_overtakes_its_acceptance_and_its_name() -> None:
+    """Told by the venue's own id before that is known: booked all the same, and once."""
+
+    def fills_first(rig: Rig) -> None:
+        exchange, say = rig.exchange, rig.exchange._say
+
+        def odd(said: Any) -> None:
+            if isinstance(said, OrderUpdate) and said.what == "accepted":
+                rig.runtime.later(3 * SECOND, lambda: say(said))
+            elif isinstance(said, Fill):
+                venue_id = exchange.orders[said.order_id].venue_id
+                say(msgspec.structs.replace(said, order_id=venue_id))
+                say(said)
+            else:
+                say(said)
+
+        exchange._say = odd  # type: ignore[method-assign]
+
+    rig = Rig({1.0: buy()}, {0.9: fills_first})
+    assert rig.order().filled == 10.0
+    assert rig.engine.desk.ledger.position("AAA").qty == 10.0
+    assert rig.life().startswith("sent, ")
+    assert rig.order().status == "filled"
+
+
+def test_numbers_that_are_none_are_not_booked() -> None:
+    def lies(rig: Rig) -> None:
+        for qty, price, fee in ((float("nan"), 1.0, 0.0), (1.0, -1.0, 0.0), (1e308, 1.0, 0.0),
+                                (1.0, 1.0, float("inf")), (0.0, 1.0, 0.0)):  # fmt: skip
+            lie = Fill(rig.runtime.now(), 0, "L", "r-0-1", "AAA", "buy", qty, price, fee)
+            rig.runtime.say(lie)
+
+    rig = Rig({1.0: rest}, {2.0: lies}, until_s=10.0)
+    assert rig.fills() == []
+    assert rig.order().filled == 0.0
+    assert any("could not be read" in state for state in rig.states())
+    assert "* active: reconciliation is well again" in rig.states()
+
+
+# ---------------------------------------------------------------- cancels and changes
+
+_PARTS = {"none": 0.0, "partial": 4.0, "whole": 10.0}
+
+
+@pytest.mark.parametrize("filled", _PARTS)
+@pytest.mark.parametrize("how", ["well", "refused", "not there", "unanswered"])
+def test_a_fill_races_a_cancel(how: str, filled: str) -> None:
+    """A fill that is on its way when the cancel leaves wins, whatever the cancel is told."""
+
+    def fill(rig: Rig) -> None:
+        order = rig.exchange.orders["r-0-1"]
+        if _PARTS[filled]:
+            rig.exchange._fill(order, order.qty * int(_PARTS[filled]) / 10, order.limit)
+
+    rig = Rig({1.0: rest, 2.0: cancel}, {2.001: fill}, first={"cancel": [how]}, until_s=15.0)
+    order = rig.order()
+    assert order.filled == _PARTS[filled]
+    assert rig.engine.desk.ledger.position("AAA").qty == _PARTS[filled]
+    assert order.status == ("filled" if filled == "whole" else "canceled")
+    assert rig.exchange.orders["r-0-1"].status == order.status
+    assert len(rig.at(Submit)) == 1
+
+
+def test_a_change_races_a_fill() -> None:
+    """The order is made smaller while it fills: what is left is counted from what is filled."""
+
+    def fill(rig: Rig) -> None:
+        rig.exchange._fill(rig.exchange.orders["r-0-1"], rig.exchange.orders["r-0-1"].qty * 4 / 10,
+                           rig.exchange.orders["r-0-1"].limit)  # fmt: skip
+
+    rig = Rig({1.0: rest, 2.0: lambda ctx: ctx.replace("r-0-1", qty=6)}, {2.001: fill})
+    assert (rig.order().qty, rig.order().filled) == (6.0, 4.0)
+    assert rig.life() == (
+        "sent, accepted, replace asked, partly filled, replaced, cancel asked, canceled"
+    )
+
+
+def test_a_change_that_was_not_told_and_ended_the_order() -> None:
+    """Made smaller, filled whole, and only the fill was told: the order is over here too."""
+
+    def deaf_then_fill(rig: Rig) -> None:
+        order = rig.exchange.orders["r-0-1"]
+        rig.exchange._fill(order, order.left, order.limit)
+
+    rig = Rig(
+        {1.0: rest, 2.0: lambda ctx: ctx.replace("r-0-1", qty=6)},
+        {1.9: lambda r: r.exchange.silent.add("replaced"), 2.5: deaf_then_fill},
+    )
+    assert (rig.order().status, rig.order().qty, rig.order().filled) == ("filled", 6.0, 6.0)
+
+
+def test_an_old_change_told_again_rolls_nothing_back() -> None:
+    kept: list[Any] = []
+
+    def listen(rig: Rig) -> None:
+        say = rig.exchange._say
+        rig.exchange._say = lambda said: (kept.append(said), say(said))  # type: ignore
+
+    rig = Rig(
+        {1.0: rest, 2.0: lambda ctx: ctx.replace("r-0-1", qty=6),
+         3.0: lambda ctx: ctx.replace("r-0-1", qty=20)},
+        {0.9: listen, 3.1: lambda r: r.runtime.say(
+            next(s for s in kept if isinstance(s, OrderUpdate) and s.qty == 6.0))},
+        until_s=4.0,
+    )  # fmt: skip
+    assert rig.order().qty == 20.0
+    assert len(rig.at(OrderUpdate, what="replaced")) == 2
+
+
+def test_what_the_venue_shows_while_a_change_is_on_its_way_decides_nothing() -> None:
+    """Books that were asked for before the change arrived show the order as it was."""
+    rig = Rig(
+        {1.0: rest, 4.0: lambda ctx: ctx.replace("r-0-1", qty=20)},
+        {3.99: lambda r: r.gateway.comparing.soon()},
+        latency_ms=400.0,
+    )
+    assert "replace rejected" not in rig.life()
+    assert rig.order().qty == 20.0
+
+
+def test_a_cancel_that_may_come_later_is_sent_again() -> None:
+    rig = Rig({1.0: rest, 2.0: cancel}, first={"cancel": ["wait", "lost", "well"]})
+    assert rig.life() == "sent, accepted, cancel asked, canceled"
+    assert rig.exchange.asked["cancel"] == 3
+    assert len(rig.at(Cancel)) == 1
+
+
+# ---------------------------------------------------------------- comparing
+
+
+def test_a_lost_fill_is_found_within_two_polls() -> None:
+    def lose(rig: Rig) -> None:
+        rig.exchange.silent.add("fill")
+        rig.exchange.tick("AAA", FAR)
+        rig.exchange.silent.clear()
+
+    rig = Rig({1.0: rest}, {6.0: lose}, until_s=30.0)
+    (found,) = rig.at(Fill)
+    assert found <= 6.0 + 2 * SETTINGS.order_poll_ms / 1e3
+    assert rig.order().status == "filled"
+
+
+def test_a_position_that_was_not_told_is_unknown_and_not_flat() -> None:
+    rig = Rig({1.0: buy()}, {2.0: lambda r: r.exchange.failing.add("positions")}, until_s=70.0)
+    assert rig.engine.desk.ledger.position("AAA").qty == 10.0
+    assert any("positions: 502" in state for state in rig.states())
+    assert len(rig.at(Submit)) == 1
+
+
+def test_a_trade_by_hand_holds_its_symbol_until_it_is_adopted() -> None:
+    rig = Rig(
+        {1.0: buy(), 50.0: buy(), 51.0: lambda ctx: ctx.buy("BBB", qty=1), 65.0: buy()},
+        {5.0: lambda r: r.exchange.trade_by_hand("AAA", "sell", 3.0),
+         60.0: lambda r: r.gateway.command("adopt", "it was me", "test")},
+        until_s=70.0,
+    )  # fmt: skip
+    assert rig.at(Denied) == [50.0]
+    assert rig.at(Submit) == [1.0, 51.0, 65.0]
+    assert rig.engine.foreign == {"AAA": -3.0}
+    assert rig.engine.desk.ledger.position("AAA").qty == 20.0
+
+
+# ---------------------------------------------------------------- connection and feed
+
+
+def test_a_lost_connection_holds_entries_until_the_books_agree() -> None:
+    def cut(rig: Rig) -> None:
+        rig.exchange.down = True
+        rig.runtime.say(Disconnected("reset by peer"))
+        rig.exchange.close()
+        rig.exchange.tick("AAA", FAR)  # fills while nobody hears it
+
+    rig = Rig(
+        {1.0: rest, 6.0: buy(), 25.0: buy()},
+        {5.0: cut, 15.0: lambda r: setattr(r.exchange, "down", False)},
+        until_s=30.0,
+    )
+    assert rig.at(Denied) == [6.0]
+    assert rig.at(Submit) == [1.0, 25.0]
+    assert rig.at(Gap) == [5.0]
+    (fill, _), up = rig.at(Fill), rig.at(Connection, up=True)[1]
+    assert 15.0 < fill < up
+    assert rig.states() == [
+        "* reducing: the books are not compared yet",
+        "* active: connection is well again",
+        "* reducing: reset by peer",
+        "* active: connection is well again",
+        "session halted: over",
+    ]
+    assert 3 <= rig.exchange.asked["connect"] <= 9  # later each time
+
+
+def test_a_mute_feed_is_held_canceled_subscribed_again_and_connected_again() -> None:
+    def mute(rig: Rig) -> None:
+        rig.exchange.silent |= {"trade", "quote"}
+
+    rig = Rig(
+        {1.0: rest, 10.0: buy(), 40.0: buy()},
+        {2.0: mute, 25.0: lambda r: r.exchange.silent.clear()},
+        until_s=45.0,
+    )
+    assert rig.at(Feed, symbol="AAA", stale=True)[0] == pytest.approx(7.0, abs=0.6)
+    assert rig.life() == "sent, accepted, cancel asked, canceled"
+    assert rig.at(Denied) == [10.0]
+    assert rig.at(Submit) == [1.0, 40.0]
+    assert rig.exchange.asked["subscribe"] >= 3
+    assert rig.exchange.asked["connect"] >= 2
+    assert rig.engine.holds == {}
+
+
+def test_a_feed_is_not_stale_while_the_exchange_is_closed() -> None:
+    sunday = BEGIN + 5 * 86_400 * SECOND
+    rig = Rig({}, quiet=True, calendar="XNYS", begin=sunday, until_s=60.0)
+    assert rig.at(Feed) == []
+    open_ = Rig({}, quiet=True, calendar="XNYS", begin=BEGIN + 3_600 * SECOND, until_s=60.0)
+    assert open_.at(Feed)
+
+
+def test_a_venue_that_speaks_garbage_is_connected_again() -> None:
+    def garbage(rig: Rig) -> None:
+        for _ in range(20):
+            rig.runtime.say(Garbled("not valid JSON"))
+
+    rig = Rig({1.0: rest}, {2.0: garbage})
+    assert rig.exchange.asked["connect"] == 2
+    assert rig.engine.holds == {}
+
+
+def test_a_flood_loses_market_data_and_says_so_but_no_fill() -> None:
+    runtime = Threads(capacity=10)
+    for count in range(30):
+        runtime.say(Trade(count, 0, "AAA", 1.0, 1.0, id=str(count)))
+        runtime.say(Fill(count, 0, f"X{count}", "r-0-1", "AAA", "buy", 1.0, 1.0))
+    told = []
+    while (message := runtime.wait(0)) is not None:
+        told.append(message)
+    runtime.close()
+    assert sum(isinstance(m, Fill) for m in told) == 30
+    (overflow,) = [m for m in told if isinstance(m, Overflow)]
+    assert overflow.lost == 30 - sum(isinstance(m, Trade) for m in told)
+
+    rig = Rig({1.0: rest}, {2.0: lambda r: r.runtime.say(overflow)})
+    assert rig.life() == "sent, accepted, cancel asked, canceled"
+    assert any("came too fast" in state for state in rig.states())
+
+
+# ---------------------------------------------------------------- halting and ending
+
+
+def test_a_stop_waits_for_its_cancels() -> None:
+    rig = Rig({1.0: rest}, first={"cancel": ["lost", "refused", "lost"]}, until_s=10.0)
+    assert rig.life().endswith("canceled")
+    (canceled,), (end,) = rig.at(OrderUpdate, what="canceled"), rig.at(Finish)
+    assert 12.0 < canceled <= end < 25.0
+
+
+def test_a_kill_file_halts_and_cancels_until_it_is_confirmed() -> None:
+    killed: list[str] = []
+    rig = Rig(
+        {1.0: rest, 6.0: buy()},
+        {5.0: lambda r: killed.append("kill file: enough")},
+        killed=lambda: killed[0] if killed else "",
+        first={"cancel": ["refused", "refused"]},
+    )
+    assert rig.life().endswith("canceled")
+    assert rig.exchange.asked["cancel"] == 3
+    assert rig.at(Submit) == [1.0]
+    assert rig.at(Denied) == [6.0]
+    assert "session halted: kill file: enough" in rig.states()
+
+
+def test_an_exit_waits_for_the_connection_and_for_the_clock() -> None:
+    """A position that is to be left while nobody can be asked makes no storm of orders."""
+
+    def cut(rig: Rig) -> None:
+        rig.exchange.down = True
+        rig.runtime.say(Disconnected("reset by peer"))
+
+    rig = Rig(
+        {1.0: buy()},
+        {5.0: cut, 6.0: lambda r: r.gateway.command("flatten", "out", "test"),
+         15.0: lambda r: setattr(r.exchange, "down", False),
+         14.9: lambda r: r.exchange.hows["submit"].extend(["refused", "refused"])},
+        until_s=40.0,
+    )  # fmt: skip
+    assert rig.engine.desk.ledger.position("AAA").qty == 0.0
+    sent = rig.at(Submit, tag="flatten")
+    assert len(sent) == 3
+    assert all(later - earlier >= 1.0 for earlier, later in itertools.pairwise(sent))
+
+
+def test_a_pause_fires_a_timer_once() -> None:
+    """A machine that slept for a minute does not make up for sixty timers."""
+    rig = Rig(
+        {0.5: lambda ctx: ctx.every("1s", "beat")},
+        {5.0: lambda r: r.runtime.pause(60 * SECOND)},
+        until_s=8.0,
+    )
+    beats = rig.at(Timer, name="beat")
+    assert beats == [1.5, 2.5, 3.5, 4.5, 65.0, 65.5, 66.5, 67.5]
+
+
+def test_time_is_let_in_strictly_forward() -> None:
+    rig = Rig({1.0: buy(), 2.0: rest, 3.0: cancel})
+    seen = [event.seen for event, _ in rig.told]
+    assert all(earlier < later for earlier, later in itertools.pairwise(seen))
+    assert rig.at(Reconciled)
