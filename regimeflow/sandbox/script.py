@@ -100,10 +100,12 @@ class Script:
 
     def next(self, kind: str) -> Fault | None:
         """Return what goes wrong with the message of this kind that comes now."""
-        due = [running.fault for running in self._running if running.counts(kind)]
-        for fault in due:
-            self.fired[fault.on, fault.fault] += 1
-        return due[0] if due else None
+        due: Fault | None = None
+        for running in self._running:
+            if running.counts(kind, free=due is None):
+                due = running.fault
+                self.fired[due.on, due.fault] += 1
+        return due
 
 
 class _Running:
@@ -113,14 +115,16 @@ class _Running:
         self.fault = fault
         self._seen = self._done = 0
 
-    def counts(self, kind: str) -> bool:
+    def counts(self, kind: str, *, free: bool) -> bool:
+        """Count a message, and return whether it is hit; one message is hit once."""
         fault = self.fault
         if kind != fault.on or self._done >= fault.times:
             return False
         self._seen += 1
-        due = self._seen >= fault.nth and (self._seen - fault.nth) % fault.every == 0
-        self._done += due
-        return due
+        past = self._seen - fault.nth
+        hit = free and past >= 0 and past % fault.every == 0
+        self._done += hit
+        return hit
 
 
 def read_script(text: bytes) -> list[Fault]:
