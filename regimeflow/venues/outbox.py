@@ -188,6 +188,8 @@ class Outbox:
         """A refused cancel says only that; whether the order is over, the venue is asked."""
         if not isinstance(error, Refused):
             return []  # confirmed by the stream or a poll, or asked again
+        if isinstance(error, NotThere) and order_id in self._unknown:
+            return []  # its request may still be under way: asked again until that is settled
         if error.retry_after_ms is not None:
             return []  # not now: asked again
         self._canceling.pop(order_id, None)

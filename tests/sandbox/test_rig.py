@@ -48,7 +48,7 @@ def test_orders_whose_answer_is_lost_are_neither_doubled_nor_denied(venue, tmp_p
     for nth, (fault, times) in enumerate(LOST.items(), 2):
         every = 2 if fault == "no_reply" else 11
         venue.hand.fault(Fault("submit", fault, nth=nth, every=every, times=times))
-    with Child(venue.port, tmp_path / "run", timeout_ms=80.0) as child:
+    with Child(venue.port, tmp_path / "run", timeout_ms=40.0) as child:
         await_(lambda: fired(venue) == AMBIGUOUS, "the last fault")
         child.wait_for("bar", 2)
         child.stop()
@@ -85,7 +85,7 @@ def test_no_order_leaves_after_a_halt_by_command_or_file(venue, tmp_path):
     assert found(venue, run_dir) == []
 
 
-LOST = {"no_reply": 140, "drop_after": 15, "drop_before": 15, "html": 10, "cut": 10, "garbage": 10}
+LOST = {"no_reply": 170, "drop_after": 6, "drop_before": 6, "html": 6, "cut": 6, "garbage": 6}
 AMBIGUOUS = sum(LOST.values())
 
 
