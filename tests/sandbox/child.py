@@ -22,10 +22,10 @@ class Busy(rf.Strategy):
             ctx.cancel(order)
 
 
-def settings(timeout_ms):
+def settings():
     return rf.venues.Settings(
         clock_ms=20, grace_ms=60, order_poll_ms=200, position_poll_ms=300, account_ms=300,
-        unknown_poll_ms=60, call_timeout_ms=timeout_ms, reconnect_initial_ms=20,
+        unknown_poll_ms=60, call_timeout_ms=400, reconnect_initial_ms=20,
         reconnect_max_ms=200, stop_ms=8_000, heartbeat_ms=2_000,
     )  # fmt: skip
 
@@ -52,7 +52,7 @@ def main(port, run_dir, timeout_ms="400"):
         run_dir=run_dir,
         warmup=5,
         limits=rf.Limits(max_position=500, max_open_orders=40),
-        settings=settings(float(timeout_ms)),
+        settings=settings(),
     )
     session.start()
     os.write(1, b"started\n")

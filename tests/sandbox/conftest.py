@@ -1,4 +1,4 @@
-"""Makes ``rig`` importable: test modules are imported one by one here."""
+"""Makes ``sockets`` importable: test modules are imported one by one here."""
 
 import sys
 from pathlib import Path

@@ -7,7 +7,7 @@ import random
 import time
 
 import pytest
-from rig import Child, await_, found
+from sockets import Child, await_, found
 
 from regimeflow.journal import events
 from regimeflow.model.events import Fill
