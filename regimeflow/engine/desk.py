@@ -337,6 +337,7 @@ class Desk:
         if self.gate.active:
             self.gate.counted()
         order.replace_pending = True
+        order.asked_qty = probe.qty + order.filled
         # Until the venue answers, the dearer and larger of the two may be what it works on.
         more = max(0.0, probe.reserve * probe.qty - held_back)
         self._asked[order.id] = (probe.qty + order.filled, probe.reserve, more)

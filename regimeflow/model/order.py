@@ -84,6 +84,7 @@ MOVES: dict[tuple[str, str], str] = {
     (S.EXPIRED, H.FILLED): S.FILLED,
     (S.DENIED, H.PARTLY_FILLED): S.DENIED,  # reality wins over our books; the engine halts
     (S.DENIED, H.FILLED): S.FILLED,
+    (S.FILLED, H.PARTLY_FILLED): S.FILLED,  # it was made larger, and that was told too late
     (S.FILLED, H.FILLED): S.FILLED,  # more than was asked: booked, and the engine halts
     # Late or repeated news about an order that is over changes nothing.
     (S.FILLED, H.ACCEPTED): S.FILLED,
@@ -137,6 +138,7 @@ class Order(msgspec.Struct, gc=False, eq=False):
         decision_price: last price of the symbol when it was decided.
         filled: units filled so far; ``average_price`` is their mean price.
         reason: why it was denied, rejected or canceled.
+        asked_qty: what its quantity will be if the change that is pending is made.
         reserve: buying power that one unfilled unit holds back, money.
         cancel_pending, replace_pending: asked, and not answered yet.
         log: what happened, as (time, what, detail), in order.
@@ -167,6 +169,7 @@ class Order(msgspec.Struct, gc=False, eq=False):
     reserve: float = 0.0
     cancel_pending: bool = False
     replace_pending: bool = False
+    asked_qty: float = 0.0
     log: tuple[tuple[int, str, str], ...] = ()
 
     def __post_init__(self) -> None:
@@ -237,18 +240,23 @@ class Order(msgspec.Struct, gc=False, eq=False):
             self.limit = self.limit if event.limit is None else event.limit
             self.stop = self.stop if event.stop is None else event.stop
             self.note(event.seen, "replaced", f"qty {self.qty:g}")
-            if self.filled >= self.qty and self.working:
-                self.move(Happening.FILLED, event.seen)
+            self._end_if_whole(event.seen)
         elif what == "cancel_rejected" or what == "replace_rejected":
             if what == "cancel_rejected":
                 self.cancel_pending = False
             else:
                 self.replace_pending = False
             self.note(event.seen, what.replace("_", " "), event.reason)
+            self._end_if_whole(event.seen)
         else:
             self.move(TOLD[what], event.seen, event.reason)
             if event.reason and what != "accepted":
                 self.reason = event.reason
+
+    def _end_if_whole(self, at: int) -> None:
+        """It may have been made as small as what is filled, or not be made larger after all."""
+        if self.filled >= self.qty and self.working and not self.replace_pending:
+            self.move(Happening.FILLED, at)
 
     def on_fill(self, event: Fill, instrument: Instrument) -> bool:
         """Apply an execution, whatever the state; return whether the order is now filled."""
@@ -257,7 +265,8 @@ class Order(msgspec.Struct, gc=False, eq=False):
         self.average_price += (event.price - self.average_price) * (qty / filled)
         self.fees += event.fee
         self.filled = filled = instrument.snap_qty(filled)
-        whole = filled >= self.qty
+        # While it may become larger, nobody knows whether it is whole.
+        whole = filled >= (max(self.qty, self.asked_qty) if self.replace_pending else self.qty)
         self.move(Happening.FILLED if whole else Happening.PARTLY_FILLED, event.seen)
         return whole
 

@@ -405,10 +405,10 @@ class Exchange:
             self.orders[order_id].hidden_until = self._now() + for_ns
 
     def fill(self, order_id: str, qty: float) -> Fill:
-        """Let a working order trade some units at the present price."""
+        """Fill a part of a limit order at its limit, wherever the market is."""
         with self._lock:
             order = self.orders[order_id]
-            return self._fill(order, min(order.left, _exact(qty)), self.prices[order.symbol])
+            return self._fill(order, _exact(qty), order.limit or self.prices[order.symbol])
 
     def overfill(self, order_id: str, extra: float) -> Fill:
         """Fill an order with more than was asked for."""

@@ -174,22 +174,21 @@ class Comparing:
         if failed:
             ok = not self._settings.hold_when_unreconciled
             return self._verdict(Reconciled(snapshot.asked_at, 0, ok, "all", failed))
-        adopts = self.adopting and snapshot.positions is not None
-        if adopts:
-            self.adopting, self.foreign, self._foreign_then = False, None, None
         found = reconcile(self.books(), snapshot)
         self.look_up = found.look_up
         doubts = self._doubt(found)
         again = found.events or found.look_up or any(n < _SEEN for n in self._doubts.values())
         if again or self._unsure(found):
             # Applied, the findings must explain everything: asked again, nothing new is said.
-            self._orders_at = self._runtime.now() + self._settings.ns("clock_ms")
+            only_missing = not found.events and not doubts
+            pause = "unknown_poll_ms" if only_missing and found.look_up else "clock_ms"
+            self._orders_at = self._runtime.now() + self._settings.ns(pause)
             self._positions_at = min(self._positions_at, self._orders_at)
             return list(found.events)
         if found.foreign is None:
             self._unmatched |= doubts
         else:
-            self._unmatched, self.foreign = doubts, found.foreign
+            self._unmatched, self.foreign, self.adopting = doubts, found.foreign, False
             self._clean_at, self.clean = snapshot.asked_at, True
             horizon = snapshot.asked_at - _LOOK_BACK_NS
             self.heard = {name: at for name, at in self.heard.items() if at > horizon}
@@ -210,7 +209,8 @@ class Comparing:
 
         While orders of ours fill, one look may take a fill that was just told for something else.
         """
-        if found.foreign is None or self.foreign is not None or not self._desk().orders:
+        known = self.foreign is not None and not self.adopting
+        if found.foreign is None or known or not self._desk().orders:
             return False
         before, self._foreign_then = self._foreign_then, found.foreign
         return before != found.foreign
@@ -244,7 +244,7 @@ class Comparing:
             venue_ids=desk.venue_ids,
             executions=desk.executions,
             held=desk.ledger.snapshot(),
-            foreign=self.foreign,
+            foreign=None if self.adopting else self.foreign,
             heard={**self.heard, **dict.fromkeys(self._in_flight(), _NEVER)},
             lots={symbol: rules.lot for symbol, rules in desk.instruments.items()},
             by_execution=self._adapter.capabilities.executions,

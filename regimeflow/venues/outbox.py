@@ -55,6 +55,8 @@ class Outbox:
         self._canceling: dict[str, tuple[Cancel, int]] = {}
         self._unknown: dict[str, _Unknown] = {}
         self._asked_at: dict[str, int] = {}
+        #: Orders whose id the venue said it had already.
+        self._there: set[str] = set()
         self.connected = False
 
     # ------------------------------------------------------------ out
@@ -168,8 +170,12 @@ class Outbox:
             told = OrderUpdate(now, 0, order_id, "rejected", _text(error))
             self._unknown.pop(order_id, None)
         else:
+            if isinstance(error, Refused):
+                self._there.add(order_id)
+            order = self._orders().get(order_id)
+            if order is not None and order.status not in (Status.SENT, Status.UNKNOWN):
+                return self._let_go(order_id)  # the stream has told already
             told = self._lose(order_id, _text(error))
-            self._unknown[order_id].there = isinstance(error, Refused)
         return [told, *self._let_go(order_id)]
 
     def _lose(self, order_id: str, why: str) -> OrderUpdate:
@@ -217,7 +223,7 @@ class Outbox:
         if unknown is None or not isinstance(error, NotThere):
             return [], None  # a question that failed says nothing
         now = self._runtime.now()
-        if unknown.there:
+        if order_id in self._there:
             return [], None  # its id was known: the venue has it, and only does not show it yet
         if now - unknown.since >= self._adapter.capabilities.settle_ms * NS_PER_MS:
             unknown.denials += 1
@@ -230,9 +236,9 @@ class Outbox:
     # ------------------------------------------------------------ by the clock
 
     def ask(self, order_id: str) -> None:
-        """Ask what has become of an order, as soon as possible."""
+        """Ask what has become of an order, now or when it is asked for anyway."""
         now = self._runtime.now()
-        self._unknown.setdefault(order_id, _Unknown(now, now)).next_at = now
+        self._unknown.setdefault(order_id, _Unknown(now, now))
 
     def ask_later(self, order_id: str) -> None:
         """Ask what has become of an order, though not at once."""
@@ -346,15 +352,14 @@ class _Passage:
 
 
 class _Unknown:
-    """An order whose fate the venue has not told; ``there`` if it is sure to have it."""
+    """An order whose fate the venue has not told."""
 
-    __slots__ = ("denials", "next_at", "since", "there")
+    __slots__ = ("denials", "next_at", "since")
 
     def __init__(self, since: int, next_at: int) -> None:
         self.since = since
         self.next_at = next_at
         self.denials = 0
-        self.there = False
 
 
 def _text(error: Exception | None) -> str:

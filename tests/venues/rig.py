@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import regimeflow as rf
 from regimeflow.engine.drive import drive
@@ -118,7 +119,7 @@ class Scripted(Exchange):
 class Plan(rf.Strategy):
     """Does what a test says, when it says so."""
 
-    acts: dict[float, Act] = {}
+    acts: ClassVar[dict[float, Act]] = {}
 
     def initialize(self, ctx: Any) -> None:
         for at in self.acts:
@@ -156,8 +157,7 @@ class Rig:
         self.runtime = Virtual(1, begin, (latency_ms, latency_ms))
         self.exchange = Scripted(self.runtime.now, whole=1.0, fee_bps=0.0)
         self.exchange.hows |= first or {}
-        strategy = Plan()
-        strategy.acts = acts
+        strategy = type("Plan", (Plan,), {"acts": acts})()
         start = Start(0, 0, "r", 0, ("AAA", "BBB"), (0, 0), 0.0, limits=Limits(), history=10)
         self.engine = Engine(strategy, rolling_history(strategy, start))
         self.gateway = Gateway(
@@ -191,8 +191,9 @@ class Rig:
         return self.engine.desk.orders[f"r-0-{number}"]
 
     def life(self, number: int = 1) -> str:
-        """Return what happened to an order, in words."""
-        return ", ".join(what.replace("_", " ") for _, what, _ in self.order(number).log)
+        """Return what happened to an order, in words; said twice in a row, it happened once."""
+        said = [what.replace("_", " ") for _, what, _ in self.order(number).log]
+        return ", ".join(what for what, _ in itertools.groupby(said))
 
     def at(self, kind: type, **fields: Any) -> list[float]:
         """Return the seconds at which events or outputs of a kind came."""
