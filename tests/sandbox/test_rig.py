@@ -12,6 +12,7 @@ from sockets import Child, await_, found
 from regimeflow.journal import events
 from regimeflow.model.events import Fill
 from regimeflow.sandbox.process import VenueProcess
+from regimeflow.sandbox.proxy import Proxy
 from regimeflow.sandbox.script import Fault
 
 KILLS = int(os.environ.get("REGIMEFLOW_KILLS", "10"))
@@ -104,3 +105,27 @@ def comparisons_until_booked(venue, run_dir):
             lost = next(r for r in rows[place:] if r.kind == "fill" and r.order_id == row.order_id)
             seen = booked[lost.detail["execution_id"]]
             yield sum(row.at < at < seen for at in asked)
+
+
+def test_resets_black_holes_and_slices_on_the_way_lose_nothing(venue, tmp_path):
+    rng = random.Random(SEED)
+    run_dir = tmp_path / "run"
+    with Proxy(venue.port) as proxy, Child(proxy.port, run_dir) as child:
+        child.wait_for("bar", 4)
+        for _ in range(4):
+            proxy.reset()
+            child.wait_for("bar", rng.randint(2, 5))
+            proxy.set(black_hole=True)
+            before = len(proxy.pieces)
+            await_(lambda n=before: len(proxy.pieces) > n + 8, "something into the black hole")
+            proxy.set(slice_bytes=rng.randint(1, 9), latency_ms=5.0)
+            proxy.reset()
+            child.wait_for("bar", rng.randint(2, 5))
+            proxy.set(limit_bytes=rng.randint(3_000, 9_000))
+            cut = proxy.cut
+            await_(lambda n=cut: proxy.cut > n, "the limit")
+            proxy.set()
+        child.wait_for("bar", 4)
+        child.stop()
+    assert found(venue, run_dir) == []
+    assert len(submits(venue)) > 30
