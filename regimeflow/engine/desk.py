@@ -607,10 +607,12 @@ class Desk:
                 self.gate.accepted(order)
             return order
         held_back = order.reserve * order.remaining if order.working else 0.0
+        unknown = order.status == Status.UNKNOWN
         order.on_update(event)
         if self._asked and not order.replace_pending:
             self._answered(order, event.what)
-        if event.what == "rejected":
+        # That a lost request is nowhere to be found is no answer to what it asked for.
+        if event.what == "rejected" and not unknown:
             self.gate.refused(order, event.reason)
         if order.working:
             if event.what == "replaced":

@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from regimeflow.engine.desk import HALTED
 from regimeflow.engine.engine import Engine
 from regimeflow.model.events import (
     Adjusted,
@@ -41,6 +42,7 @@ from regimeflow.model.events import (
     Rules,
     SetTimer,
     Start,
+    StateChanged,
     Submit,
     Timer,
 )
@@ -154,6 +156,8 @@ class Gateway:
                 self._soon += self.outbox.send(output)
             elif isinstance(output, SetTimer):
                 self._set_timer(output)
+            elif isinstance(output, StateChanged) and _halts(output):
+                self._soon += self.outbox.withdraw(f"trading is halted: {output.why}")
 
     def recall(self, event: Input, outputs: Sequence[Output]) -> None:
         """Live through an event of the run's earlier life: only timers are left of it."""
@@ -409,11 +413,12 @@ class Gateway:
         if not self._line.lost(why):
             return []  # known already
         self.outbox.connected = False
+        never_sent = self.outbox.withdraw(f"the connection was lost: {why}")
         if self._timeframe:
             self._backfill = set(self._symbols)
         if not self._begun:
             return []
-        return [Connection(now, 0, False, why), Gap(now, 0, why, (), since)]
+        return [Connection(now, 0, False, why), *never_sent, Gap(now, 0, why, (), since)]
 
     def _ask_for_history(self, now: int) -> list[Input]:
         """Ask for the bars from before, or for those that were missed."""
@@ -587,6 +592,10 @@ def _new_bars(told: History, engine: Engine, warmup: int, gap: bool) -> list[Inp
     cut = {name: getattr(told, name)[first:] for name in _COLUMNS}
     features = {name: column[first:] for name, column in told.features.items()}
     return [msgspec.structs.replace(told, ts=cut["times"][-1], features=features, **cut)]
+
+
+def _halts(changed: StateChanged) -> bool:
+    return changed.after == HALTED and not changed.symbol
 
 
 def _over(message: Message | None) -> str:
