@@ -341,7 +341,8 @@ class Gateway:
     def _take_up(self, resumed: Resumed) -> list[Input]:
         """Go on with a run: nothing new is risked until the books were compared."""
         self._begun = True
-        self._clock_at = self._health_at = self.runtime.now()
+        self._clock_at = self.runtime.now()
+        self._health_at = self._clock_at + self.intervals.ns("health_ms")
         # What was stale then is held back until it is said to be fresh.
         self.watch.stale |= {symbol for source, symbol in self._engine.holds if source == "feed"}
         if self._timeframe:
@@ -391,7 +392,7 @@ class Gateway:
         now = self.runtime.now()
         draft = self._draft
         self._begun = True
-        self._clock_at, self._health_at = _NEVER, now
+        self._clock_at, self._health_at = _NEVER, now + self.intervals.ns("health_ms")
         rules = {rule.symbol: rule for rule in facts["rules"]}
         rules |= {rule.symbol: rule for rule in draft.instruments}
         cash = self._cash if self._cash is not None else facts["cash"]
