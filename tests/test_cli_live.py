@@ -14,7 +14,7 @@ import pytest
 import regimeflow as rf
 from regimeflow import cli
 from regimeflow.journal import events
-from regimeflow.model.events import Submit
+from regimeflow.model.events import Command, Submit
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -229,6 +229,27 @@ def test_a_second_interrupt_stops_at_once_with_the_journal_intact():
     # Bars since the last request may be missing, requests never are.
     sent = [o for _, _, outputs in events("logs/my run") for o in outputs if isinstance(o, Submit)]
     assert len(sent) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Unix sockets")
+def test_another_terminal_looks_and_steers(capsys):
+    write(speed="3000")
+    with started() as process:
+        code, out, _ = run(capsys, "status", "logs/my run")
+        assert (code, "running, trading active" in out) == (0, True)
+        rf.attach("logs/my run").halt("from a notebook")
+        process.send_signal(signal.SIGUSR1)
+        code, out, _ = run(capsys, "stop", "logs/my run", "--why", "enough")
+        assert (code, "stopped, trading halted" in out) == (0, True)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    said = [e for _, e, _ in events("logs/my run") if isinstance(e, Command)]
+    assert {(e.name, e.who) for e in said} == {
+        ("halt", "user"),
+        ("halt", "signal"),
+        ("stop", "terminal"),
+    }
+    assert rf.certify("logs/my run").identical
 
 
 # ---------------------------------------------------------------- the example
