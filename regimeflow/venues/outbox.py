@@ -122,6 +122,8 @@ class Outbox:
         if what == "submit":
             self._submitting.pop(order_id, None)
             self._held.pop(order_id, None)
+        else:
+            self._changing.pop(order_id, None)
         return True
 
     def _cancel_due(self, now: int) -> None:
@@ -261,6 +263,10 @@ class Outbox:
                 told += self._let_go(order_id)
         for order_id, until in list(self._changing.items()):
             if now >= until:
+                if self._withdrawn("replace", order_id):
+                    why = "it waited too long to be sent"
+                    told.append(OrderUpdate(now, 0, order_id, "replace_rejected", why))
+                    continue
                 del self._changing[order_id]
                 told.append(self._lose(order_id, "its change was not answered in time"))
         if self.connected:

@@ -17,10 +17,12 @@ from regimeflow.sandbox.process import VenueProcess
 def run(tmp_path_factory):
     """A short session without any fault."""
     folder = tmp_path_factory.mktemp("clean")
-    with VenueProcess(folder / "venue.jsonl", timeframe="100ms", speed=30.0) as venue:
-        with Child(venue.port, folder / "run") as child:
-            child.wait_for("bar", 8)
-            child.stop()
+    with (
+        VenueProcess(folder / "venue.jsonl", timeframe="100ms", speed=30.0) as venue,
+        Child(venue.port, folder / "run") as child,
+    ):
+        child.wait_for("bar", 8)
+        child.stop()
     return folder
 
 
