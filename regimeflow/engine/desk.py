@@ -465,7 +465,7 @@ class Desk:
             buys, sells = self.working_qty(symbol)
             projected += buys - sells
         against = -projected * sign
-        reducing = 0.0 if against <= 0.0 else qty if qty < against else against
+        reducing = 0.0 if against <= 0.0 else min(qty, against)
         adding = qty - reducing
         if sign < 0.0 < adding and not instrument.shortable:
             return Denial("borrow", f"{symbol} cannot be sold short")
@@ -647,7 +647,7 @@ class Desk:
             order.on_fill(event, instrument)
             return order
         left = order.qty - order.filled
-        self.reserved -= order.reserve * (qty if qty < left else left)
+        self.reserved -= order.reserve * min(qty, left)
         if order.on_fill(event, instrument):
             if self._asked:
                 self._answered(order, "filled")

@@ -213,7 +213,7 @@ class Matcher:
                     "taker",
                     self.venue,
                     at,
-                )  # fmt: skip
+                )
             )
         self._fresh.clear()
         self.busy = False
