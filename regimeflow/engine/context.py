@@ -198,7 +198,11 @@ class Context:
         Returns:
             A read-only handle, false if the order was denied: see its ``reason`` and ``log``.
         """
-        return self._order(symbol, 1.0, qty, limit, stop, tif, expire_at, reduce_only, tag)
+        if symbol not in self._engine.symbol_set:
+            self._unknown(symbol)
+        return OrderHandle(
+            self._desk.submit(symbol, 1.0, qty, limit, stop, tif, expire_at, reduce_only, tag)
+        )
 
     def sell(
         self,
@@ -213,7 +217,11 @@ class Context:
         tag: str = "",
     ) -> OrderHandle:
         """Send a sell order, short where nothing is held; arguments as in `buy`."""
-        return self._order(symbol, -1.0, qty, limit, stop, tif, expire_at, reduce_only, tag)
+        if symbol not in self._engine.symbol_set:
+            self._unknown(symbol)
+        return OrderHandle(
+            self._desk.submit(symbol, -1.0, qty, limit, stop, tif, expire_at, reduce_only, tag)
+        )
 
     def target(
         self,
@@ -445,24 +453,6 @@ class Context:
             feasible = abs(value) * instrument.margin <= desk.equity() * _CARRIED
         change = desk.change_towards(symbol, value, price, feasible=feasible)
         return instrument.snap_qty(units + change)
-
-    def _order(
-        self,
-        symbol: str,
-        sign: float,
-        qty: float,
-        limit: float | None,
-        stop: float | None,
-        tif: str | None,
-        expire_at: int | None,
-        reduce_only: bool,
-        tag: str,
-    ) -> OrderHandle:
-        if symbol not in self._engine.symbol_set:
-            self._unknown(symbol)
-        return OrderHandle(
-            self._desk.submit(symbol, sign, qty, limit, stop, tif, expire_at, reduce_only, tag)
-        )
 
     def _own(self, order: OrderHandle | str) -> Order:
         name = order if isinstance(order, str) else order.id
