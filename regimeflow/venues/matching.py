@@ -184,15 +184,16 @@ class Matcher:
         if self._matched is event:
             return ()
         fills: list[Fill] = []
+        kinds, first = self._matched_on, self._fresh_at
         for symbol, request in self._fresh.items():
-            timeframe = self._matched_on[symbol]
+            timeframe = kinds[symbol]
             bar = event if event.__class__ is Bar else _bar_of(event, symbol, timeframe)
             if bar is None or bar.timeframe != timeframe or bar.symbol != symbol or bar.late:
                 self._file_fresh()
                 return None
             price, at = bar.open, self._begins(bar)
-            if at < self._fresh_at:
-                at = self._fresh_at
+            if at < first:
+                at = first
             if self._shift:
                 price *= 1.0 + (self._shift if request.side == "buy" else -self._shift)
             qty, order_id, fee = request.qty, request.order_id, 0.0
@@ -231,7 +232,10 @@ class Matcher:
         if seen < self._seen:
             seen = self._seen
         self._seen = seen
-        return [OrderUpdate(at, seen, r.order_id, "accepted") for r in self._fresh.values()]
+        answers = []
+        for request in self._fresh.values():
+            answers.append(OrderUpdate(at, seen, request.order_id, "accepted"))  # noqa: PERF401  (a call per order)
+        return answers
 
     def _file_fresh(self) -> None:
         """Let fresh orders go the long way: something else has come between."""
