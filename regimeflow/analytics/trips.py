@@ -117,7 +117,8 @@ def _sums(trips: list[_Trip]) -> _Sums:
 
     floats = ("sign", "units", "entered", "paid", "fees", "left", "received", "mark")
     whens = ("entry_time", "entry_ts", "exit_time", "exit_ts")
-    return _Sums([t.symbol for t in trips], *map(column, floats), *map(times, whens))
+    columns = [*map(column, floats), *map(times, whens)]
+    return _Sums([t.symbol for t in trips], *columns)  # type: ignore[arg-type]
 
 
 def _paired(data: RunData, fills: FillColumns) -> _Sums:

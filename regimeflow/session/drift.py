@@ -378,10 +378,10 @@ class DriftFiles:
         except FileNotFoundError:
             return
         except msgspec.MsgspecError:
-            there = ""
-        if there != run:
+            there = "something else"
+        if there not in ("", run):  # one that ended before it began has no name yet
             raise SessionError(
-                f"{self._json} is that of {there or 'something else'}: move it and "
+                f"{self._json} is that of {there}: move it and "
                 f"{DRIFT_NAME} away, or choose another output_dir"
             )
 

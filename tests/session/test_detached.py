@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -402,17 +403,18 @@ def test_a_socket_is_the_users_own_and_its_path_is_short(run_dir, tmp_path):
         rf.attach(run_dir)
 
 
-def test_a_directory_that_others_may_enter_holds_no_socket(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    place = tmp_path / f"regimeflow-{os.getuid()}"
-    place.mkdir(0o755)
-    place.chmod(0o755)
-    with pytest.raises(rf.SessionError, match="only you can enter"):
-        control.socket_path(tmp_path / "run")
-    place.rmdir()
-    place.symlink_to(tmp_path)
-    with pytest.raises(rf.SessionError, match="only you can enter"):
-        control.socket_path(tmp_path / "run")
+def test_a_directory_that_others_may_enter_holds_no_socket(monkeypatch):
+    with tempfile.TemporaryDirectory(prefix="rf") as name:  # short: a socket's path must be
+        monkeypatch.setenv("XDG_RUNTIME_DIR", name)
+        place = Path(name, f"regimeflow-{os.getuid()}")
+        place.mkdir(0o755)
+        place.chmod(0o755)
+        with pytest.raises(rf.SessionError, match="only you can enter"):
+            control.socket_path(Path(name, "run"))
+        place.rmdir()
+        place.symlink_to(name)
+        with pytest.raises(rf.SessionError, match="only you can enter"):
+            control.socket_path(Path(name, "run"))
 
 
 NONSENSE = [

@@ -127,6 +127,8 @@ def test_a_session_lives_through_what_happens_to_its_kernel(kernel):
     random.Random(4).shuffle(order)
     for name in order:
         kernel.cell(name)
+    while not look.status().live.positions:
+        assert not look.ended(0.02)
     assert kernel.cell("look") == "active {'asset': 10.0} True"
 
     # An interrupt ends the waiting, not the session.

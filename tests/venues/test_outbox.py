@@ -7,10 +7,10 @@ from typing import Any
 
 from regimeflow.errors import NotThere
 from regimeflow.model.events import Cancel, Replace, Submit
+from regimeflow.venues.intervals import Intervals
 from regimeflow.venues.outbox import Outbox
 from regimeflow.venues.port import Ack, Capabilities
 from regimeflow.venues.runtime import Answer
-from regimeflow.venues.settings import Settings
 
 MS = 10**6
 
@@ -57,7 +57,7 @@ class Venue:
 
 def outbox() -> tuple[Outbox, Lanes, Venue]:
     lanes, venue = Lanes(), Venue()
-    made = Outbox(venue, lanes, Settings(call_timeout_ms=100), dict)  # type: ignore[arg-type]
+    made = Outbox(venue, lanes, Intervals(call_timeout_ms=100), dict)  # type: ignore[arg-type]
     made.connected = True
     return made, lanes, venue
 
