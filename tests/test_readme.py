@@ -55,6 +55,7 @@ def test_every_page_with_python_is_run() -> None:
     assert shown == {
         "README.md",
         "execution-quality.md",
+        "fault-rig.md",
         "getting-started.md",
         "journal.md",
         "live-sessions.md",

@@ -197,13 +197,13 @@ class Order(msgspec.Struct, gc=False, eq=False):
             raise IllegalMove(f"order {self.id} is {self.status} and cannot be {happening}")
         self.status = to
         self.updated = at
-        self.log = (*self.log, (at, happening, detail))
-        if to in TERMINAL:
+        self.log += ((at, happening, detail),)
+        if (self.cancel_pending or self.replace_pending) and to in TERMINAL:
             self.cancel_pending = self.replace_pending = False
 
     def note(self, at: int, what: str, detail: str = "") -> None:
         """Write down something that leaves the state as it is."""
-        self.log = (*self.log, (at, what, detail))
+        self.log += ((at, what, detail),)
 
     @classmethod
     def of(cls, submit: Submit, decision_price: float = 0.0) -> Order:
@@ -232,9 +232,7 @@ class Order(msgspec.Struct, gc=False, eq=False):
         what = event.what
         if event.venue_order_id:
             self.venue_order_id = event.venue_order_id
-        if what == "accepted":  # by far the most
-            self.move(Happening.ACCEPTED, event.seen, event.reason)
-        elif what == "replaced":
+        if what == "replaced":
             self.replace_pending = False
             self.qty = self.qty if event.qty is None else event.qty
             self.limit = self.limit if event.limit is None else event.limit
@@ -261,25 +259,26 @@ class Order(msgspec.Struct, gc=False, eq=False):
     def on_fill(self, event: Fill, instrument: Instrument) -> bool:
         """Apply an execution, whatever the state; return whether the order is now filled."""
         qty = event.qty
-        filled = self.filled + qty
-        self.average_price += (event.price - self.average_price) * (qty / filled)
-        self.fees += event.fee
-        self.filled = filled = instrument.snap_qty(filled)
-        # While it may become larger, nobody knows whether it is whole.
-        whole = filled >= (max(self.qty, self.asked_qty) if self.replace_pending else self.qty)
+        if qty == self.qty and not self.filled and not self.replace_pending:  # as nearly all
+            whole = True
+            self.filled, self.average_price = self.qty, event.price
+        else:
+            filled = self.filled + qty
+            self.average_price += (event.price - self.average_price) * (qty / filled)
+            self.filled = filled = instrument.snap_qty(filled)
+            # While it may become larger, nobody knows whether it is whole.
+            whole = filled >= (max(self.qty, self.asked_qty) if self.replace_pending else self.qty)
+        if event.fee:
+            self.fees += event.fee
         self.move(Happening.FILLED if whole else Happening.PARTLY_FILLED, event.seen)
         return whole
 
 
-class OrderHandle:
+# A struct, because it is made in half the time that a class with an `__init__` takes.
+class OrderHandle(msgspec.Struct, gc=False, eq=False):
     """A read-only view of one order; ``handle.log`` tells its story."""
 
-    __slots__ = ("_order",)
-
     _order: Order
-
-    def __init__(self, order: Order) -> None:
-        _hold(self, order)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("an order handle is read-only: use ctx.replace or ctx.cancel")
@@ -313,7 +312,3 @@ class OrderHandle:
         )
         why = f" ({o.reason})" if o.reason else ""
         return f"<{o.side} {o.qty:g} {o.symbol}{at}: {o.status}, filled {o.filled:g}{why}>"
-
-
-# The slot's own descriptor: past our __setattr__, which refuses everything.
-_hold = vars(OrderHandle)["_order"].__set__

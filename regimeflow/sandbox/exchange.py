@@ -183,6 +183,11 @@ class Exchange:
                 tick = _exact(rules.tick)
                 ticks = self._random.choice((-25, -10, -5, -1, 0, 1, 5, 10, 25))
                 self.tick(symbol, float(max(tick * 100, self.prices[symbol] + tick * ticks)))
+            self.expire()
+
+    def expire(self) -> None:
+        """Let every order whose time is over expire."""
+        with self._lock:
             now = self._now()
             for order in self.working():
                 if order.tif == "gtd" and now >= order.expire_at:

@@ -45,6 +45,8 @@ PERFORMANCE_NAME = "live_performance.json"
 #: How often files are written while bars rush past.
 _EVERY_S = 1.0
 _NS_PER_MINUTE = 60_000_000_000
+#: So many rows are kept in memory; the file and the journal have all of them.
+MOST_ROWS = 40_000
 
 
 def drift(
@@ -100,6 +102,8 @@ class DriftFold:
         self._counts = [0, 0]
         #: Final rows; the one of the newest close may still change and is not among them.
         self.rows: list[DriftRow] = []
+        #: How many rows became final; of old ones only every other is kept, again and again.
+        self.count = 0
         self._open: DriftRow | None = None
         self._start = self._peak = self._day_equity = 0.0
         self._day = (0, 0)
@@ -219,7 +223,8 @@ class DriftFold:
             min(live / max(self._peak, live) - 1.0, 0.0) if max(self._peak, live) > 0 else 0.0,
             math.nan
             if expectation is None
-            else expectation.after(len(self.rows) + 1, ts - self._start_ts),
+            else expectation.after(self.count + 1, ts - self._start_ts),
+            self.count + 1,
         )
 
     def _new_day(self, ts: int) -> None:
@@ -236,6 +241,9 @@ class DriftFold:
         if row is not None and ts > row.time:
             # In this order: a reader on another thread may see it twice, but never not at all.
             self.rows.append(row)
+            self.count += 1
+            if len(self.rows) > MOST_ROWS:
+                self.rows[: MOST_ROWS // 2] = self.rows[: MOST_ROWS // 2 : 2]
             self._open = None
             self._peak = max(self._peak, row.live)
             self.deepest = max(self.deepest, -row.drawdown)
@@ -339,7 +347,9 @@ class DriftFiles:
         """Write what has become final."""
         if event.__class__ is Finish:
             self.close()
-        elif len(self._fold.rows) > self._written and time.monotonic() >= self._due:
+            return
+        waiting = self._fold.count - self._written
+        if waiting and (waiting >= MOST_ROWS // 4 or time.monotonic() >= self._due):
             self._write()
 
     def close(self) -> None:
@@ -349,15 +359,16 @@ class DriftFiles:
     def _write(self) -> None:
         if self.error:
             return
-        rows = self._fold.rows
-        fresh = [row for row in rows[self._written :] if row.time // 1_000 > self._last]
+        waiting = self._fold.count - self._written
+        rows = self._fold.rows[-waiting:] if waiting else []
+        fresh = [row for row in rows if row.time // 1_000 > self._last]
         try:
             self._append("".join(csv_line(row, self._fold.start) for row in fresh))
             self._summarise()
         except OSError as error:
             self.error = f"the drift is not written any more: {error}"
             return
-        self._written = len(rows)
+        self._written += waiting
         self._due = time.monotonic() + _EVERY_S
 
     def _be_of(self, run: str) -> None:
@@ -367,10 +378,10 @@ class DriftFiles:
         except FileNotFoundError:
             return
         except msgspec.MsgspecError:
-            there = ""
-        if there != run:
+            there = "something else"
+        if there not in ("", run):  # one that ended before it began has no name yet
             raise SessionError(
-                f"{self._json} is that of {there or 'something else'}: move it and "
+                f"{self._json} is that of {there}: move it and "
                 f"{DRIFT_NAME} away, or choose another output_dir"
             )
 

@@ -11,6 +11,7 @@ from regimeflow.engine.strategy import Strategy, as_strategy
 from regimeflow.errors import ConfigError
 from regimeflow.model.models import Costs, FillModel, Latency, Limits, Model
 from regimeflow.session.brokers import broker_of, keys_of, venue_of
+from regimeflow.session.check import NEEDED_LIMITS
 from regimeflow.session.config import Config, Execution, TransactionCost
 from regimeflow.session.live import LiveSession
 from regimeflow.session.load_strategy import load_strategy
@@ -25,8 +26,6 @@ _ONE_PLACE = (
     "the journal stays in the run directory, beside what proves it: choose another place for both "
     "with live.log_dir and live.run"
 )
-#: What real money does not start without.
-_NEEDED = ("max_notional", "max_position", "daily_loss", "max_orders_per_minute")
 
 
 def session_of(settings: Settings) -> LiveSession:
@@ -83,7 +82,7 @@ def check(settings: Settings) -> None:
 def real_money_obstacles(settings: Settings) -> list[str]:
     """Return why a configuration must not trade real money; empty if nothing speaks against it."""
     limits = limits_of(settings.config)
-    missing = [name for name in _NEEDED if getattr(limits, name) is None]
+    missing = [name for name in NEEDED_LIMITS if getattr(limits, name) is None]
     return [f"the limit {name} is missing" for name in missing] + list(settings.findings)
 
 

@@ -214,17 +214,27 @@ class LiveSession:
                 raise SessionError(f"this session is {phase}: make a new one")
             if detached:
                 self._worker = self._elsewhere(self._spec)
+                _RUNNING[self.run_dir.resolve()] = self
             else:
                 self._here()
-            _RUNNING[self.run_dir.resolve()] = self
         return self
 
     def _here(self) -> None:
         work = self._worker
         assert isinstance(work, InProcess)
+        place = self.run_dir.resolve()
+
+        def forget() -> None:
+            _RUNNING.pop(place, None)
+
+        work.when_over(forget)
+        _RUNNING[place] = self  # before it begins: it may be over in no time
         try:
             work.start()
-        except SessionBusy as error:
+        except BaseException as error:
+            forget()
+            if not isinstance(error, SessionBusy):
+                raise
             raise SessionBusy(f"{error}; regimeflow.attach leads to it if it is detached") from None
 
     def _elsewhere(self, spec: Spec) -> Worker:

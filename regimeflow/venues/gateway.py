@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from regimeflow.engine.desk import HALTED
 from regimeflow.engine.engine import Engine
 from regimeflow.model.events import (
     Adjusted,
@@ -41,6 +42,7 @@ from regimeflow.model.events import (
     Rules,
     SetTimer,
     Start,
+    StateChanged,
     Submit,
     Timer,
 )
@@ -154,6 +156,8 @@ class Gateway:
                 self._soon += self.outbox.send(output)
             elif isinstance(output, SetTimer):
                 self._set_timer(output)
+            elif isinstance(output, StateChanged) and _halts(output):
+                self._soon += self.outbox.withdraw(f"trading is halted: {output.why}")
 
     def recall(self, event: Input, outputs: Sequence[Output]) -> None:
         """Live through an event of the run's earlier life: only timers are left of it."""
@@ -337,7 +341,8 @@ class Gateway:
     def _take_up(self, resumed: Resumed) -> list[Input]:
         """Go on with a run: nothing new is risked until the books were compared."""
         self._begun = True
-        self._clock_at = self._health_at = self.runtime.now()
+        self._clock_at = self.runtime.now()
+        self._health_at = self._clock_at + self.intervals.ns("health_ms")
         # What was stale then is held back until it is said to be fresh.
         self.watch.stale |= {symbol for source, symbol in self._engine.holds if source == "feed"}
         if self._timeframe:
@@ -387,7 +392,7 @@ class Gateway:
         now = self.runtime.now()
         draft = self._draft
         self._begun = True
-        self._clock_at, self._health_at = _NEVER, now
+        self._clock_at, self._health_at = _NEVER, now + self.intervals.ns("health_ms")
         rules = {rule.symbol: rule for rule in facts["rules"]}
         rules |= {rule.symbol: rule for rule in draft.instruments}
         cash = self._cash if self._cash is not None else facts["cash"]
@@ -409,11 +414,12 @@ class Gateway:
         if not self._line.lost(why):
             return []  # known already
         self.outbox.connected = False
+        never_sent = self.outbox.withdraw(f"the connection was lost: {why}")
         if self._timeframe:
             self._backfill = set(self._symbols)
         if not self._begun:
             return []
-        return [Connection(now, 0, False, why), Gap(now, 0, why, (), since)]
+        return [Connection(now, 0, False, why), *never_sent, Gap(now, 0, why, (), since)]
 
     def _ask_for_history(self, now: int) -> list[Input]:
         """Ask for the bars from before, or for those that were missed."""
@@ -587,6 +593,10 @@ def _new_bars(told: History, engine: Engine, warmup: int, gap: bool) -> list[Inp
     cut = {name: getattr(told, name)[first:] for name in _COLUMNS}
     features = {name: column[first:] for name, column in told.features.items()}
     return [msgspec.structs.replace(told, ts=cut["times"][-1], features=features, **cut)]
+
+
+def _halts(changed: StateChanged) -> bool:
+    return changed.after == HALTED and not changed.symbol
 
 
 def _over(message: Message | None) -> str:

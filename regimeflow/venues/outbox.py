@@ -6,11 +6,14 @@ Invariants:
    same however often they are said;
 2. only a definite refusal ends an order here. Whatever else goes wrong makes it unknown, and an
    unknown order is asked for until the venue tells, or says often and late enough that it has none;
-3. a cancel or change waits until the venue has answered for the order itself.
+3. a cancel or change waits until the venue has answered for the order itself;
+4. what waits to be sent can be withdrawn, and is then never sent: by a halt, with the connection,
+   or when its time is over. So nothing that was given up leaves later.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 
 from regimeflow.errors import NotThere, Refused, VenueError
@@ -46,6 +49,7 @@ class Outbox:
         self._orders = orders
         #: Order id -> until when an answer to its submit is waited for.
         self._submitting: dict[str, int] = {}
+        self._leaving: dict[tuple[str, str], _Passage] = {}
         self._held: dict[str, list[Cancel | Replace]] = {}
         self._changing: dict[str, int] = {}
         self._canceling: dict[str, tuple[Cancel, int]] = {}
@@ -66,9 +70,7 @@ class Outbox:
                 return [OrderUpdate(now, 0, request.order_id, "never_sent", why)]
             self._submitting[request.order_id] = now + self._timeout_ns
             adapter = self._adapter
-            self._runtime.call(
-                "orders", ("submit", request.order_id), lambda: adapter.submit(request)
-            )
+            self._leave("submit", request.order_id, lambda: adapter.submit(request))
             return []
         if request.order_id in self._submitting:
             self._held.setdefault(request.order_id, []).append(request)
@@ -89,10 +91,40 @@ class Outbox:
             return [OrderUpdate(now, 0, request.order_id, "replace_rejected", why)]
         venue_id, adapter = self._venue_id(request.order_id), self._adapter
         self._changing[request.order_id] = now + self._timeout_ns
-        self._runtime.call(
-            "orders", ("replace", request.order_id), lambda: adapter.replace(request, venue_id)
-        )
+        self._leave("replace", request.order_id, lambda: adapter.replace(request, venue_id))
         return []
+
+    def _leave(self, what: str, order_id: str, request: Callable[[], Ack]) -> None:
+        """Have a request sent, unless it is withdrawn before its turn comes."""
+        passage = self._leaving[what, order_id] = _Passage()
+
+        def work() -> Ack:
+            if not passage.leave():
+                raise _Withdrawn
+            return request()
+
+        self._runtime.call("orders", (what, order_id), work)
+
+    def withdraw(self, why: str) -> list[OrderUpdate]:
+        """Let nothing that still waits leave; return what is certain of it now."""
+        told: list[OrderUpdate] = []
+        for what, order_id in list(self._leaving):
+            if self._withdrawn(what, order_id):
+                word = "never_sent" if what == "submit" else "replace_rejected"
+                told.append(OrderUpdate(self._runtime.now(), 0, order_id, word, why))
+        return told
+
+    def _withdrawn(self, what: str, order_id: str) -> bool:
+        """Withdraw one request; return whether it had not left yet."""
+        passage = self._leaving.pop((what, order_id), None)
+        if passage is None or not passage.withdraw():
+            return False
+        if what == "submit":
+            self._submitting.pop(order_id, None)
+            self._held.pop(order_id, None)
+        else:
+            self._changing.pop(order_id, None)
+        return True
 
     def _cancel_due(self, now: int) -> None:
         """Send cancels, and send them again, until their order is over."""
@@ -117,6 +149,9 @@ class Outbox:
     def answered(self, answer: Answer) -> tuple[list[OrderUpdate], tuple[VenueOrder, int] | None]:
         """Return what an answer says of its order; of one that was looked up, when it was asked."""
         what, order_id = answer.key
+        if isinstance(answer.error, _Withdrawn):
+            return [], None  # told when it was withdrawn
+        self._leaving.pop((what, order_id), None)
         if what == "submit":
             return self._submitted(order_id, answer.value, answer.error), None
         if what == "cancel":
@@ -161,6 +196,8 @@ class Outbox:
         """A refused cancel says only that; whether the order is over, the venue is asked."""
         if not isinstance(error, Refused):
             return []  # confirmed by the stream or a poll, or asked again
+        if isinstance(error, NotThere) and order_id in self._unknown:
+            return []  # its request may still be under way: asked again until that is settled
         if error.retry_after_ms is not None:
             return []  # not now: asked again
         self._canceling.pop(order_id, None)
@@ -217,11 +254,19 @@ class Outbox:
         told: list[OrderUpdate] = []
         for order_id, until in list(self._submitting.items()):
             if now >= until:
+                if self._withdrawn("submit", order_id):
+                    why = "it waited too long to be sent"
+                    told.append(OrderUpdate(now, 0, order_id, "never_sent", why))
+                    continue
                 del self._submitting[order_id]
                 told.append(self._lose(order_id, "no answer in time"))
                 told += self._let_go(order_id)
         for order_id, until in list(self._changing.items()):
             if now >= until:
+                if self._withdrawn("replace", order_id):
+                    why = "it waited too long to be sent"
+                    told.append(OrderUpdate(now, 0, order_id, "replace_rejected", why))
+                    continue
                 del self._changing[order_id]
                 told.append(self._lose(order_id, "its change was not answered in time"))
         if self.connected:
@@ -289,6 +334,27 @@ class Outbox:
     @property
     def _timeout_ns(self) -> int:
         return int(self._intervals.call_timeout_ms * NS_PER_MS)
+
+
+class _Withdrawn(Exception):
+    """A request was given up before its turn to be sent came."""
+
+
+class _Passage:
+    """Decides once, between two threads, whether a request leaves."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def leave(self) -> bool:
+        """Return whether it may leave; from then on it cannot be withdrawn."""
+        return self._lock.acquire(blocking=False)
+
+    def withdraw(self) -> bool:
+        """Return whether it had not left; from then on it cannot."""
+        return self._lock.acquire(blocking=False)
 
 
 class _Unknown:

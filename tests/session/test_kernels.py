@@ -41,7 +41,11 @@ CELLS = {
         print(session)
     """,
     "change": "LOT = 70; Mine.boost = 50",
-    "look": "print(session.state, session.positions, len(session.fills) > 0)",
+    "look": """
+        while not session.positions:  # a snapshot may be from before the first fill
+            session.wait(timeout_s=0.05, progress=False)
+        print(session.state, session.positions, len(session.fills) > 0)
+    """,
     "attach": "import regimeflow as rf; session = rf.attach(RUN); print(session)",
 }
 RUNNING = "<LiveSession Mine on simulated: running>"
@@ -127,6 +131,8 @@ def test_a_session_lives_through_what_happens_to_its_kernel(kernel):
     random.Random(4).shuffle(order)
     for name in order:
         kernel.cell(name)
+    while not look.status().live.positions:
+        assert not look.ended(0.02)
     assert kernel.cell("look") == "active {'asset': 10.0} True"
 
     # An interrupt ends the waiting, not the session.

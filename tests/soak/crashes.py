@@ -95,10 +95,10 @@ class World:
         """Hold the books of the session to those of the exchange, once all is quiet."""
         bourse, say = self.bourse, self.violations.append
         assert self.session is not None
-        if self.session._engine.start is None:
+        if self.session._worker.engine.start is None:
             say("the last life never began")
             return
-        desk = self.session._engine.desk
+        desk = self.session._worker.engine.desk
         recorded = {
             o.order_id for _, _, out in events(self.folder) for o in out if isinstance(o, Submit)
         }

@@ -183,7 +183,7 @@ def frames(seed: int) -> Outcome:
             violations.append(f"orders were caused: {bourse.submits}")
         if not violations and not rf.certify(Path(name, "run"), progress=False).identical:
             violations.append("the run is not certified")
-        gateway: Any = session._link
+        gateway: Any = session._worker.link
         counts["refused"] = sum(gateway.intake.refused.values())
         counts["bars"] = session.status.done
     return Outcome(count, violations, counts)
