@@ -200,12 +200,12 @@ class Tape:
         """Yield the rows of a complete panel: the same series at every time."""
         width = len(self.bars)
         columns = tuple(
-            view(np.array([getattr(b, f) for b in self.bars]).T.ravel()) for f in BAR_FIELDS
+            view(np.stack([getattr(b, f) for b in self.bars], axis=1).ravel()) for f in BAR_FIELDS
         )
         names = sorted({name for b in self.bars for name in b.features})
         none = np.full(len(self.bars[0]), np.nan)
         features = {
-            name: _or_none(np.array([b.features.get(name, none) for b in self.bars]).T.ravel())
+            name: _or_none(np.stack([b.features.get(name, none) for b in self.bars], 1).ravel())
             for name in names
         }
         symbols = tuple(b.symbol for b in self.bars)
