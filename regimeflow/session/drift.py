@@ -252,11 +252,13 @@ class DriftFold:
             self._settle(self._tick + 1)
 
     def _watch_fills(self) -> None:
-        for place, companion in enumerate(self._beside):
-            count = len(companion.fills)
-            if count != self._counts[place]:
-                self._counts[place] = count
-                self._purses[place + 1].look()
+        counts = [len(companion.fills) for companion in self._beside]
+        if counts == self._counts:
+            return
+        for count, before, purse in zip(counts, self._counts, self._purses[1:], strict=True):
+            if count != before:
+                purse.look()
+        self._counts = counts
 
 
 class _Purse:
