@@ -33,6 +33,9 @@ def main() -> int:
         return 0
     work = row.work(arguments.folder, scale)
     work.warm()  # what is imported on first use is not the work's cost
+    if row.alone:
+        print(json.dumps({"items": work.items, **work.run()}))
+        return 0
     if row.memory:
         print(json.dumps({"items": work.items, **_grown(work.run)}))
         return 0

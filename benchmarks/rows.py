@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import prices
+from benchmarks import live, prices
 
 _BARS = 1_000_000
 _SYMBOLS, _DAYS = 500, 1_260
@@ -21,7 +21,7 @@ class Work(NamedTuple):
     """What is measured: a small run that loads everything, the run itself, and its items."""
 
     warm: Callable[[], object]
-    run: Callable[[], object]
+    run: Callable[[], Any]
     items: int
 
 
@@ -35,6 +35,7 @@ class Row(NamedTuple):
         limits: in numbers: ("B", most), ("L", most), ("mb", most), ("cpu_s", most).
         repeats: the best of so many counts.
         memory: measures one run's memory and seconds instead of the CPU time per item.
+        alone: the run itself returns what it measured.
         shows: values of a row without microseconds, with their units.
         peer: another library.
     """
@@ -47,6 +48,7 @@ class Row(NamedTuple):
     limits: tuple[tuple[str, float], ...] = ()
     repeats: int = 5
     memory: bool = False
+    alone: bool = False
     shows: tuple[tuple[str, str], ...] = ()
     peer: bool = False
 
@@ -282,6 +284,35 @@ ROWS = {
             (("cpu_s", 20.0), ("mb", 50.0)),
             memory=True,
             shows=(("cpu_s", "s"), ("mb", "MB")),
+        ),
+        Row(
+            "live",
+            "a live session on trades with journal, shadow and twin, rare orders, an event",
+            live.trades,
+            lambda folder, scale: Work(*live.throughput(folder, scale)),
+            "1,250 B (50 us: 20,000 a second)",
+            (("B", 1_250.0),),
+        ),
+        Row(
+            "live-resume",
+            "taking up a session whose journal has 1,000,000 events",
+            live.interrupted,
+            lambda folder, scale: Work(*live.resume(folder, scale)),
+            "15 s",
+            (("cpu_s", 15.0),),
+            memory=True,
+            shows=(("cpu_s", "s"), ("mb", "MB")),
+        ),
+        Row(
+            "live-latency",
+            "200 trades a second, an order on each fourth: from the feed to the request, without "
+            "the sync; until the intent is on the disk",
+            live.no_data,
+            lambda folder, scale: Work(*live.latency(folder, scale)),
+            "300 us p99, 10 ms p99",
+            (("p99_us", 300.0), ("durable_p99_ms", 10.0)),
+            alone=True,
+            shows=(("p50_us", "us p50"), ("p99_us", "us p99"), ("durable_p99_ms", "ms p99")),
         ),
         Row(
             "backtesting.py",

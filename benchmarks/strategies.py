@@ -108,3 +108,16 @@ class Ewma(rf.Strategy):
         elif price > mean * 1.005:
             self.long = True
             ctx.buy(trade.symbol, 100)
+
+
+class EveryFourth(rf.Strategy):
+    """Buys and sells in turn on every fourth tick, and says which tick it was."""
+
+    def initialize(self, ctx):
+        self.count = 0
+
+    def on_tick(self, ctx, trade):
+        self.count += 1
+        if self.count % 4 == 0:
+            act = ctx.buy if self.count % 8 else ctx.sell
+            act(trade.symbol, 1, tag=str(trade.ts))

@@ -111,6 +111,10 @@ class Shadow:
         """Return its money and holdings now."""
         return account_of(self._ledger, self._engine, len(self.fills))
 
+    def equity(self) -> float:
+        """Return its equity now: the account's, without the rest."""
+        return self._ledger.equity(self._engine.price)
+
 
 class Twin:
     """A second engine with a fresh copy of the strategy, deciding alone under the models.
@@ -154,6 +158,10 @@ class Twin:
     def account(self) -> Account:
         """Return its money and holdings now."""
         return account_of(self.engine.desk.ledger, self.engine, len(self.fills))
+
+    def equity(self) -> float:
+        """Return its equity now: the account's, without the rest."""
+        return self.engine.desk.ledger.equity(self.engine.price)
 
 
 def _as_modelled(event: Input, outputs: Sequence[Output], data_ns: int) -> Sequence[Output]:

@@ -94,9 +94,13 @@ class DriftFold:
         self._report = baseline
         self._expectation: Expectation | None = None
         self._purses: tuple[_Purse, ...] = (
-            _Purse(lambda: account_of(engine.desk.ledger, engine, 0), engine),
-            _Purse(shadow.account, engine),
-            _Purse(twin.account, engine),
+            _Purse(
+                lambda: account_of(engine.desk.ledger, engine, 0),
+                lambda: engine.desk.ledger.equity(engine.price),
+                engine,
+            ),
+            _Purse(shadow.account, shadow.equity, engine),
+            _Purse(twin.account, twin.equity, engine),
         )
         self._beside: tuple[Shadow | Twin, ...] = (shadow, twin)
         self._counts = [0, 0]
@@ -209,18 +213,19 @@ class DriftFold:
         self._open = self._row(ts)
 
     def _row(self, ts: int) -> DriftRow:
-        live, shadow, twin = (purse.equity() for purse in self._purses)
+        mine, its, other = self._purses
+        live, shadow, twin = mine.equity(), its.equity(), other.equity()
         if not self._day[0] < ts <= self._day[1]:
             self._new_day(ts)
-        expectation = self._expectation
+        expectation, peak = self._expectation, max(self._peak, live)
         return DriftRow(
             ts,
             live,
             shadow,
             twin,
-            self._purses[0].flows,
+            mine.flows,
             live - self._day_equity,
-            min(live / max(self._peak, live) - 1.0, 0.0) if max(self._peak, live) > 0 else 0.0,
+            min(live / peak - 1.0, 0.0) if peak > 0 else 0.0,
             math.nan
             if expectation is None
             else expectation.after(self.count + 1, ts - self._start_ts),
@@ -255,11 +260,13 @@ class DriftFold:
             self._settle(self._tick + 1)
 
     def _watch_fills(self) -> None:
-        for place, companion in enumerate(self._beside):
-            count = len(companion.fills)
-            if count != self._counts[place]:
-                self._counts[place] = count
-                self._purses[place + 1].look()
+        counts = [len(companion.fills) for companion in self._beside]
+        if counts == self._counts:
+            return
+        for count, before, purse in zip(counts, self._counts, self._purses[1:], strict=True):
+            if count != before:
+                purse.look()
+        self._counts = counts
 
 
 class _Purse:
@@ -269,8 +276,11 @@ class _Purse:
     to the venue's books, a companion set back to the session's holdings.
     """
 
-    def __init__(self, account: Callable[[], Account], engine: Engine) -> None:
+    def __init__(
+        self, account: Callable[[], Account], equity: Callable[[], float], engine: Engine
+    ) -> None:
         self._account = account
+        self._worth = equity
         self._engine = engine
         self._cash = 0.0
         self._held: Mapping[str, float] = {}
@@ -296,7 +306,7 @@ class _Purse:
 
     def equity(self) -> float:
         """Return equity at last prices, less the flows."""
-        return self._account().equity - self.flows
+        return self._worth() - self.flows
 
 
 _MARKET = frozenset({Bar, Bars, Trade, Quote, Book})

@@ -45,10 +45,13 @@ class Fold:
         if self._missing and not isinstance(event, Resumed):
             raise self._differs(seq - 1)
         made = self._engine.step(event)
-        ours, theirs = decisions(made), decisions(recorded)
-        if ours[: len(theirs)] != theirs:
-            raise self._differs(seq)
-        self._missing = ours[len(theirs) :]
+        if made or recorded:
+            ours, theirs = decisions(made), decisions(recorded)
+            if ours[: len(theirs)] != theirs:
+                raise self._differs(seq)
+            self._missing = ours[len(theirs) :]
+        elif self._missing:
+            self._missing = []
         if isinstance(event, Start | Resumed):
             self._epoch = event.epoch
         self._link.recall(event, recorded)

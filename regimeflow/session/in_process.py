@@ -18,6 +18,7 @@ from regimeflow.errors import JournalError, SessionError, StrategyError
 from regimeflow.journal import JournalWriter, Position
 from regimeflow.model.events import Command, Fill, Input, Output, Start
 from regimeflow.session import freeze
+from regimeflow.session.collector import rare_collections
 from regimeflow.session.companions import Account, Shadow, Twin, account_of, rolling_history
 from regimeflow.session.dry_run import DryRun
 from regimeflow.session.fold import Fold
@@ -152,7 +153,8 @@ class InProcess:
                 self.records.open(earlier.run)  # the run directory is ours by now
             fold.take(seq, event, outputs)
 
-        journal = continue_run(self._spec.run_dir, earlier.run, replay, self._spec.disk)
+        with rare_collections():
+            journal = continue_run(self._spec.run_dir, earlier.run, replay, self._spec.disk)
         try:
             self.link.resume(fold.resumed(self.begin.limits, time.time_ns()))
         except BaseException:

@@ -167,21 +167,34 @@ class Threads:
             lane.close()
 
 
+#: How long the engine stands aside at most for a lane to take up its work.
+_HANDOVER_S = 0.001
+
+
 class _Lane:
-    """One thread that does one thing after the other."""
+    """One thread that does one thing after the other.
+
+    Whoever gives it something while it is idle stands aside until it has begun: with one
+    interpreter lock for both, a request would else wait until everything is done that follows it.
+    """
 
     def __init__(self, name: str, answered: Callable[[Answer], None]) -> None:
         self._answered = answered
         self._work: deque[tuple[Key, Callable[[], Any]]] = deque()
         self._changed = threading.Condition()
+        self._begun = threading.Event()
+        self._idle = False
         self._closed = False
         self._thread = threading.Thread(target=self._go, name=f"regimeflow-{name}", daemon=True)
         self._thread.start()
 
     def put(self, key: Key, work: Callable[[], Any]) -> None:
         with self._changed:
+            idle = self._idle
             self._work.append((key, work))
             self._changed.notify()
+        if idle:
+            self._begun.wait(_HANDOVER_S)
 
     def close(self) -> None:
         with self._changed:
@@ -195,7 +208,11 @@ class _Lane:
         while True:
             with self._changed:
                 while not self._work and not self._closed:
+                    self._idle = True
+                    self._begun.clear()
                     self._changed.wait()
+                self._idle = False
+                self._begun.set()
                 if self._closed:
                     return
                 key, work = self._work.popleft()
