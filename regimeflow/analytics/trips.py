@@ -115,10 +115,21 @@ def _sums(trips: list[_Trip]) -> _Sums:
     def times(name: str) -> IntArray:
         return np.fromiter(map(attrgetter(name), trips), np.int64, len(trips))
 
-    floats = ("sign", "units", "entered", "paid", "fees", "left", "received", "mark")
-    whens = ("entry_time", "entry_ts", "exit_time", "exit_ts")
-    columns = [*map(column, floats), *map(times, whens)]
-    return _Sums([t.symbol for t in trips], *columns)  # type: ignore[arg-type]
+    return _Sums(
+        symbols=[trip.symbol for trip in trips],
+        sign=column("sign"),
+        units=column("units"),
+        entered=column("entered"),
+        paid=column("paid"),
+        fees=column("fees"),
+        left=column("left"),
+        received=column("received"),
+        mark=column("mark"),
+        entry_time=times("entry_time"),
+        entry_ts=times("entry_ts"),
+        exit_time=times("exit_time"),
+        exit_ts=times("exit_ts"),
+    )
 
 
 def _paired(data: RunData, fills: FillColumns) -> _Sums:

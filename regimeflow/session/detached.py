@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ from regimeflow.session.status import Status
 from regimeflow.session.worker import Worker
 
 LOG_NAME = "host.log"
+#: How long a process may take to be gone after a kill.
+_DYING_S = 3.0
 
 
 class Detached:
@@ -244,6 +247,10 @@ def worker_of(run_dir: Path, *, lease: bool = True) -> Worker:
     try:
         return Detached(run_dir, lease=lease)
     except Gone:
+        owner = owner_of(run_dir)
+    until = time.monotonic() + _DYING_S
+    while owner and control.read_whereabouts(run_dir) and time.monotonic() < until:
+        time.sleep(0.02)  # a process that was killed holds its lock until it is quite gone
         owner = owner_of(run_dir)
     if owner:
         raise SessionError(

@@ -329,6 +329,8 @@ class DriftFiles:
         folder: where they go; both are private to the user.
         fold: what to write.
         run: name of the run.
+        alone: whether the folder is this run's own: what another run left there ended before its
+            journal had begun, and gives way.
 
     Attributes:
         error: why nothing is written any more, or "".
@@ -337,7 +339,7 @@ class DriftFiles:
         SessionError: they cannot be written from the beginning, or are those of another run.
     """
 
-    def __init__(self, folder: Path, fold: DriftFold, run: str) -> None:
+    def __init__(self, folder: Path, fold: DriftFold, run: str, *, alone: bool = False) -> None:
         self._fold = fold
         self._csv = folder / DRIFT_NAME
         self._json = folder / PERFORMANCE_NAME
@@ -346,7 +348,7 @@ class DriftFiles:
         self.error = ""
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._be_of(run)
+            self._be_of(run, alone)
             self._last = self._mended()
             if self._last < 0:
                 self._append(csv_header())
@@ -381,7 +383,7 @@ class DriftFiles:
         self._written += waiting
         self._due = time.monotonic() + _EVERY_S
 
-    def _be_of(self, run: str) -> None:
+    def _be_of(self, run: str, alone: bool) -> None:
         """Refuse to go on with the files of another run."""
         try:
             there = msgspec.json.decode(self._json.read_bytes(), type=_Written).run
@@ -389,7 +391,10 @@ class DriftFiles:
             return
         except msgspec.MsgspecError:
             there = "something else"
-        if there not in ("", run):  # one that ended before it began has no name yet
+        if there != run and alone:
+            self._csv.unlink(missing_ok=True)
+            self._json.unlink(missing_ok=True)
+        elif there not in ("", run):  # one that ended before it began has no name yet
             raise SessionError(
                 f"{self._json} is that of {there}: move it and "
                 f"{DRIFT_NAME} away, or choose another output_dir"

@@ -75,7 +75,9 @@ class Records:
             SessionError: one of them cannot be written, or is that of another run.
         """
         self.audit = AuditLog(self._run_dir / AUDIT_NAME, self._audit_format, redact=self._redact)
-        self._files = DriftFiles(self._output_dir, self.drift, run)
+        self._files = DriftFiles(
+            self._output_dir, self.drift, run, alone=self._output_dir == self._run_dir
+        )
         self._followers += [self.audit, self._files]
 
     def begin(self) -> None:

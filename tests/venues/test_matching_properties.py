@@ -1,5 +1,6 @@
 """What holds of every fill, whatever the bars and the orders: the invariants of the matcher."""
 
+import random
 from decimal import Decimal
 
 import numpy as np
@@ -186,3 +187,62 @@ def test_on_quotes_every_fill_is_at_the_touch_or_at_the_orders_own_limit(
         if order.expire_at:
             assert fill.ts < order.expire_at
     check_books(report, 0.0)
+
+
+class Reacting(rf.Strategy):
+    """Trades several symbols at random, and again when it hears of its orders.
+
+    A timer that never comes due keeps every order on the long way, through the matcher's book.
+    """
+
+    seed: int = 0
+    long_way: bool = False
+
+    def initialize(self, ctx):
+        self.random = random.Random(self.seed)
+
+    def on_start(self, ctx):
+        if self.long_way:
+            ctx.at(BEGIN + 10**6 * MINUTE)
+
+    def act(self, ctx, symbol, often):
+        chance = self.random.random
+        if chance() > often:
+            return
+        qty, last = self.random.randrange(1, 50), ctx.latest(symbol).close
+        limit = round(last * (0.99 + 0.02 * chance()), 2) if chance() < 0.15 else None
+        (ctx.buy if chance() < 0.5 else ctx.sell)(symbol, qty, limit=limit)
+        if chance() < 0.1:
+            ctx.targets({name: chance() - 0.5 for name in ctx.symbols})
+        for order in ctx.orders():
+            if chance() < 0.1:
+                ctx.cancel(order)
+
+    def on_bar(self, ctx, bar):
+        self.act(ctx, bar.symbol, 0.6)
+
+    def on_fill(self, ctx, fill):
+        self.act(ctx, fill.symbol, 0.3)
+
+    def on_order_update(self, ctx, order):
+        self.act(ctx, order.symbol, 0.15)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(bars(), min_size=1, max_size=3),
+    st.integers(0, 10**6),
+    st.sampled_from([rf.Costs(), rf.Costs(commission_bps=7.5, slippage_bps=25.0, minimum=1.0)]),
+)
+def test_market_orders_fare_the_same_on_the_short_way_and_through_the_book(frames, seed, costs):
+    data = dict(zip("ABC", frames, strict=False))
+    short, long = (
+        rf.backtest(
+            Reacting(seed=seed, long_way=way), data, timeframe="1min", cash=1e5, costs=costs
+        ).data
+        for way in (False, True)
+    )
+    assert short.fills == long.fills
+    assert [(o.id, o.status, o.log) for o in short.orders] == [
+        (o.id, o.status, o.log) for o in long.orders
+    ]
