@@ -58,7 +58,8 @@ def drift(
         run_dir: the run's directory.
         baseline: a report, or the file of one. Its models are those of shadow and twin; those of
             the run without it, or where it brings returns only.
-        strategy: what the twin runs; the one frozen with the run without it.
+        strategy: what the twin runs, up to the first upgrade; the one frozen with the run without
+            it.
 
     Raises:
         JournalError: there is no journal, or a line of it was altered.
@@ -98,6 +99,7 @@ class DriftFold:
         )
         self._beside: tuple[Shadow | Twin, ...] = (shadow, twin)
         self._counts = [0, 0]
+        self._jumped = [0.0, 0.0]
         #: Final rows; the one of the newest close may still change and is not among them.
         self.rows: list[DriftRow] = []
         self._open: DriftRow | None = None
@@ -248,10 +250,13 @@ class DriftFold:
 
     def _watch_fills(self) -> None:
         for place, companion in enumerate(self._beside):
-            count = len(companion.fills)
+            count, jumped = len(companion.fills), companion.jumped
             if count != self._counts[place]:
                 self._counts[place] = count
                 self._purses[place + 1].look()
+            if jumped != self._jumped[place]:
+                self._purses[place + 1].anchored(jumped - self._jumped[place])
+                self._jumped[place] = jumped
 
 
 class _Purse:
@@ -285,6 +290,11 @@ class _Purse:
             if units:
                 self.flows += units * engine.price(symbol) * engine.instruments[symbol].multiplier
         self._cash, self._held = account.cash, account.positions
+
+    def anchored(self, jump: float) -> None:
+        """Book what a companion was set to when the strategy changed as a flow."""
+        self.flows += jump
+        self.look()
 
     def equity(self) -> float:
         """Return equity at last prices, less the flows."""
