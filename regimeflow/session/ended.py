@@ -229,8 +229,8 @@ def failure_of(keeper: Keeper, begin: Start) -> StrategyError | None:
         return None
     where = f" of {failed.symbol}" if failed.symbol else ""
     return StrategyError(
-        f"{keeper.strategy or begin.strategy} failed in {failed.callback}{where} at {iso(failed.seen)}: "
-        f"{failed.error}",
+        f"{keeper.strategy or begin.strategy} failed in {failed.callback}{where} at "
+        f"{iso(failed.seen)}: {failed.error}",
         callback=failed.callback,
         symbol=failed.symbol or None,
         ts=failed.seen,

@@ -245,7 +245,7 @@ class LiveSession:
             found.release()
             found.forget()
             raise SessionError(
-                f"{error}; regimeflow.attach and then session.upgrade change its strategy on purpose"
+                f"{error}; to change the strategy on purpose, regimeflow.attach and session.upgrade"
             ) from None
         return found
 

@@ -132,7 +132,7 @@ def test_every_output_comes_back_to_the_last_bit(cls: Any) -> None:
 def test_a_stranger_can_verify_the_sums_with_json_and_sha256_alone() -> None:
     last = "0" * 16
     lines = text_of(sample()).splitlines()
-    assert len(lines) == 34
+    assert len(lines) == 36
     for line in lines:
         told = json.loads(line)
         assert list(told) == ["schema", "run", "seq", "ts", "seen", "kind", "body", "sum"]
