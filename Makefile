@@ -56,7 +56,7 @@ format: .venv/.installed ## format and apply the safe lint fixes
 bench: .venv/.installed ## run the benchmarks
 	@$(PY) -m benchmarks
 
-soak: .venv/.installed ## run the long property tests
+soak: .venv/.installed ## run the long property tests for an hour
 	@$(PY) -m tests.soak
 
 # Keeps the pins that still fit; `make lock UPGRADE=--upgrade` takes the newest of everything.

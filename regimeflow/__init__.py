@@ -66,9 +66,10 @@ _HOMES = {
     "parity": "session.parity",
     "read_journal": "journal",
     "replay": "session.certify",
+    "sandbox": "sandbox",
     "venues": "venues",
 }
-_MODULES = frozenset({"datasets", "venues"})
+_MODULES = frozenset({"datasets", "sandbox", "venues"})
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605  the table above is the list
 
@@ -88,6 +89,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:  # the same table, for editors and type checkers
+    from regimeflow import sandbox as sandbox
     from regimeflow import venues as venues
     from regimeflow.analytics.drift import Drift as Drift
     from regimeflow.analytics.execution_quality import ExecutionQuality as ExecutionQuality

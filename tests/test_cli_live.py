@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,7 @@ import pytest
 import regimeflow as rf
 from regimeflow import cli
 from regimeflow.journal import events
-from regimeflow.model.events import Submit
+from regimeflow.model.events import Command, Submit
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -185,17 +189,24 @@ def test_it_runs_in_another_thread_too(capsys):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def started() -> subprocess.Popen[str]:
-    """Start a session in a process of its own and wait until its strategy says that it is there."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "regimeflow.cli", "live", "--config", "c.yaml"],
+def another(*arguments: str) -> subprocess.Popen[str]:
+    """Start the command line in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "regimeflow.cli", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
     )
+
+
+def started(said: list[str] | None = None) -> subprocess.Popen[str]:
+    """Start a session in a process of its own and wait until its strategy says that it is there."""
+    process = another("live", "--config", "c.yaml")
     assert process.stdout is not None
     for line in process.stdout:
+        if said is not None:
+            said.append(line.rstrip())
         if line.strip().endswith("there"):
             return process
     raise AssertionError(process.communicate()[1])
@@ -231,14 +242,76 @@ def test_a_second_interrupt_stops_at_once_with_the_journal_intact():
     assert len(sent) == 1
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Unix sockets")
+def test_another_terminal_looks_and_steers(capsys):
+    write(speed="3000")
+    with started() as process:
+        code, out, _ = run(capsys, "status", "logs/my run")
+        assert (code, "running, trading active" in out) == (0, True)
+        rf.attach("logs/my run").halt("from a notebook")
+        process.send_signal(signal.SIGUSR1)
+        code, out, _ = run(capsys, "stop", "logs/my run", "--why", "enough")
+        assert (code, "stopped, trading halted" in out) == (0, True)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    said = [e for _, e, _ in events("logs/my run") if isinstance(e, Command)]
+    assert {(e.name, e.who) for e in said} == {
+        ("halt", "user"),
+        ("halt", "signal"),
+        ("stop", "terminal"),
+    }
+    assert rf.certify("logs/my run").identical
+
+
+# ---------------------------------------------------------------- from a second window
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_it_is_watched_scraped_stopped_and_certified_by_others():
+    write(speed="3000", more="metrics: {prometheus: {enabled: true, port: 0}}\n")
+    said: list[str] = []
+    with started(said) as process:
+        shown = dict(line.split(maxsplit=1) for line in said[:3] if "  " in line)
+        assert "regimeflow attach 'logs/my run'" in "\n".join(said[:3])
+        assert shown["metrics"].startswith("http://127.0.0.1:")
+        with urllib.request.urlopen(shown["metrics"], timeout=30) as answer:
+            series = answer.read().decode()
+        looked, wrong = another("status", "logs/my run").communicate(timeout=60)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    (equity,) = re.findall(r"^regimeflow_equity (\S+)$", series, re.MULTILINE)
+    assert 90_000 < float(equity) < 110_000
+    assert 'regimeflow_trading_state{state="active"} 1.0' in series
+    assert (looked.startswith("running, trading active"), wrong) == (True, "")
+    assert (process.returncode, err) == (0, "")
+    assert "stopped, trading halted (interrupted)" in out
+    with another("certify", "logs/my run") as judge:
+        verdict, _ = judge.communicate(timeout=60)
+    assert "IDENTICAL (" in verdict
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(shown["metrics"], timeout=30)
+
+
+def test_a_port_that_is_taken_starts_nothing(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        write(more=f"metrics: {{prometheus: {{enabled: true, port: {port}}}}}\n")
+        code, out, err = run(capsys, "live", "--config", "c.yaml")
+    assert (code, out) == (1, "")
+    assert err.startswith("regimeflow: ")
+    assert str(port) in err
+    assert not Path("logs").exists()
+
+
 # ---------------------------------------------------------------- the example
 
 
 def test_the_example_runs_as_it_stands(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     text = (ROOT / "examples" / "live_simulated.yaml").read_text()
-    quick = text.replace("speed: 864000", "speed: null").replace("runs", str(tmp_path / "runs"))
-    assert quick.count(str(tmp_path)) == 1
+    quick = text.replace("speed: 432000", "speed: null").replace("runs", str(tmp_path / "runs"))
+    quick = quick.replace("    enabled: true #", "    enabled: true\n    port: 0 #")
+    assert (quick.count(str(tmp_path)), quick.count("port: 0")) == (1, 1)
     config = tmp_path / "quick.yaml"
     config.write_text(quick)
     assert run(capsys, "config", "--config", "examples/live_simulated.yaml")[0] == 0

@@ -42,7 +42,8 @@ def test_the_readme_shows_a_proof_and_a_failed_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["execution-quality.md", "getting-started.md", "parity-and-drift.md"]
+    "name",
+    ["execution-quality.md", "getting-started.md", "live-sessions.md", "parity-and-drift.md"],
 )
 def test_examples_of_other_pages_run(name: str, tmp_path: Path) -> None:
     _run(ROOT / "docs" / name, tmp_path)
@@ -54,8 +55,10 @@ def test_every_page_with_python_is_run() -> None:
     assert shown == {
         "README.md",
         "execution-quality.md",
+        "fault-rig.md",
         "getting-started.md",
         "journal.md",
+        "live-sessions.md",
         "parity-and-drift.md",
     }
 

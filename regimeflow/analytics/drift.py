@@ -57,6 +57,7 @@ class DriftRow(msgspec.Struct, frozen=True, gc=False):
         daily_pnl: since the session day began, money.
         drawdown: of live from its highest so far, a fraction, at most zero.
         baseline: what the baseline had returned after as long, a fraction; NaN: unknown.
+        bar: which one it is, counted from 1.
     """
 
     time: int
@@ -67,6 +68,7 @@ class DriftRow(msgspec.Struct, frozen=True, gc=False):
     daily_pnl: float
     drawdown: float
     baseline: float
+    bar: int = 0
 
 
 class Expectation:
@@ -257,7 +259,7 @@ class Drift:
         if self.baseline is None:
             nothing = np.full(len(self.rows), np.nan)
             return nothing, nothing, nothing
-        bars = np.arange(1, len(self.rows) + 1, dtype=np.float64)
+        bars = np.array([row.bar for row in self.rows], dtype=np.float64)
         elapsed = np.array([row.time - self.start_ts for row in self.rows], dtype=np.float64)
         return self.baseline.cone(bars, np.maximum(elapsed, 0.0))
 

@@ -74,7 +74,8 @@ def _entered(symbol: str, units: float, price: float, fee: float, time: int, ts:
 
 def round_trips(data: RunData, fills: FillColumns, now: int) -> tuple[Trips, Trips]:
     """Return the closed and the open round trips of a run that was last looked at ``now``."""
-    closed, running = _walk(data, fills)
+    paired = _paired(data, fills)
+    closed, running = _walk(data, fills, 2 * len(paired))
     marks = {p.symbol: float(p.close[-1]) for p in data.prices if len(p.ts)}
     paid = dict(zip(fills.symbols, fills.price.tolist(), strict=True))
     averages = {symbol: price for symbol, (_, price) in data.start.positions.items()}
@@ -82,11 +83,83 @@ def round_trips(data: RunData, fills: FillColumns, now: int) -> tuple[Trips, Tri
     for trip in running:
         trip.exit_time = trip.exit_ts = now
         trip.mark = last[trip.symbol]
-    return _columns(data, fills, closed), _columns(data, fills, running)
+    over = paired if len(paired) else _sums(closed)
+    return _columns(data, fills, over), _columns(data, fills, _sums(running))
 
 
-def _walk(data: RunData, fills: FillColumns) -> tuple[list[_Trip], list[_Trip]]:
-    """Return the trips that are over, in the order of their end, and those that still run."""
+class _Sums(msgspec.Struct, frozen=True):
+    """Trips as columns of what `_Trip` holds of each."""
+
+    symbols: list[str]
+    sign: FloatArray
+    units: FloatArray
+    entered: FloatArray
+    paid: FloatArray
+    fees: FloatArray
+    left: FloatArray
+    received: FloatArray
+    mark: FloatArray
+    entry_time: IntArray
+    entry_ts: IntArray
+    exit_time: IntArray
+    exit_ts: IntArray
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+
+def _sums(trips: list[_Trip]) -> _Sums:
+    def column(name: str) -> FloatArray:
+        return np.fromiter(map(attrgetter(name), trips), np.float64, len(trips))
+
+    def times(name: str) -> IntArray:
+        return np.fromiter(map(attrgetter(name), trips), np.int64, len(trips))
+
+    floats = ("sign", "units", "entered", "paid", "fees", "left", "received", "mark")
+    whens = ("entry_time", "entry_ts", "exit_time", "exit_ts")
+    columns = [*map(column, floats), *map(times, whens)]
+    return _Sums([t.symbol for t in trips], *columns)  # type: ignore[arg-type]
+
+
+def _paired(data: RunData, fills: FillColumns) -> _Sums:
+    """Return the trips of a run that only ever goes in and all out again, one symbol, at once.
+
+    What `_walk` finds there, without a step per fill; no trips where it takes a walk.
+    """
+    count = len(fills.ts) // 2
+    into, out = slice(0, 2 * count, 2), slice(1, 2 * count, 2)
+    units = fills.signed[into]
+    if (
+        not count
+        or data.start.positions
+        or len(set(fills.symbols)) > 1
+        or not units.all()
+        or not np.array_equal(units, -fills.signed[out])
+    ):
+        return _sums([])
+    qty, none = np.abs(units), np.zeros(count)
+    return _Sums(
+        symbols=list(fills.symbols[:count]),
+        sign=np.sign(units),
+        units=none,
+        entered=qty,
+        paid=qty * fills.price[into],
+        fees=fills.fee[into] + fills.fee[out],
+        left=qty,
+        received=qty * fills.price[out],
+        mark=none,
+        entry_time=fills.time[into],
+        entry_ts=fills.ts[into],
+        exit_time=fills.time[out],
+        exit_ts=fills.ts[out],
+    )
+
+
+def _walk(data: RunData, fills: FillColumns, first: int) -> tuple[list[_Trip], list[_Trip]]:
+    """Return the trips that are over, in the order of their end, and those that still run.
+
+    ``first``: the fill to begin at, nothing being held before it.
+    """
     start = data.start
     running = {
         symbol: _entered(symbol, units, price, 0.0, start.ts, start.ts)
@@ -97,12 +170,12 @@ def _walk(data: RunData, fills: FillColumns) -> tuple[list[_Trip], list[_Trip]]:
     flat = {symbol: fills.instruments[symbol].lot / 2.0 for symbol in traded}
     closed: list[_Trip] = []
     rows = zip(
-        fills.symbols,
-        fills.signed.tolist(),
-        fills.price.tolist(),
-        fills.fee.tolist(),
-        fills.time.tolist(),
-        fills.ts.tolist(),
+        fills.symbols[first:],
+        fills.signed[first:].tolist(),
+        fills.price[first:].tolist(),
+        fills.fee[first:].tolist(),
+        fills.time[first:].tolist(),
+        fills.ts[first:].tolist(),
         strict=True,
     )
     for symbol, signed, price, fee, time, ts in rows:
@@ -134,32 +207,23 @@ def _walk(data: RunData, fills: FillColumns) -> tuple[list[_Trip], list[_Trip]]:
     return closed, list(running.values())
 
 
-def _columns(data: RunData, fills: FillColumns, trips: list[_Trip]) -> Trips:
-    symbols = [trip.symbol for trip in trips]
-
-    def column(name: str) -> FloatArray:
-        return np.fromiter(map(attrgetter(name), trips), np.float64, len(trips))
-
-    def times(name: str) -> IntArray:
-        return np.fromiter(map(attrgetter(name), trips), np.int64, len(trips))
-
-    sign, entered, paid, fees = map(column, ("sign", "entered", "paid", "fees"))
-    left, received, mark = map(column, ("left", "received", "mark"))
-    held = np.abs(column("units"))
+def _columns(data: RunData, fills: FillColumns, trips: _Sums) -> Trips:
+    symbols, paid = trips.symbols, trips.paid
+    held = np.abs(trips.units)
     size = fills.multipliers(symbols)
-    pnl = sign * (received + held * mark - paid) * size - fees
+    pnl = trips.sign * (trips.received + held * trips.mark - paid) * size - trips.fees
     return Trips(
         symbols=symbols,
-        sides=["buy" if s > 0 else "sell" for s in sign.tolist()],
-        qty=np.where(held > 0, held, entered),
-        entry_time=times("entry_time"),
-        entry_price=_ratio(paid, entered),
-        exit_time=times("exit_time"),
-        exit_price=np.where(held > 0, mark, _ratio(received, left)),
+        sides=["buy" if s > 0 else "sell" for s in trips.sign.tolist()],
+        qty=np.where(held > 0, held, trips.entered),
+        entry_time=trips.entry_time,
+        entry_price=_ratio(paid, trips.entered),
+        exit_time=trips.exit_time,
+        exit_price=np.where(held > 0, trips.mark, _ratio(trips.received, trips.left)),
         pnl=pnl,
-        fees=fees,
+        fees=trips.fees,
         returns=_ratio(pnl, np.abs(paid) * size),
-        bars=_bars(data, symbols, times("entry_ts"), times("exit_ts")),
+        bars=_bars(data, symbols, trips.entry_ts, trips.exit_ts),
     )
 
 

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from regimeflow.cli.codes import INTERRUPTED, OK
@@ -76,8 +76,9 @@ def _live(arguments: argparse.Namespace) -> int:
     settings.redactor.guard()
     _tell(settings)
     session = session_of(settings)
-    print(f"run directory  {session.run_dir}", flush=True)
-    with _interruptible():
+    with ExitStack() as held:
+        _introduce(session, _metrics_url(session, settings, held))
+        held.enter_context(_interruptible())
         try:
             _follow(session, settings.redactor)
         except KeyboardInterrupt:
@@ -88,6 +89,31 @@ def _live(arguments: argparse.Namespace) -> int:
     if session.failure is not None:
         raise session.failure
     return OK
+
+
+def _metrics_url(session: LiveSession, settings: Settings, held: ExitStack) -> str:
+    """Return where the session's metrics are, "" nowhere; ``held`` ends that."""
+    prometheus = settings.config.metrics.prometheus
+    if not prometheus.enabled:
+        return ""
+    from regimeflow.prometheus import Exporter
+
+    exporter = Exporter(
+        lambda: session.metrics, prometheus.host, prometheus.port, prometheus.path
+    ).start()
+    held.callback(exporter.stop)
+    return exporter.url
+
+
+def _introduce(session: LiveSession, metrics_url: str) -> None:
+    """Say where the session is and how others get there."""
+    place = shlex.quote(str(session.run_dir))
+    print(f"run directory  {session.run_dir}")
+    if metrics_url:
+        print(f"metrics        {metrics_url}")
+    if sys.platform != "win32":
+        print(f"second window  regimeflow attach {place}   (or status, halt, flatten, stop)")
+    sys.stdout.flush()
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:

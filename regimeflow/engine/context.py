@@ -198,7 +198,11 @@ class Context:
         Returns:
             A read-only handle, false if the order was denied: see its ``reason`` and ``log``.
         """
-        return self._order(symbol, 1.0, qty, limit, stop, tif, expire_at, reduce_only, tag)
+        if symbol not in self._engine.symbol_set:
+            self._unknown(symbol)
+        return OrderHandle(
+            self._desk.submit(symbol, 1.0, qty, limit, stop, tif, expire_at, reduce_only, tag)
+        )
 
     def sell(
         self,
@@ -213,7 +217,11 @@ class Context:
         tag: str = "",
     ) -> OrderHandle:
         """Send a sell order, short where nothing is held; arguments as in `buy`."""
-        return self._order(symbol, -1.0, qty, limit, stop, tif, expire_at, reduce_only, tag)
+        if symbol not in self._engine.symbol_set:
+            self._unknown(symbol)
+        return OrderHandle(
+            self._desk.submit(symbol, -1.0, qty, limit, stop, tif, expire_at, reduce_only, tag)
+        )
 
     def target(
         self,
@@ -288,16 +296,19 @@ class Context:
             raise OrderError(f"rest must be 'close' or 'keep', not {rest!r}")
         engine, desk = self._engine, self._desk
         equity = desk.equity()
-        changes: list[tuple[bool, int, str, float, float]] = []
+        changes: list[tuple[bool, int, str, float, float, float]] = []
         names = list(weights)
         if rest == "close":
             names += [symbol for symbol in desk.ledger.held if symbol not in weights]
             names += [s for s in engine.target_orders if s not in weights and s not in names]
+        held = desk.ledger.held
         for place, symbol in enumerate(names):
             if symbol not in engine.symbol_set:
                 self._unknown(symbol)
-            weight = _number("weight", weights.get(symbol, 0.0))
-            position = desk.ledger.held.get(symbol)
+            weight = weights.get(symbol, 0.0)
+            if weight.__class__ is not float or not -FAR < weight < FAR:
+                weight = _number("weight", weight)
+            position = held.get(symbol)
             units = position.qty if position is not None else 0.0
             price = engine.price(symbol)
             value = weight * equity
@@ -307,12 +318,12 @@ class Context:
             if weight == 0.0 and units == 0.0 and symbol not in engine.target_orders:
                 continue
             # Exits first: their proceeds pay for the entries.
-            changes.append((units * gap >= 0.0, place, symbol, value, units))
+            changes.append((units * gap >= 0.0, place, symbol, value, units, price))
         rules = desk.instruments
         feasible = sum(abs(w) * rules[s].margin for s, w in weights.items()) <= _CARRIED
         handles = []
-        for _, _, symbol, value, units in sorted(changes):
-            order = self._move(symbol, value, units, engine.price(symbol), 0.0, feasible)
+        for _, _, symbol, value, units, price in sorted(changes):
+            order = self._move(symbol, value, units, price, 0.0, feasible)
             if order is not None:
                 handles.append(order)
         return handles
@@ -447,24 +458,6 @@ class Context:
             feasible = abs(value) * instrument.margin <= desk.equity() * _CARRIED
         change = desk.change_towards(symbol, value, price, feasible=feasible)
         return instrument.snap_qty(units + change)
-
-    def _order(
-        self,
-        symbol: str,
-        sign: float,
-        qty: float,
-        limit: float | None,
-        stop: float | None,
-        tif: str | None,
-        expire_at: int | None,
-        reduce_only: bool,
-        tag: str,
-    ) -> OrderHandle:
-        if symbol not in self._engine.symbol_set:
-            self._unknown(symbol)
-        return OrderHandle(
-            self._desk.submit(symbol, sign, qty, limit, stop, tif, expire_at, reduce_only, tag)
-        )
 
     def _own(self, order: OrderHandle | str) -> Order:
         name = order if isinstance(order, str) else order.id

@@ -244,7 +244,24 @@ class Desk:
             last,
         )
         self.orders[id_] = order
-        denial = self._check(order, last, exit_)
+        instrument = self.instruments[symbol]
+        if (
+            type_ == "market"
+            and qty.__class__ is float
+            and 0.0 < qty < FAR
+            and last > 0.0
+            and self.state == ACTIVE
+            and not (reduce_only or exit_ or market.held_back or self.gate.active)
+            and not (instrument.min_qty or instrument.min_notional)
+        ):  # the usual case: of all that `_check` asks only this is left
+            order.qty = instrument.round_qty(qty)
+            denial = (
+                self._check_affordable(order, last, instrument)
+                if order.qty
+                else self._less_than_a_lot(symbol)
+            )
+        else:
+            denial = self._check(order, last, exit_)
         if denial is not None:
             self._deny(order, denial)
             return order
@@ -337,6 +354,7 @@ class Desk:
         if self.gate.active:
             self.gate.counted()
         order.replace_pending = True
+        order.asked_qty = probe.qty + order.filled
         # Until the venue answers, the dearer and larger of the two may be what it works on.
         more = max(0.0, probe.reserve * probe.qty - held_back)
         self._asked[order.id] = (probe.qty + order.filled, probe.reserve, more)
@@ -380,16 +398,6 @@ class Desk:
         return self._check_affordable(order, price, instrument)
 
     def _put_on_grid(self, order: Order, instrument: Instrument) -> Denial | None:
-        qty = order.qty
-        if (
-            order.limit is order.stop is None
-            and qty.__class__ is float
-            and 0.0 < qty < FAR
-            and not instrument.min_qty
-            and not instrument.min_notional
-        ):  # the usual case, without the detours
-            order.qty = instrument.round_qty(qty)
-            return None if order.qty else self._less_than_a_lot(order.symbol)
         for name in ("qty", "limit", "stop"):
             value = getattr(order, name)
             if value is None and name != "qty":
@@ -600,16 +608,19 @@ class Desk:
             return None
         if event.venue_order_id:
             self.venue_ids[event.venue_order_id] = order.id
-        if event.what == "accepted":
-            order.on_update(event)
+            order.venue_order_id = event.venue_order_id
+        if event.what == "accepted":  # by far the most
+            order.move(Happening.ACCEPTED, event.seen, event.reason)
             if self.gate.refusals:
                 self.gate.accepted(order)
             return order
         held_back = order.reserve * order.remaining if order.working else 0.0
+        unknown = order.status == Status.UNKNOWN
         order.on_update(event)
         if self._asked and not order.replace_pending:
             self._answered(order, event.what)
-        if event.what == "rejected":
+        # That a lost request is nowhere to be found is no answer to what it asked for.
+        if event.what == "rejected" and not unknown:
             self.gate.refused(order, event.reason)
         if order.working:
             if event.what == "replaced":
@@ -656,10 +667,11 @@ class Desk:
 
     def _unfile(self, order: Order) -> None:
         symbol = order.symbol
-        working = self.working.get(symbol, _NONE)
-        working.pop(order.id, None)
-        if not working:
-            self.working.pop(symbol, None)
+        working = self.working.get(symbol)
+        if working is not None:
+            working.pop(order.id, None)
+            if not working:
+                del self.working[symbol]
             if not self.working:
                 self.reserved = 0.0  # sums of floats leave dust, an empty desk does not
 

@@ -49,7 +49,7 @@ from regimeflow.model.events import (
 from regimeflow.model.instrument import Instruments
 from regimeflow.model.ledger import Ledger
 from regimeflow.model.market import Bar, Bars, Book, History, Quote, Trade, by_symbol
-from regimeflow.model.order import Happening, IllegalMove, Order, OrderHandle
+from regimeflow.model.order import TERMINAL, Happening, IllegalMove, Order, OrderHandle
 from regimeflow.model.timeframe import NS_PER_SECOND, iso
 
 _NOTHING: tuple[Output, ...] = ()
@@ -521,7 +521,7 @@ class Engine:
             return
         if order is None:
             return
-        if self.target_orders:
+        if self.target_orders and order.status in TERMINAL:
             self._forget_target(order)
         if self._flattening:
             if event.what in ("rejected", "never_sent"):
@@ -531,13 +531,14 @@ class Engine:
             self._call("on_order_update", self.ctx, OrderHandle(order))
 
     def _fill(self, fill: Fill) -> None:
-        if fill.execution_id in self.desk.executions:
+        desk = self.desk
+        if fill.execution_id in desk.executions:
             return  # told before
-        order = self.desk.fill(fill)
+        order = desk.fill(fill)
         if order is None or order.filled > order.qty + 1e-12 or fill.side != order.side:
             self._set_state(HALTED, f"execution {fill.execution_id} is not what was ordered")
             self._cancel_all()
-        if order is not None and self.target_orders:
+        if order is not None and self.target_orders and order.status in TERMINAL:
             self._forget_target(order)
         if self._flattening:
             self._exit()
@@ -547,7 +548,8 @@ class Engine:
             self._call("on_order_update", self.ctx, OrderHandle(order))
 
     def _forget_target(self, order: Order) -> None:
-        if self.target_orders.get(order.symbol) is order and not order.working:
+        """An order that is over aims at nothing any more."""
+        if self.target_orders.get(order.symbol) is order:
             del self.target_orders[order.symbol]
 
     def _cancel_all(self) -> None:

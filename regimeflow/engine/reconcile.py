@@ -174,8 +174,8 @@ def _order(books: Books, order: Order, row: VenueOrder, filled: float, found: Fi
                 OrderUpdate(row.ts, 0, order.id, status, reason, row.venue_order_id)
             )
     elif status == "filled":
-        if order.working and filled >= row.qty - slack and row.qty < order.qty - slack:
-            _terms(order, row, slack, found)  # it was made smaller, and that is why it is whole
+        if order.working and filled >= row.qty - slack:
+            _terms(order, row, slack, found)  # made smaller, or not made larger: so it is whole
     else:
         found.unmatched[order.symbol] = f"order {order.id} is {status!r} at the venue: unknown"
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from regimeflow.errors import ConfigError, did_you_mean
+from regimeflow.model.secrecy import HIDDEN, is_secret
 
 if TYPE_CHECKING:
     from regimeflow.engine.context import Context
@@ -51,8 +52,15 @@ class Strategy:
         return {name: getattr(self, name) for name in _parameter_names(type(self))}
 
     def __repr__(self) -> str:
-        inner = ", ".join(f"{name}={value!r}" for name, value in self.params.items())
+        shown = {n: HIDDEN if is_secret(n) else repr(v) for n, v in self.params.items()}
+        inner = ", ".join(f"{name}={value}" for name, value in shown.items())
         return f"{type(self).__name__}({inner})"
+
+    def __setstate__(self, state: Any) -> None:
+        # A copy gets its attributes one by one: see `overridden` for what `__dict__` costs.
+        attributes, slots = state if isinstance(state, tuple) else (state, None)
+        for name, value in {**(attributes or {}), **(slots or {})}.items():
+            object.__setattr__(self, name, value)
 
     # -- callbacks, in the order in which they first fire
 
@@ -133,9 +141,9 @@ def as_strategy(strategy: Any) -> Strategy:
 def overridden(strategy: Strategy, callback: str) -> Any:
     """Return the strategy's own callback, or None where it has only the empty one."""
     own = getattr(strategy, callback)
-    if callback in vars(strategy):
-        return own
-    return None if getattr(type(strategy), callback) is getattr(Strategy, callback) else own
+    # Not looked up in `__dict__`: before Python 3.13 an object whose `__dict__` was once asked for
+    # is read several times slower from then on.
+    return None if getattr(own, "__func__", own) is getattr(Strategy, callback) else own
 
 
 def _parameter_names(cls: type) -> list[str]:

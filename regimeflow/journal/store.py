@@ -178,14 +178,13 @@ class JournalWriter:
                 self._write(sync=self._sync)
         finally:
             self._refuse(f"the journal in {self._dir} is closed", dead=True)
-            self._give_up_reserve()
-            if self._fd >= 0:
-                self._disk.close(self._fd)
-                self._fd = -1
-            for thread in self._compressing:
-                thread.join()
-            self._compressing.clear()
-            self._lock.close()
+            try:
+                self._give_up_files()
+            finally:
+                for thread in self._compressing:
+                    thread.join()
+                self._compressing.clear()
+                self._lock.close()
 
     def forget(self) -> None:
         """Let go of the files without a word: they belong to the process this one forked from."""
@@ -280,10 +279,16 @@ class JournalWriter:
         self._unsynced = False
         self.cancels_only = True
 
-    def _give_up_reserve(self) -> None:
-        if self._reserved:
-            self._reserved = False
-            self._disk.remove(self._dir / RESERVE_NAME)
+    def _give_up_files(self) -> None:
+        fd, self._fd = self._fd, -1
+        try:
+            if fd >= 0:
+                self._disk.close(fd)
+            if self._reserved:
+                self._reserved = False
+                self._disk.remove(self._dir / RESERVE_NAME)
+        except OSError as error:
+            raise JournalError(f"the journal in {self._dir} cannot be closed: {error}") from error
 
     def _rotate(self) -> None:
         if self._fd >= 0:

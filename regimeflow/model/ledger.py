@@ -105,7 +105,9 @@ class Ledger:
 
     def book(self, symbol: str, signed_qty: float, price: float, fee: float) -> Position:
         """Book one execution and return the position after it."""
-        position = self.positions.get(symbol) or self.position(symbol)
+        position = self.positions.get(symbol)
+        if position is None:
+            position = self.position(symbol)
         self._pay(-signed_qty * price * position.multiplier)
         if fee:
             self._pay(-fee)

@@ -84,6 +84,7 @@ MOVES: dict[tuple[str, str], str] = {
     (S.EXPIRED, H.FILLED): S.FILLED,
     (S.DENIED, H.PARTLY_FILLED): S.DENIED,  # reality wins over our books; the engine halts
     (S.DENIED, H.FILLED): S.FILLED,
+    (S.FILLED, H.PARTLY_FILLED): S.FILLED,  # it was made larger, and that was told too late
     (S.FILLED, H.FILLED): S.FILLED,  # more than was asked: booked, and the engine halts
     # Late or repeated news about an order that is over changes nothing.
     (S.FILLED, H.ACCEPTED): S.FILLED,
@@ -137,6 +138,7 @@ class Order(msgspec.Struct, gc=False, eq=False):
         decision_price: last price of the symbol when it was decided.
         filled: units filled so far; ``average_price`` is their mean price.
         reason: why it was denied, rejected or canceled.
+        asked_qty: what its quantity will be if the change that is pending is made.
         reserve: buying power that one unfilled unit holds back, money.
         cancel_pending, replace_pending: asked, and not answered yet.
         log: what happened, as (time, what, detail), in order.
@@ -167,6 +169,7 @@ class Order(msgspec.Struct, gc=False, eq=False):
     reserve: float = 0.0
     cancel_pending: bool = False
     replace_pending: bool = False
+    asked_qty: float = 0.0
     log: tuple[tuple[int, str, str], ...] = ()
 
     def __post_init__(self) -> None:
@@ -194,13 +197,13 @@ class Order(msgspec.Struct, gc=False, eq=False):
             raise IllegalMove(f"order {self.id} is {self.status} and cannot be {happening}")
         self.status = to
         self.updated = at
-        self.log = (*self.log, (at, happening, detail))
-        if to in TERMINAL:
+        self.log += ((at, happening, detail),)
+        if (self.cancel_pending or self.replace_pending) and to in TERMINAL:
             self.cancel_pending = self.replace_pending = False
 
     def note(self, at: int, what: str, detail: str = "") -> None:
         """Write down something that leaves the state as it is."""
-        self.log = (*self.log, (at, what, detail))
+        self.log += ((at, what, detail),)
 
     @classmethod
     def of(cls, submit: Submit, decision_price: float = 0.0) -> Order:
@@ -229,48 +232,53 @@ class Order(msgspec.Struct, gc=False, eq=False):
         what = event.what
         if event.venue_order_id:
             self.venue_order_id = event.venue_order_id
-        if what == "accepted":  # by far the most
-            self.move(Happening.ACCEPTED, event.seen, event.reason)
-        elif what == "replaced":
+        if what == "replaced":
             self.replace_pending = False
             self.qty = self.qty if event.qty is None else event.qty
             self.limit = self.limit if event.limit is None else event.limit
             self.stop = self.stop if event.stop is None else event.stop
             self.note(event.seen, "replaced", f"qty {self.qty:g}")
-            if self.filled >= self.qty and self.working:
-                self.move(Happening.FILLED, event.seen)
+            self._end_if_whole(event.seen)
         elif what == "cancel_rejected" or what == "replace_rejected":
             if what == "cancel_rejected":
                 self.cancel_pending = False
             else:
                 self.replace_pending = False
             self.note(event.seen, what.replace("_", " "), event.reason)
+            self._end_if_whole(event.seen)
         else:
             self.move(TOLD[what], event.seen, event.reason)
             if event.reason and what != "accepted":
                 self.reason = event.reason
 
+    def _end_if_whole(self, at: int) -> None:
+        """It may have been made as small as what is filled, or not be made larger after all."""
+        if self.filled >= self.qty and self.working and not self.replace_pending:
+            self.move(Happening.FILLED, at)
+
     def on_fill(self, event: Fill, instrument: Instrument) -> bool:
         """Apply an execution, whatever the state; return whether the order is now filled."""
         qty = event.qty
-        filled = self.filled + qty
-        self.average_price += (event.price - self.average_price) * (qty / filled)
-        self.fees += event.fee
-        self.filled = filled = instrument.snap_qty(filled)
-        whole = filled >= self.qty
+        if qty == self.qty and not self.filled and not self.replace_pending:  # as nearly all
+            whole = True
+            self.filled, self.average_price = self.qty, event.price
+        else:
+            filled = self.filled + qty
+            self.average_price += (event.price - self.average_price) * (qty / filled)
+            self.filled = filled = instrument.snap_qty(filled)
+            # While it may become larger, nobody knows whether it is whole.
+            whole = filled >= (max(self.qty, self.asked_qty) if self.replace_pending else self.qty)
+        if event.fee:
+            self.fees += event.fee
         self.move(Happening.FILLED if whole else Happening.PARTLY_FILLED, event.seen)
         return whole
 
 
-class OrderHandle:
+# A struct, because it is made in half the time that a class with an `__init__` takes.
+class OrderHandle(msgspec.Struct, gc=False, eq=False):
     """A read-only view of one order; ``handle.log`` tells its story."""
 
-    __slots__ = ("_order",)
-
     _order: Order
-
-    def __init__(self, order: Order) -> None:
-        _hold(self, order)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("an order handle is read-only: use ctx.replace or ctx.cancel")
@@ -304,7 +312,3 @@ class OrderHandle:
         )
         why = f" ({o.reason})" if o.reason else ""
         return f"<{o.side} {o.qty:g} {o.symbol}{at}: {o.status}, filled {o.filled:g}{why}>"
-
-
-# The slot's own descriptor: past our __setattr__, which refuses everything.
-_hold = vars(OrderHandle)["_order"].__set__

@@ -183,6 +183,11 @@ class Exchange:
                 tick = _exact(rules.tick)
                 ticks = self._random.choice((-25, -10, -5, -1, 0, 1, 5, 10, 25))
                 self.tick(symbol, float(max(tick * 100, self.prices[symbol] + tick * ticks)))
+            self.expire()
+
+    def expire(self) -> None:
+        """Let every order whose time is over expire."""
+        with self._lock:
             now = self._now()
             for order in self.working():
                 if order.tif == "gtd" and now >= order.expire_at:
@@ -398,6 +403,12 @@ class Exchange:
         """Show an order to nobody who asks, for a while: it works all the same."""
         with self._lock:
             self.orders[order_id].hidden_until = self._now() + for_ns
+
+    def fill(self, order_id: str, qty: float) -> Fill:
+        """Fill a part of a limit order at its limit, wherever the market is."""
+        with self._lock:
+            order = self.orders[order_id]
+            return self._fill(order, _exact(qty), order.limit or self.prices[order.symbol])
 
     def overfill(self, order_id: str, extra: float) -> Fill:
         """Fill an order with more than was asked for."""

@@ -1,365 +1,232 @@
-"""A network that misbehaves: a TCP proxy on 127.0.0.1 whose faults are switched at run time.
+"""A TCP proxy that spoils connections, set at run time: between any client and any venue.
 
-In a thread of its own (`Proxy`), or as a process, ``python -m regimeflow.sandbox.proxy``, steered
-by JSON lines on a control port: ``{"do": "add", "toxic": {"name": "latency", "ms": 200}}``,
-``{"do": "clear"}``, ``{"do": "cut"}``, ``{"do": "status"}``.
+It runs in a thread of its own and records each piece of bytes with its time. Whoever is not in this
+process sets it over its control port, one JSON object a line: ``{"latency_ms": 200}``.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import os
-import random
-import signal
-import socket
-import struct
-import sys
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from collections.abc import Callable
+from types import TracebackType
+from typing import NamedTuple, Self
 
 import msgspec
 
-from regimeflow.errors import ConfigError, VenueError, did_you_mean
+from regimeflow.errors import ConfigError, VenueError
 
-T = TypeVar("T")
-
-#: Toxic -> what it does to a connection.
-TOXICS = {
-    "latency": "bytes come ``ms`` later",
-    "black_hole": "bytes vanish, the connection stays",
-    "reset_peer": "the connection is reset as soon as bytes come",
-    "slow_close": "an end is passed on ``ms`` later",
-    "slicer": "bytes come ``size`` at a time, ``ms`` apart",
-    "limit_data": "after ``size`` bytes the connection ends",
-    "garbage": "one byte of each piece is changed with probability ``rate``",
-}
-_PIECE = 1 << 16
-_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+_PIECE = 64 << 10
+_PATIENCE_S = 10.0
 
 
-class Piece(msgspec.Struct, frozen=True, gc=False):
-    """Bytes that came in on one connection.
+class Toxics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the proxy does to what passes; nothing by itself.
+
+    Attributes:
+        latency_ms: how much later everything arrives, milliseconds.
+        black_hole: whether nothing passes at all, while connections stand.
+        slice_bytes: longest piece passed on at a time; 0 for no limit.
+        limit_bytes: after how many bytes a connection is closed; 0 for never.
+        slow_close_ms: how long after one side has closed the other is told.
+        garbage: text that is passed on to the client once more before each piece.
+        refuse: whether new connections are closed at once.
+    """
+
+    latency_ms: float = 0.0
+    black_hole: bool = False
+    slice_bytes: int = 0
+    limit_bytes: int = 0
+    slow_close_ms: float = 0.0
+    garbage: str = ""
+    refuse: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("latency_ms", "slice_bytes", "limit_bytes", "slow_close_ms"):
+            if not 0 <= getattr(self, name) <= 1e9:
+                raise ConfigError(f"Toxics: {name} must not be negative nor above 1e9")
+
+
+class Piece(NamedTuple):
+    """Bytes that arrived at the proxy.
 
     Attributes:
         at: when, UTC nanoseconds.
-        connection: counts the connections.
-        way: "up" is to the venue, "down" from it.
+        connection: counted from 1.
+        to_venue: which way they went.
     """
 
     at: int
     connection: int
-    way: str
+    to_venue: bool
     data: bytes
 
 
-class Toxic(msgspec.Struct, frozen=True, kw_only=True):
-    """A fault of the network.
-
-    Attributes:
-        name: one of `TOXICS`.
-        way: "up" is to the venue, "down" from it, "both" is both.
-        ms, size, rate: what it needs.
-    """
-
-    name: str
-    way: Literal["up", "down", "both"] = "both"
-    ms: float = 0.0
-    size: int = 1
-    rate: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.name not in TOXICS:
-            raise ConfigError(f"there is no toxic {self.name!r}.{did_you_mean(self.name, TOXICS)}")
-        if self.ms < 0 or self.size < 1 or not 0 <= self.rate <= 1:
-            raise ConfigError(f"toxic {self.name}: ms, size or rate is out of range")
-
-
 class Proxy:
-    """Passes bytes between a client and a venue, and spoils them where it is told to.
+    """Stands between clients and one port of this machine.
 
     Args:
-        to: host and port of the venue.
-        port: where it listens; 0 for any that is free.
-        seed: of the garbage.
-        ledger: file that bytes are appended to at once, a JSON line a piece, besides `record`.
+        upstream: port of the venue.
 
     Attributes:
-        record: all bytes that came in from either side, with their times.
+        port, control_port: where it listens, for clients and for who sets it.
+        pieces: everything that arrived, in order.
+        cut: how many connections were closed because of ``limit_bytes``.
     """
 
-    def __init__(
-        self,
-        to: tuple[str, int],
-        *,
-        port: int = 0,
-        seed: int = 0,
-        ledger: Path | str | None = None,
-    ) -> None:
-        self.to = to
-        self.port = port
-        self.control_port = 0
-        self.record: list[Piece] = []
-        self.connections = 0
-        self._toxics: list[Toxic] = []
-        self._random = random.Random(seed)
-        self._fd = -1 if ledger is None else os.open(ledger, _APPEND, 0o600)
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping: asyncio.Event | None = None
-        self._thread: threading.Thread | None = None
-
-    # ------------------------------------------------------------ steering, from any thread
-
-    def add(self, name: str, **options: Any) -> None:
-        """Switch a toxic on, for connections that are there too."""
-        toxic = Toxic(name=name, **options)
-        self._do(lambda: self._toxics.append(toxic))
-
-    def clear(self) -> None:
-        """Switch all toxics off."""
-        self._do(self._toxics.clear)
-
-    def cut(self) -> None:
-        """Reset every connection now."""
-        self._do(self._reset_all)
-
-    def _do(self, what: Callable[[], T]) -> T:
-        loop = self._loop
-        if loop is None:
-            return what()
-
-        async def go() -> T:
-            return what()
-
-        return asyncio.run_coroutine_threadsafe(go(), loop).result(10.0)
-
-    def _reset_all(self) -> None:
-        for writer in list(self._writers):
-            _reset(writer)
-
-    # ------------------------------------------------------------ life
-
-    async def serve(self, ready: Callable[[], None], *, control: bool = False) -> None:
-        """Serve until `stop`."""
-        self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
-        servers = [await asyncio.start_server(self._connection, "127.0.0.1", self.port)]
-        self.port = servers[0].sockets[0].getsockname()[1]
-        if control:
-            servers.append(await asyncio.start_server(self._control, "127.0.0.1", 0))
-            self.control_port = servers[1].sockets[0].getsockname()[1]
-        ready()
-        await self._stopping.wait()
-        for server in servers:
-            server.close()
-        self._reset_all()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for server in servers:
-            await server.wait_closed()
-        self._loop = None
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def start(self) -> Self:
-        """Serve in a thread; returns when it is ready."""
-        ready = threading.Event()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self.serve(ready.set)),
-            name="regimeflow-proxy",
-            daemon=True,
-        )
+    def __init__(self, upstream: int) -> None:
+        self.upstream = upstream
+        self.port = self.control_port = 0
+        self.pieces: list[Piece] = []
+        self.cut = 0
+        self._toxics = Toxics()
+        self._pairs: set[asyncio.StreamWriter] = set()
+        self._count = 0
+        self._loop = asyncio.new_event_loop()
+        self._over = asyncio.Event()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="regimeflow-proxy", daemon=True)
         self._thread.start()
-        if not ready.wait(10.0):
-            raise VenueError("the proxy did not come up within 10 s")
-        return self
+        if not self._ready.wait(_PATIENCE_S):
+            raise VenueError("the proxy did not begin to listen")
 
-    def stop(self) -> None:
-        """Reset all connections and end."""
-        loop, stopping = self._loop, self._stopping
-        if loop is not None and stopping is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(stopping.set)
-        if self._thread is not None:
-            self._thread.join(10.0)
+    @property
+    def toxics(self) -> Toxics:
+        """What it does at present."""
+        return self._toxics
+
+    def set(self, **toxics: object) -> None:
+        """Set what it does from now on; what isn't named is off."""
+        self._toxics = msgspec.convert(toxics, Toxics)
+
+    def reset(self) -> None:
+        """Reset every connection, as after a crash of the machine in between."""
+        self._call(self._reset)
+
+    def close(self) -> None:
+        """Close everything."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._over.set)
+            self._thread.join(_PATIENCE_S)
 
     def __enter__(self) -> Self:
-        return self.start()
+        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
-    # ------------------------------------------------------------ bytes
+    # ------------------------------------------------------------ the proxy's thread
 
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        number = self.connections
+    def _call(self, what: Callable[[], None]) -> None:
+        done = threading.Event()
+
+        def go() -> None:
+            what()
+            done.set()
+
+        self._loop.call_soon_threadsafe(go)
+        done.wait(_PATIENCE_S)
+
+    def _reset(self) -> None:
+        for writer in list(self._pairs):
+            writer.transport.abort()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
         try:
-            there_reader, there_writer = await asyncio.open_connection(*self.to)
-        except OSError:
-            _reset(writer)
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        clients = await asyncio.start_server(self._client, "127.0.0.1", 0)
+        setters = await asyncio.start_server(self._setter, "127.0.0.1", 0)
+        self.port = clients.sockets[0].getsockname()[1]
+        self.control_port = setters.sockets[0].getsockname()[1]
+        self._ready.set()
+        await self._over.wait()
+        clients.close()
+        setters.close()
+        self._reset()
+        left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    async def _setter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer), contextlib.suppress(OSError):
+            while line := await reader.readline():
+                try:
+                    self._toxics = msgspec.json.decode(line, type=Toxics)
+                    writer.write(b'{"ok":true}\n')
+                except msgspec.MsgspecError as error:
+                    writer.write(msgspec.json.encode({"ok": False, "why": str(error)}) + b"\n")
+
+    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._toxics.refuse:
+            writer.transport.abort()
             return
-        pair = {writer, there_writer}
-        self._writers |= pair
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+        self._count += 1
+        number = self._count
+        try:
+            to_read, to_write = await asyncio.open_connection("127.0.0.1", self.upstream)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._pairs |= {writer, to_write}
         try:
             await asyncio.gather(
-                self._pass_on(number, "up", reader, there_writer, pair),
-                self._pass_on(number, "down", there_reader, writer, pair),
+                self._pass(reader, to_write, number, to_venue=True),
+                self._pass(to_read, writer, number, to_venue=False),
             )
-        except asyncio.CancelledError:
-            pass
         finally:
-            self._writers -= pair
-            self._tasks.discard(task)
-            for one in pair:
-                one.close()
+            self._pairs -= {writer, to_write}
+            writer.close()
+            to_write.close()
 
-    async def _pass_on(
+    async def _pass(
         self,
-        number: int,
-        way: str,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        pair: set[asyncio.StreamWriter],
+        number: int,
+        *,
+        to_venue: bool,
     ) -> None:
+        """Pass on one direction of a connection until it ends."""
         passed = 0
-        try:
+        with contextlib.suppress(OSError):
             while data := await reader.read(_PIECE):
-                self._note(number, way, data)
+                self.pieces.append(Piece(time.time_ns(), number, to_venue, data))
+                toxics = self._toxics
+                await self._hold_up(toxics)
+                if toxics.black_hole:
+                    continue
                 passed += len(data)
-                if not await self._spoil(way, data, passed, writer):
-                    for one in pair:
-                        _reset(one)
-                    return
-            for toxic in self._on(way, "slow_close"):
-                await asyncio.sleep(toxic.ms / 1e3)
-            if writer.can_write_eof() and not writer.is_closing():
-                writer.write_eof()
-        except OSError:
-            for one in pair:
-                _reset(one)
+                if toxics.garbage and not to_venue:
+                    data = toxics.garbage.encode() + data
+                if toxics.limit_bytes and passed > toxics.limit_bytes:
+                    writer.write(data[: max(0, len(data) - (passed - toxics.limit_bytes))])
+                    self.cut += 1
+                    break
+                await self._write(writer, data, toxics)
+        await asyncio.sleep(self._toxics.slow_close_ms / 1e3)
+        writer.close()
 
-    def _note(self, number: int, way: str, data: bytes) -> None:
-        piece = Piece(time.time_ns(), number, way, data)
-        self.record.append(piece)
-        if self._fd >= 0:
-            os.write(self._fd, msgspec.json.encode(piece) + b"\n")
+    async def _hold_up(self, toxics: Toxics) -> None:
+        if toxics.latency_ms:
+            await asyncio.sleep(toxics.latency_ms / 1e3)
 
-    def _on(self, way: str, name: str) -> list[Toxic]:
-        return [t for t in self._toxics if t.name == name and t.way in (way, "both")]
-
-    async def _spoil(
-        self, way: str, data: bytes, passed: int, writer: asyncio.StreamWriter
-    ) -> bool:
-        """Write bytes as the toxics leave them; return whether the connection goes on."""
-        if self._on(way, "reset_peer"):
-            return False
-        if self._on(way, "black_hole"):
-            return True
-        for toxic in self._on(way, "latency"):
-            await asyncio.sleep(toxic.ms / 1e3)
-        for toxic in self._on(way, "garbage"):
-            if self._random.random() < toxic.rate:
-                place = self._random.randrange(len(data))
-                data = data[:place] + bytes([self._random.randrange(256)]) + data[place + 1 :]
-        for toxic in self._on(way, "limit_data"):
-            if passed >= toxic.size:
-                writer.write(data[: max(0, len(data) - (passed - toxic.size))])
-                await writer.drain()
-                return False
-        slicers = self._on(way, "slicer")
-        size = slicers[0].size if slicers else len(data)
-        for start in range(0, len(data), size):
-            writer.write(data[start : start + size])
+    async def _write(self, writer: asyncio.StreamWriter, data: bytes, toxics: Toxics) -> None:
+        size = toxics.slice_bytes or len(data)
+        for at in range(0, len(data), size):
+            writer.write(data[at : at + size])
             await writer.drain()
-            if slicers:
-                await asyncio.sleep(slicers[0].ms / 1e3)
-        return True
-
-    # ------------------------------------------------------------ control port
-
-    async def _control(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while line := await reader.readline():
-                writer.write(msgspec.json.encode(self._obey(line)) + b"\n")
-                await writer.drain()
-        except (OSError, ValueError):
-            pass  # whoever steers it has gone, or sent a line without an end
-        finally:
-            writer.close()
-
-    def _obey(self, line: bytes) -> dict[str, Any]:
-        try:
-            order = msgspec.json.decode(line, type=_Order)
-        except (msgspec.DecodeError, ConfigError) as error:
-            return {"error": str(error)}
-        if order.do == "add" and order.toxic is not None:
-            self._toxics.append(order.toxic)
-        elif order.do == "clear":
-            self._toxics.clear()
-        elif order.do == "cut":
-            self._reset_all()
-        return {
-            "toxics": [toxic.name for toxic in self._toxics],
-            "connections": self.connections,
-            "bytes": sum(len(piece.data) for piece in self.record),
-        }
-
-
-class _Order(msgspec.Struct, frozen=True):
-    """A line on the control port."""
-
-    do: Literal["add", "clear", "cut", "status"]
-    toxic: Toxic | None = None
-
-
-def _reset(writer: asyncio.StreamWriter) -> None:
-    """Throw a connection away with what it still holds."""
-    transport = writer.transport
-    found = transport.get_extra_info("socket")
-    if found is not None and not transport.is_closing():
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``python -m regimeflow.sandbox.proxy``; prints its port and its control port."""
-    parser = argparse.ArgumentParser(prog="regimeflow.sandbox.proxy", description=__doc__)
-    parser.add_argument("--to", required=True, metavar="HOST:PORT", help="the venue")
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--ledger", type=Path, metavar="FILE", help="where bytes are written down")
-    arguments = parser.parse_args(argv)
-    host, _, port = arguments.to.rpartition(":")
-    if not host or not port.isdigit():
-        raise ConfigError(f"--to takes HOST:PORT, not {arguments.to!r}")
-    proxy = Proxy(
-        (host, int(port)), port=arguments.port, seed=arguments.seed, ledger=arguments.ledger
-    )
-    asyncio.run(_until_signal(proxy))
-    return 0
-
-
-async def _until_signal(proxy: Proxy) -> None:
-    loop = asyncio.get_running_loop()
-
-    def ready() -> None:
-        for one in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(one, proxy.stop)
-        sys.stdout.write(f"{proxy.port} {proxy.control_port}\n")
-        sys.stdout.flush()
-
-    await proxy.serve(ready, control=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+            if size < len(data):
+                await asyncio.sleep(0)  # a packet of its own

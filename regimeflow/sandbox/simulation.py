@@ -33,8 +33,8 @@ from regimeflow.session.companions import rolling_history
 from regimeflow.session.fold import Fold
 from regimeflow.venues.faulty import Faulty
 from regimeflow.venues.gateway import Gateway
+from regimeflow.venues.intervals import Intervals
 from regimeflow.venues.runtime import Virtual
-from regimeflow.venues.settings import Settings
 
 #: 2024-01-02 14:30 UTC.
 BEGIN = 1_704_205_800 * NS_PER_SECOND
@@ -50,7 +50,7 @@ LIMITS = Limits(
     max_data_age_ms=30_000.0,
     symbols=SYMBOLS,
 )
-SETTINGS = Settings(
+INTERVALS = Intervals(
     clock_ms=1_000.0,
     heartbeat_ms=5_000.0,
     position_poll_ms=15_000.0,
@@ -257,7 +257,7 @@ class _World:
     def gateway_of(self, engine: Engine) -> Gateway:
         """Return a new gateway for an engine, not connected yet."""
         return Gateway(
-            self.faulty, self.runtime, SETTINGS, engine, self.start, symbols=SYMBOLS,
+            self.faulty, self.runtime, INTERVALS, engine, self.start, symbols=SYMBOLS,
             timeframe=self.timeframe, warmup=20 if self.timeframe else 0, cash=CASH,
             run=self.start.run,
         )  # fmt: skip
@@ -271,6 +271,7 @@ class _World:
         self.runtime.later(NS_PER_SECOND // 2, self._move)
         try:
             drive(engine, venue, journal)
+            journal.close()
         except (Ended, JournalError) as error:
             disk.dead = True
             with contextlib.suppress(JournalError):
@@ -278,7 +279,6 @@ class _World:
             if isinstance(error, JournalError) and not crashes:
                 raise
             raise Ended from error
-        journal.close()
         return engine, gateway, journal
 
     def _journal(self, engine: Engine, gateway: Gateway, disk: DyingDisk) -> JournalWriter:
@@ -331,6 +331,9 @@ class _World:
     def _end(self) -> None:
         self.open_at_end = verdict.why_not_open(self.gateway)
         self.gateway.command("stop", "the end", "simulation")
+
+    def _sleep(self) -> None:
+        self.runtime.pause(self.random.randrange(1, 30) * NS_PER_SECOND)
 
     def _halt(self) -> None:
         self.gateway.command("halt", "a human says so", "simulation")
@@ -411,6 +414,7 @@ _UNASKED = (
     ("flatten", 0.2, 1),
     ("pause", 0.2, 1),
     ("cancel_all", 0.2, 2),
+    ("sleep", 0.2, 2),
     ("venue_ends", 0.6, 6),
     ("trade_by_hand", 0.15, 1),
     ("order_by_hand", 0.15, 1),

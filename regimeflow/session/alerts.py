@@ -22,6 +22,7 @@ _BAD = frozenset({"Error", "RiskLimitBreached"})
 _QUIET = frozenset({"denied", "dry_run"})
 _WAITING = 1_000
 _TIMEOUT_S = 10.0
+_SLOW = "alerts were left out: they came faster than they were taken"
 
 
 class Alerts:
@@ -34,18 +35,25 @@ class Alerts:
         alert: called with reason and sentence, or the address of a webhook, which is sent both as
             JSON with the name of the run and the time.
         redact: takes secrets out of text.
+        patience_s: how long the end waits for alerts that were not taken yet.
 
     Raises:
         ConfigError: it is neither.
     """
 
-    def __init__(self, alert: Alert | str, redact: Callable[[str], str] | None = None) -> None:
+    def __init__(
+        self,
+        alert: Alert | str,
+        redact: Callable[[str], str] | None = None,
+        patience_s: float = _TIMEOUT_S,
+    ) -> None:
         if isinstance(alert, str):
             if urlsplit(alert).scheme not in ("http", "https"):
                 raise ConfigError("alert= must be a callable, or an http or https address")
         elif not callable(alert):
             raise ConfigError(f"alert= must be a callable or an address, not {alert!r}")
         self._alert = alert
+        self._patience_s = patience_s
         self._redact = redact or (lambda text: text)
         self._decisions = Decisions()
         self._queue: queue.Queue[Decision | None] = queue.Queue(_WAITING)
@@ -66,14 +74,21 @@ class Alerts:
             try:
                 self._queue.put_nowait(entry)
             except queue.Full:
-                self.failure = "alerts were left out: they came faster than they were taken"
+                self.failure = _SLOW
 
     def close(self) -> None:
-        """Tell what still waits, and end."""
-        if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join(_TIMEOUT_S)
-            self._thread = None
+        """Tell what still waits, and end; whoever takes too long is not waited for."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        try:
+            self._queue.put(None, timeout=self._patience_s)
+        except queue.Full:
+            self.failure = _SLOW
+            return
+        thread.join(self._patience_s)
+        if thread.is_alive():
+            self.failure = _SLOW
 
     def _go(self) -> None:
         while (entry := self._queue.get()) is not None:

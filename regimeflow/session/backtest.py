@@ -241,7 +241,7 @@ class _Market(Matched):
 
     def send(self, outputs: Sequence[Output]) -> None:
         """Take requests, and keep notes."""
-        super().send(outputs)
+        Matched.send(self, outputs)
         for output in outputs:
             kind = output.__class__
             if kind in _KEPT:

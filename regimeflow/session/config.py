@@ -102,7 +102,7 @@ class Live(Section, frozen=True, kw_only=True):
         cash: money the session may use; all of the account's without it.
         warmup: bars of each series that the strategy is given from before the session.
         seed: of ``ctx.rng``.
-        replay_journal_path: puts the journal elsewhere than in the run directory.
+        replay_journal_path: refused: the journal stays in the run directory.
         duplicate_order_window_ms: equal orders within it are denied; 0 is off.
         max_order_value: money per order; 0 is off.
         max_orders_per_minute, max_orders_per_second: 0 is off, and the broker's own for the second.
@@ -157,7 +157,7 @@ class LiveMetrics(Section, frozen=True, kw_only=True):
     """Drift and performance files of a session.
 
     Attributes:
-        enable: whether they are written.
+        enable: whether they go to ``output_dir``; otherwise they go to the run directory.
         baseline_report: a saved backtest to compare with.
         output_dir: where they go; the run directory without it.
         sinks: how they are written.

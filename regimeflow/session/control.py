@@ -256,6 +256,9 @@ class Channel:
         """Give it up; the other side notices."""
         self._socket.close()
 
+    def __del__(self) -> None:
+        self.close()
+
     def ask(self, request: Request, kind: Any) -> Any:
         """Return the answer to a request, decoded as ``kind``.
 

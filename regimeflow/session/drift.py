@@ -45,6 +45,8 @@ PERFORMANCE_NAME = "live_performance.json"
 #: How often files are written while bars rush past.
 _EVERY_S = 1.0
 _NS_PER_MINUTE = 60_000_000_000
+#: So many rows are kept in memory; the file and the journal have all of them.
+MOST_ROWS = 40_000
 
 
 def drift(
@@ -102,6 +104,8 @@ class DriftFold:
         self._jumped = [0.0, 0.0]
         #: Final rows; the one of the newest close may still change and is not among them.
         self.rows: list[DriftRow] = []
+        #: How many rows became final; of old ones only every other is kept, again and again.
+        self.count = 0
         self._open: DriftRow | None = None
         self._start = self._peak = self._day_equity = 0.0
         self._day = (0, 0)
@@ -221,7 +225,8 @@ class DriftFold:
             min(live / max(self._peak, live) - 1.0, 0.0) if max(self._peak, live) > 0 else 0.0,
             math.nan
             if expectation is None
-            else expectation.after(len(self.rows) + 1, ts - self._start_ts),
+            else expectation.after(self.count + 1, ts - self._start_ts),
+            self.count + 1,
         )
 
     def _new_day(self, ts: int) -> None:
@@ -238,6 +243,9 @@ class DriftFold:
         if row is not None and ts > row.time:
             # In this order: a reader on another thread may see it twice, but never not at all.
             self.rows.append(row)
+            self.count += 1
+            if len(self.rows) > MOST_ROWS:
+                self.rows[: MOST_ROWS // 2] = self.rows[: MOST_ROWS // 2 : 2]
             self._open = None
             self._peak = max(self._peak, row.live)
             self.deepest = max(self.deepest, -row.drawdown)
@@ -318,24 +326,27 @@ class DriftFiles:
     has all of it.
 
     Args:
-        run_dir: where they go; both are private to the user.
+        folder: where they go; both are private to the user.
         fold: what to write.
+        run: name of the run.
 
     Attributes:
         error: why nothing is written any more, or "".
 
     Raises:
-        SessionError: they cannot be written from the beginning.
+        SessionError: they cannot be written from the beginning, or are those of another run.
     """
 
-    def __init__(self, run_dir: Path, fold: DriftFold) -> None:
+    def __init__(self, folder: Path, fold: DriftFold, run: str) -> None:
         self._fold = fold
-        self._csv = run_dir / DRIFT_NAME
-        self._json = run_dir / PERFORMANCE_NAME
+        self._csv = folder / DRIFT_NAME
+        self._json = folder / PERFORMANCE_NAME
         self._written = 0
         self._due = 0.0
         self.error = ""
         try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._be_of(run)
             self._last = self._mended()
             if self._last < 0:
                 self._append(csv_header())
@@ -346,7 +357,9 @@ class DriftFiles:
         """Write what has become final."""
         if event.__class__ is Finish:
             self.close()
-        elif len(self._fold.rows) > self._written and time.monotonic() >= self._due:
+            return
+        waiting = self._fold.count - self._written
+        if waiting and (waiting >= MOST_ROWS // 4 or time.monotonic() >= self._due):
             self._write()
 
     def close(self) -> None:
@@ -356,16 +369,31 @@ class DriftFiles:
     def _write(self) -> None:
         if self.error:
             return
-        rows = self._fold.rows
-        fresh = [row for row in rows[self._written :] if row.time // 1_000 > self._last]
+        waiting = self._fold.count - self._written
+        rows = self._fold.rows[-waiting:] if waiting else []
+        fresh = [row for row in rows if row.time // 1_000 > self._last]
         try:
             self._append("".join(csv_line(row, self._fold.start) for row in fresh))
             self._summarise()
         except OSError as error:
             self.error = f"the drift is not written any more: {error}"
             return
-        self._written = len(rows)
+        self._written += waiting
         self._due = time.monotonic() + _EVERY_S
+
+    def _be_of(self, run: str) -> None:
+        """Refuse to go on with the files of another run."""
+        try:
+            there = msgspec.json.decode(self._json.read_bytes(), type=_Written).run
+        except FileNotFoundError:
+            return
+        except msgspec.MsgspecError:
+            there = "something else"
+        if there not in ("", run):  # one that ended before it began has no name yet
+            raise SessionError(
+                f"{self._json} is that of {there}: move it and "
+                f"{DRIFT_NAME} away, or choose another output_dir"
+            )
 
     def _mended(self) -> int:
         """Return the last timestamp in the file, microseconds; 0 with none, -1 without a file."""
@@ -399,6 +427,12 @@ class DriftFiles:
             with contextlib.suppress(OSError):
                 beside.unlink(missing_ok=True)
             raise
+
+
+class _Written(msgspec.Struct):
+    """Whose the files are."""
+
+    run: str
 
 
 def _private(path: str, flags: int) -> int:

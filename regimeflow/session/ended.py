@@ -10,7 +10,7 @@ import msgspec
 from regimeflow.analytics.drift import Drift
 from regimeflow.analytics.execution_quality import ExecutionQuality
 from regimeflow.analytics.report import Report
-from regimeflow.engine.desk import ACTIVE
+from regimeflow.engine.desk import ACTIVE, HALTED
 from regimeflow.errors import SessionError, StrategyError
 from regimeflow.journal import Position, Tail
 from regimeflow.model.events import Adjusted, Fill, Input, Output, Start, StateChanged
@@ -71,7 +71,7 @@ class Ended:
             keeper.strategy or begin.strategy,
             venue,
             "stopped" if keeper.finished else "failed",
-            account.state,
+            HALTED if keeper.finished else account.state,
             keeper.why,
             keeper.done,
             keeper.done,

@@ -111,7 +111,7 @@ def _begun(redactor: Redactor, held: contextlib.ExitStack) -> InProcess:
     except BaseException:
         # What cannot be steered does not trade.
         worker.command("stop", "its socket cannot be opened", "host")
-        worker.ended(spec.wish.settings.stop_ms / 1e3 + 1.0)
+        worker.ended(spec.wish.intervals.stop_ms / 1e3 + 1.0)
         raise
     return worker
 

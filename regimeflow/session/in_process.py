@@ -100,6 +100,7 @@ class InProcess:
             self.twin,
             baseline,
             lambda: self._status,
+            output_dir=spec.output_dir,
             audit_format=spec.audit_format,
             alert=spec.alert,
             redact=spec.redact,
@@ -142,7 +143,7 @@ class InProcess:
             try:
                 if spec.wish.baseline is not None:
                     spec.wish.baseline.save(spec.run_dir / BASELINE_NAME)
-                self.records.open()
+                self.records.open(self.begin.run)
             except BaseException:
                 journal.close()
                 raise
@@ -162,7 +163,7 @@ class InProcess:
 
         def replay(seq: int, event: Input, outputs: list[Output]) -> None:
             if seq == 1:
-                self.records.open()  # the run directory is ours by now
+                self.records.open(earlier.run)  # the run directory is ours by now
             fold.take(seq, event, outputs)
 
         journal = continue_run(self._spec.run_dir, earlier.run, replay, self._spec.disk)
@@ -290,13 +291,12 @@ class InProcess:
             self._keeper.note(self.engine.event.seen, "error", f"the session broke: {error}")
             self._cancel_everything()
         finally:
-            if journal is not None:
+            for part in (journal, self.link, self.records):
                 try:
-                    journal.close()
-                except JournalError as error:
+                    if part is not None:
+                        part.close()
+                except BaseException as error:  # the session is over all the same, and says why
                     self._error = self._error or error
-            self.link.close()
-            self.records.close()
             self._phase = "failed" if self._error is not None else "stopped"
             self._status = self._snapshot()
             self._over.set()
@@ -315,7 +315,7 @@ class InProcess:
             self._record_end()
         orders = [o.id for o in working]
         try:
-            left = self.link.take_back(orders, self._spec.wish.settings.ns("stop_ms"))
+            left = self.link.take_back(orders, self._spec.wish.intervals.ns("stop_ms"))
         except Exception as error:
             left, why = orders, f": {error}"
         else:

@@ -6,43 +6,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from regimeflow.analytics.report import Report
 from regimeflow.engine.strategy import Strategy, as_strategy
 from regimeflow.errors import ConfigError
 from regimeflow.model.models import Costs, FillModel, Latency, Limits, Model
-from regimeflow.model.timeframe import NS_PER_MS
 from regimeflow.session.brokers import broker_of, keys_of, venue_of
+from regimeflow.session.check import NEEDED_LIMITS
 from regimeflow.session.config import Config, Execution, TransactionCost
 from regimeflow.session.live import LiveSession
 from regimeflow.session.load_strategy import load_strategy
 from regimeflow.session.paths import root_of, under
 from regimeflow.session.settings import Settings
 from regimeflow.session.source import name_of
-from regimeflow.venues.simulated import Simulated
+from regimeflow.venues.intervals import Intervals
 
 #: An age that no price reaches: a session without a heartbeat.
 _NO_AGE_MS = 1e15
-#: What real money does not start without.
-_NEEDED = ("max_notional", "max_position", "daily_loss", "max_orders_per_minute")
-
-
-class Intervals(msgspec.Struct, frozen=True, kw_only=True):
-    """How often a session does what nobody asks it for, milliseconds.
-
-    Attributes:
-        heartbeat_ms: greatest age of prices; None: there is none.
-        reconnect_initial_ms, reconnect_max_ms: waits between attempts; None: there are none.
-        orders_ms, positions_ms, account_ms: between two questions to the broker.
-    """
-
-    heartbeat_ms: float | None
-    reconnect_initial_ms: float | None
-    reconnect_max_ms: float | None
-    orders_ms: float
-    positions_ms: float
-    account_ms: float
+_ONE_PLACE = (
+    "the journal stays in the run directory, beside what proves it: choose another place for both "
+    "with live.log_dir and live.run"
+)
 
 
 def session_of(settings: Settings) -> LiveSession:
@@ -55,33 +38,36 @@ def session_of(settings: Settings) -> LiveSession:
     live = settings.config.live
     strategy = strategy_of(settings.config)
     venue = venue_of(settings, model_of(settings.config))
+    run_dir = run_dir_of(settings.config, name_of(strategy))
     return LiveSession(
         strategy,
         venue,
         symbols=live.symbols,
         timeframe=live.timeframe,
         baseline=baseline_of(settings.config),
-        limits=_aged(limits_of(settings.config), settings.config, venue),
-        run_dir=run_dir_of(settings.config, name_of(strategy)),
+        limits=limits_of(settings.config),
+        run_dir=run_dir,
         cash=live.cash,
         warmup=live.warmup,
         seed=live.seed,
+        dry_run=live.dry_run,
+        intervals=intervals_of(settings.config),
+        audit_format=live.audit.format,
+        redact=settings.redactor.text,
+        output_dir=output_dir_of(settings.config, run_dir),
     )
 
 
 def check(settings: Settings) -> None:
-    """Refuse what this version cannot do, without starting or fetching anything.
+    """Refuse what cannot be done, without starting or fetching anything.
 
     Raises:
         ConfigError: with the key and what to do instead.
     """
     config = settings.config
-    for key, asked in _asked_for(config).items():
-        if asked:
-            raise ConfigError(
-                f"{settings.origin(tuple(key.split('.')))}: this version does not have {key} yet: "
-                "leave it out"
-            )
+    if config.live.replay_journal_path is not None:
+        origin = settings.origin(("live", "replay_journal_path"))
+        raise ConfigError(f"{origin}: live.replay_journal_path: {_ONE_PLACE}")
     broker_of(settings)
     keys_of(settings)
     model_of(config)
@@ -93,22 +79,10 @@ def check(settings: Settings) -> None:
             raise ConfigError(f"real money is refused: {'; '.join(obstacles)}")
 
 
-def _asked_for(config: Config) -> dict[str, bool]:
-    """Return the keys that sessions cannot follow yet, and whether they are used."""
-    live, metrics = config.live, config.metrics
-    return {
-        "live.dry_run": live.dry_run,
-        "live.replay_journal_path": live.replay_journal_path is not None,
-        "live.audit.format": live.audit.format != "csv",
-        "metrics.live.enable": metrics.live.enable,
-        "metrics.prometheus.enabled": metrics.prometheus.enabled,
-    }
-
-
 def real_money_obstacles(settings: Settings) -> list[str]:
     """Return why a configuration must not trade real money; empty if nothing speaks against it."""
     limits = limits_of(settings.config)
-    missing = [name for name in _NEEDED if getattr(limits, name) is None]
+    missing = [name for name in NEEDED_LIMITS if getattr(limits, name) is None]
     return [f"the limit {name} is missing" for name in missing] + list(settings.findings)
 
 
@@ -151,8 +125,11 @@ def run_dir_of(config: Config, strategy: str, at: datetime | None = None) -> Pat
 
 def output_dir_of(config: Config, run_dir: Path) -> Path:
     """Return where drift and performance files go: the run directory unless another is given."""
-    given = config.metrics.live.output_dir
-    return run_dir if given is None else under(Path(), given, "metrics.live.output_dir")
+    live = config.metrics.live
+    if live.output_dir is None:
+        return run_dir
+    place = under(Path(), live.output_dir, "metrics.live.output_dir")
+    return place if live.enable and "file" in live.sinks else run_dir
 
 
 # ---------------------------------------------------------------- limits and intervals
@@ -180,6 +157,7 @@ def limits_of(config: Config) -> Limits:
         # Zero and not None, for which a live session has a window of its own.
         duplicate_window_ms=live.duplicate_order_window_ms,
         max_open_orders=given.max_open_orders,
+        # Left open, it is the session's: by the heartbeat and the length of the bars.
         max_data_age_ms=given.max_data_age_ms,
         symbols=live.symbols,
     )
@@ -190,30 +168,21 @@ def _off(value: float) -> float | None:
     return value or None
 
 
-def _aged(limits: Limits, config: Config, venue: Simulated) -> Limits:
-    """Return the limits with the age that the heartbeat gives them."""
-    if limits.max_data_age_ms is not None:
-        return limits
-    live = config.live
-    age_ms = _NO_AGE_MS
-    if live.heartbeat.enabled:
-        bars = venue.dataset(live.symbols, live.timeframe).bars
-        longest_ms = max((b.timeframe for b in bars), default=0) / NS_PER_MS
-        age_ms = max(live.heartbeat.interval_ms, 2 * longest_ms + 5_000.0)
-    return msgspec.structs.replace(limits, max_data_age_ms=age_ms)
-
-
 def intervals_of(config: Config) -> Intervals:
-    """Return how often a session does what nobody asks it for."""
+    """Return how patient the session is with its venue."""
     live = config.live
-    reconnect = live.reconnect
+    heartbeat, reconnect = live.heartbeat, live.reconnect
     return Intervals(
-        heartbeat_ms=live.heartbeat.interval_ms if live.heartbeat.enabled else None,
-        reconnect_initial_ms=reconnect.initial_ms if reconnect.enabled else None,
-        reconnect_max_ms=reconnect.max_ms if reconnect.enabled else None,
-        orders_ms=live.order_reconcile_interval_ms,
-        positions_ms=live.position_reconcile_interval_ms,
+        heartbeat_ms=heartbeat.interval_ms if heartbeat.enabled else _NO_AGE_MS,
+        hold_when_stale=heartbeat.enabled and heartbeat.disable_trading_on_timeout,
+        cancel_when_stale=heartbeat.cancel_orders_on_timeout,
+        reconnect=reconnect.enabled,
+        reconnect_initial_ms=reconnect.initial_ms,
+        reconnect_max_ms=reconnect.max_ms,
+        order_poll_ms=live.order_reconcile_interval_ms,
+        position_poll_ms=live.position_reconcile_interval_ms,
         account_ms=live.account_refresh_interval_ms,
+        hold_when_unreconciled=live.reconciliation.disable_trading_on_error,
     )
 
 

@@ -47,7 +47,7 @@ from regimeflow.session.upgrade import (
     keep,
 )
 from regimeflow.session.worker import Worker
-from regimeflow.venues.settings import Settings
+from regimeflow.venues.intervals import Intervals
 
 #: How long a wait sleeps at a time, so that an interrupt is answered.
 _SLICE_S = 0.05
@@ -85,7 +85,9 @@ class LiveSession:
             "feed", and a sentence, or the address of a webhook. Of a detached session it is called
             there.
         redact: takes secrets out of text that is written into the audit log or told.
-        settings: how patient to be with the venue.
+        output_dir: where ``live_drift.csv`` and ``live_performance.json`` go; ``run_dir`` without
+            it.
+        intervals: how patient to be with the venue.
 
     Example:
         >>> import tempfile
@@ -134,11 +136,12 @@ class LiveSession:
         seed: int = 0,
         dry_run: bool = False,
         on_kernel_loss: OnKernelLoss = "cancel",
-        settings: Settings | None = None,
+        intervals: Intervals | None = None,
         disk: Disk | None = None,
         audit_format: str = "csv",
         alert: Alert | str | None = None,
         redact: Callable[[str], str] | None = None,
+        output_dir: str | Path | None = None,
     ) -> None:
         if "_worker" in self.__dict__:
             return  # the cell was run again: this is the session that runs already
@@ -154,7 +157,7 @@ class LiveSession:
         self.run_dir = Path(run_dir)
         self.venue = venue
         self.baseline = baseline
-        self.settings = settings or Settings()
+        self.intervals = intervals or Intervals()
         wish = Wish(
             symbols=(symbols,) if isinstance(symbols, str) else tuple(symbols or ()) or None,
             timeframe=timeframe,
@@ -162,7 +165,7 @@ class LiveSession:
             cash=cash,
             seed=seed,
             limits=limits or Limits(),
-            settings=self.settings,
+            intervals=self.intervals,
             baseline=baseline,
         )
         run = f"{_slug(name_of(given))}-{uuid.uuid4().hex[:8]}"
@@ -180,6 +183,7 @@ class LiveSession:
             audit_format,
             alert,
             redact,
+            None if output_dir is None else Path(output_dir),
         )
         self._lock = threading.Lock()
         self._worker: Worker = InProcess(self._spec)
@@ -192,7 +196,7 @@ class LiveSession:
         self.venue = None
         saved = run_dir / BASELINE_NAME
         self.baseline = Report.load(saved) if saved.is_file() else None
-        self.settings = Settings()
+        self.intervals = Intervals()
         self._spec = None
         self._lock = threading.Lock()
         self._worker = worker
@@ -219,17 +223,27 @@ class LiveSession:
                 raise SessionError(f"this session is {phase}: make a new one")
             if detached:
                 self._worker = self._elsewhere(self._spec)
+                _RUNNING[self.run_dir.resolve()] = self
             else:
                 self._here()
-            _RUNNING[self.run_dir.resolve()] = self
         return self
 
     def _here(self) -> None:
         work = self._worker
         assert isinstance(work, InProcess)
+        place = self.run_dir.resolve()
+
+        def forget() -> None:
+            _RUNNING.pop(place, None)
+
+        work.when_over(forget)
+        _RUNNING[place] = self  # before it begins: it may be over in no time
         try:
             work.start()
-        except SessionBusy as error:
+        except BaseException as error:
+            forget()
+            if not isinstance(error, SessionBusy):
+                raise
             raise SessionBusy(f"{error}; regimeflow.attach leads to it if it is detached") from None
 
     def _elsewhere(self, spec: Spec) -> Worker:

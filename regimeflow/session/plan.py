@@ -25,11 +25,11 @@ from regimeflow.session.features import compute_of, feature_warmup, with_feature
 from regimeflow.session.moments import moment
 from regimeflow.session.source import name_of, source_hash
 from regimeflow.venues.gateway import Gateway
+from regimeflow.venues.intervals import Intervals
 from regimeflow.venues.matching import Matcher, matched_on
 from regimeflow.venues.paper import Paper, PaperLink
 from regimeflow.venues.port import Adapter
 from regimeflow.venues.runtime import Runtime, Threads
-from regimeflow.venues.settings import Settings
 from regimeflow.venues.simulated import Simulated
 from regimeflow.venues.tape import Tape
 
@@ -76,7 +76,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     cash: float | None
     seed: int
     limits: Limits
-    settings: Settings
+    intervals: Intervals
     baseline: Any = None
 
 
@@ -206,11 +206,12 @@ class VenuePlan:
     def link(
         self, engine: Engine, probe: Callable[[], Health] | None, killed: Callable[[], str]
     ) -> Link:
-        runtime: Runtime = Threads()
+        # A venue that is simulated brings its own time.
+        runtime: Runtime = getattr(self._adapter, "runtime", Threads)()
         gateway = Gateway(
             self._adapter,
             runtime,
-            self._wish.settings,
+            self._wish.intervals,
             engine,
             self.start,
             symbols=self.start.symbols,
@@ -249,7 +250,7 @@ def _live_limits(wish: Wish, timeframe: int) -> Limits:
     limits, changes = wish.limits, {}
     if limits.duplicate_window_ms is None:
         changes["duplicate_window_ms"] = _DUPLICATE_WINDOW_MS
-    if limits.max_data_age_ms is None:
+    if limits.max_data_age_ms is None and wish.intervals.hold_when_stale:
         bars_ms = 2 * timeframe / NS_PER_MS + 5_000.0 if timeframe else 0.0
-        changes["max_data_age_ms"] = max(wish.settings.heartbeat_ms, bars_ms)
+        changes["max_data_age_ms"] = max(wish.intervals.heartbeat_ms, bars_ms)
     return msgspec.structs.replace(limits, **changes)

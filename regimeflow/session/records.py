@@ -31,6 +31,7 @@ class Records:
         engine, shadow, twin: of the run.
         baseline: what was expected, or None.
         status: gives the session's status.
+        output_dir: where the drift files go; ``run_dir`` without it.
         audit_format: "csv" or "jsonl".
         alert: who is told of degraded states, or None.
         redact: takes secrets out of text.
@@ -45,11 +46,13 @@ class Records:
         baseline: Report | None,
         status: Callable[[], Status],
         *,
+        output_dir: Path | None = None,
         audit_format: str = "csv",
         alert: Alert | str | None = None,
         redact: Callable[[str], str] | None = None,
     ) -> None:
         self._run_dir = run_dir
+        self._output_dir = output_dir or run_dir
         self._audit_format = audit_format
         self._redact = redact
         self.quality = QualityFold()
@@ -62,14 +65,17 @@ class Records:
         if self._alerts is not None:
             self._followers.append(self._alerts)
 
-    def open(self) -> None:
+    def open(self, run: str) -> None:
         """Open the files, once the run directory is ours.
 
+        Args:
+            run: name of the run.
+
         Raises:
-            SessionError: one of them cannot be written.
+            SessionError: one of them cannot be written, or is that of another run.
         """
         self.audit = AuditLog(self._run_dir / AUDIT_NAME, self._audit_format, redact=self._redact)
-        self._files = DriftFiles(self._run_dir, self.drift)
+        self._files = DriftFiles(self._output_dir, self.drift, run)
         self._followers += [self.audit, self._files]
 
     def begin(self) -> None:

@@ -39,7 +39,7 @@ def open_run(
         SessionBusy: another process or session owns the directory.
         SessionError: it holds a run already, or cannot be written.
     """
-    if holds_a_run(run_dir):
+    if first_event(run_dir) is not None:  # of one that ended in its first line nothing is left
         raise SessionError(f"{run_dir} holds a run already: choose another directory, or remove it")
     journal = JournalWriter(run_dir, manifest.run, sync=sync, disk=disk)
     try:

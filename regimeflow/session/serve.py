@@ -67,6 +67,7 @@ class Server:
         self._lost = worker.taken_up
         self._claimed = on_loss is None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
         #: Those who tell others of the end.
         self.telling: set[asyncio.Task[None]] = set()
         self._fds: set[int] = set()
@@ -125,6 +126,11 @@ class Server:
                 os.unlink(self._path)
             if self.telling:
                 await asyncio.wait(self.telling, timeout=_LAST_WORDS_S)
+            # Closed and not canceled: asyncio of Python 3.11 complains of a visit that was.
+            for writer in list(self._writers):
+                writer.close()
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=_LAST_WORDS_S)
             _servers.pop(id(self), None)
 
     def _listen(self) -> socket.socket:
@@ -162,6 +168,7 @@ class Server:
         fd = writer.get_extra_info("socket").fileno()
         self._tasks.add(task)
         self._fds.add(fd)
+        self._writers.add(writer)
         visit = _Visit(self, writer)
         try:
             await visit.answer_all(reader)
@@ -170,6 +177,7 @@ class Server:
         finally:
             self._tasks.discard(task)
             self._fds.discard(fd)
+            self._writers.discard(writer)
             visit.end()
             writer.close()
 

@@ -36,6 +36,7 @@ class Spec(NamedTuple):
         audit_format: "csv" or "jsonl".
         alert: who is told of degraded states, or None.
         redact: takes secrets out of what is written and told.
+        output_dir: where the drift files go; the run directory without it.
     """
 
     frozen: bytes
@@ -49,6 +50,7 @@ class Spec(NamedTuple):
     audit_format: str = "csv"
     alert: Alert | str | None = None
     redact: Callable[[str], str] | None = None
+    output_dir: Path | None = None
 
 
 def pack(spec: Spec) -> bytes:

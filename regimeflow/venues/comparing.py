@@ -10,9 +10,9 @@ from regimeflow.engine.reconcile import Books, Findings, Snapshot, reconcile
 from regimeflow.errors import VenueError
 from regimeflow.model.events import Account, Fill, OrderUpdate, Reconciled
 from regimeflow.venues.intake import impossible_news
+from regimeflow.venues.intervals import Intervals
 from regimeflow.venues.port import Adapter, Balances, VenueOrder
 from regimeflow.venues.runtime import Answer, Runtime
-from regimeflow.venues.settings import Settings
 
 #: Executions are asked for from so long before the last clean comparison on: clocks differ, and a
 #: venue may list one late.
@@ -27,7 +27,7 @@ class Comparing:
     """Asks the venue for its books and finds the differences.
 
     Args:
-        adapter, runtime, settings: of the gateway.
+        adapter, runtime, intervals: of the gateway.
         desk: the engine's; only read.
         run: name of the run.
         in_flight: orders of which a request is on its way.
@@ -37,14 +37,14 @@ class Comparing:
         self,
         adapter: Adapter,
         runtime: Runtime,
-        settings: Settings,
+        intervals: Intervals,
         desk: Callable[[], Desk],
         run: str,
         in_flight: Callable[[], set[str]],
     ) -> None:
         self._adapter = adapter
         self._runtime = runtime
-        self._settings = settings
+        self._intervals = intervals
         self._desk = desk
         self._run = run
         self._in_flight = in_flight
@@ -115,10 +115,10 @@ class Comparing:
 
     def _ask(self, what: tuple[str, ...], now: int) -> None:
         self._asking = what
-        self._asked_until = now + self._settings.ns("call_timeout_ms")
-        self._orders_at = now + self._settings.ns("order_poll_ms")
+        self._asked_until = now + self._intervals.ns("call_timeout_ms")
+        self._orders_at = now + self._intervals.ns("order_poll_ms")
         if "positions" in what:
-            self._positions_at = now + self._settings.ns("position_poll_ms")
+            self._positions_at = now + self._intervals.ns("position_poll_ms")
         adapter, runtime, since = self._adapter, self._runtime, self._clean_at - _LOOK_BACK_NS
         questions: dict[str, Callable[[], Any]] = {
             "working": adapter.open_orders,
@@ -172,24 +172,23 @@ class Comparing:
         self, snapshot: Snapshot, failed: str
     ) -> list[OrderUpdate | Fill | Account | Reconciled]:
         if failed:
-            ok = not self._settings.hold_when_unreconciled
+            ok = not self._intervals.hold_when_unreconciled
             return self._verdict(Reconciled(snapshot.asked_at, 0, ok, "all", failed))
-        adopts = self.adopting and snapshot.positions is not None
-        if adopts:
-            self.adopting, self.foreign, self._foreign_then = False, None, None
         found = reconcile(self.books(), snapshot)
         self.look_up = found.look_up
         doubts = self._doubt(found)
         again = found.events or found.look_up or any(n < _SEEN for n in self._doubts.values())
         if again or self._unsure(found):
             # Applied, the findings must explain everything: asked again, nothing new is said.
-            self._orders_at = self._runtime.now() + self._settings.ns("clock_ms")
+            only_missing = not found.events and not doubts
+            pause = "unknown_poll_ms" if only_missing and found.look_up else "clock_ms"
+            self._orders_at = self._runtime.now() + self._intervals.ns(pause)
             self._positions_at = min(self._positions_at, self._orders_at)
             return list(found.events)
         if found.foreign is None:
             self._unmatched |= doubts
         else:
-            self._unmatched, self.foreign = doubts, found.foreign
+            self._unmatched, self.foreign, self.adopting = doubts, found.foreign, False
             self._clean_at, self.clean = snapshot.asked_at, True
             horizon = snapshot.asked_at - _LOOK_BACK_NS
             self.heard = {name: at for name, at in self.heard.items() if at > horizon}
@@ -210,7 +209,8 @@ class Comparing:
 
         While orders of ours fill, one look may take a fill that was just told for something else.
         """
-        if found.foreign is None or self.foreign is not None or not self._desk().orders:
+        known = self.foreign is not None and not self.adopting
+        if found.foreign is None or known or not self._desk().orders:
             return False
         before, self._foreign_then = self._foreign_then, found.foreign
         return before != found.foreign
@@ -227,7 +227,7 @@ class Comparing:
     def _verdict(self, verdict: Reconciled) -> list[OrderUpdate | Fill | Account | Reconciled]:
         """Return the verdict where it says something new, or was not told for long."""
         now, before = self._runtime.now(), self._told
-        recent = now - self._told_at < self._settings.ns("position_poll_ms")
+        recent = now - self._told_at < self._intervals.ns("position_poll_ms")
         if before is not None and recent and _same(before, verdict):
             return []
         self._told, self._told_at = verdict, now
@@ -244,7 +244,7 @@ class Comparing:
             venue_ids=desk.venue_ids,
             executions=desk.executions,
             held=desk.ledger.snapshot(),
-            foreign=self.foreign,
+            foreign=None if self.adopting else self.foreign,
             heard={**self.heard, **dict.fromkeys(self._in_flight(), _NEVER)},
             lots={symbol: rules.lot for symbol, rules in desk.instruments.items()},
             by_execution=self._adapter.capabilities.executions,

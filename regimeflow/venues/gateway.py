@@ -21,8 +21,10 @@ from typing import Any
 
 import msgspec
 
+from regimeflow.engine.desk import HALTED
 from regimeflow.engine.engine import Engine
 from regimeflow.model.events import (
+    Adjusted,
     Cancel,
     Clock,
     Command,
@@ -34,11 +36,13 @@ from regimeflow.model.events import (
     Input,
     OrderUpdate,
     Output,
+    Reconciled,
     Replace,
     Resumed,
     Rules,
     SetTimer,
     Start,
+    StateChanged,
     Submit,
     Timer,
     Upgraded,
@@ -47,12 +51,12 @@ from regimeflow.model.market import Bar, Bars, Book, History, Quote, Trade
 from regimeflow.model.order import Status
 from regimeflow.model.timeframe import NS_PER_DAY
 from regimeflow.venues.comparing import Comparing
-from regimeflow.venues.intake import FeedWatch, Gather, Hours, Intake, impossible_news
+from regimeflow.venues.intake import FeedWatch, Gather, Hours, Intake, impossible_news, writable
+from regimeflow.venues.intervals import Intervals
 from regimeflow.venues.line import Line
 from regimeflow.venues.outbox import Outbox
 from regimeflow.venues.port import Adapter, Disconnected, Garbled, Refreshed, Said, VenueOrder
 from regimeflow.venues.runtime import Answer, Message, Overflow, Runtime
-from regimeflow.venues.settings import Settings
 
 _NEVER = 2**63 - 1
 #: Messages that cannot be read, in a row, after which the connection is made anew.
@@ -65,7 +69,7 @@ class Gateway:
     Args:
         adapter: the venue.
         runtime: time, waiting and work beside.
-        settings: how patient to be.
+        intervals: how patient to be.
         engine: whose orders are followed; only read.
         draft: the start event, as far as it is known before the venue has been asked.
         series: symbols and timeframe of the market data; timeframe 0 for trades and quotes.
@@ -79,7 +83,7 @@ class Gateway:
         self,
         adapter: Adapter,
         runtime: Runtime,
-        settings: Settings,
+        intervals: Intervals,
         engine: Engine,
         draft: Start,
         *,
@@ -95,7 +99,7 @@ class Gateway:
     ) -> None:
         self.adapter = adapter
         self.runtime = runtime
-        self.settings = settings
+        self.intervals = intervals
         self._engine = engine
         self._draft = draft
         self._symbols = tuple(symbols)
@@ -107,15 +111,15 @@ class Gateway:
         self._killed = killed
         self.hours = Hours(calendar)
         self.intake = Intake(symbols, timeframe)
-        self.watch = FeedWatch(symbols, timeframe, settings.ns("heartbeat_ms"), self.hours)
-        self._gather = Gather(self._symbols, settings.ns("grace_ms"))
-        self.outbox = Outbox(adapter, runtime, settings, lambda: engine.desk.orders)
+        self.watch = FeedWatch(symbols, timeframe, intervals.ns("heartbeat_ms"), self.hours)
+        self._gather = Gather(self._symbols, intervals.ns("grace_ms"))
+        self.outbox = Outbox(adapter, runtime, intervals, lambda: engine.desk.orders)
         self.comparing = Comparing(
-            adapter, runtime, settings, lambda: engine.desk, run, lambda: self.outbox.in_flight
+            adapter, runtime, intervals, lambda: engine.desk, run, lambda: self.outbox.in_flight
         )
         #: Order id -> the venue's time of the last change of it that is known.
         self._changed: dict[str, int] = {}
-        self._line = Line(settings, runtime)
+        self._line = Line(intervals, runtime)
         self._seen = engine.event.seen
         self._timers: list[tuple[int, int, str, int]] = []
         self._timer_count = 0
@@ -153,6 +157,8 @@ class Gateway:
                 self._soon += self.outbox.send(output)
             elif isinstance(output, SetTimer):
                 self._set_timer(output)
+            elif isinstance(output, StateChanged) and _halts(output):
+                self._soon += self.outbox.withdraw(f"trading is halted: {output.why}")
 
     def recall(self, event: Input, outputs: Sequence[Output]) -> None:
         """Live through an event of the run's earlier life: only timers are left of it."""
@@ -185,7 +191,7 @@ class Gateway:
         again_at = 0
         while left and self.runtime.now() < until:
             if self.runtime.now() >= again_at:
-                again_at = self.runtime.now() + self.settings.unknown_poll_ns
+                again_at = self.runtime.now() + self.intervals.unknown_poll_ns
                 for order_id in sorted(left):
                     self.outbox.insist(order_id)
             left.discard(_over(self.runtime.wait(min(until, again_at))))
@@ -204,6 +210,8 @@ class Gateway:
         waiting = list(events)
         while waiting:
             event = waiting.pop(0)
+            if type(event) in _WORDY:
+                event = writable(event)
             seen = self._seen = max(self.runtime.now(), self._seen + 1)
             if type(event) is Bars:
                 replaced = tuple(msgspec.structs.replace(b, seen=seen) for b in event.bars)
@@ -237,7 +245,7 @@ class Gateway:
 
     def _command(self, command: Command) -> list[Input]:
         if command.name == "stop" and self._closing is None:
-            until = self.runtime.now() + self.settings.ns("stop_ms")
+            until = self.runtime.now() + self.intervals.ns("stop_ms")
             self._closing = (until, command.why)
             self.comparing.clean = False
             self.comparing.soon()
@@ -343,7 +351,8 @@ class Gateway:
     def _take_up(self, resumed: Resumed) -> list[Input]:
         """Go on with a run: nothing new is risked until the books were compared."""
         self._begun = True
-        self._clock_at = self._health_at = self.runtime.now()
+        self._clock_at = self.runtime.now()
+        self._health_at = self._clock_at + self.intervals.ns("health_ms")
         # What was stale then is held back until it is said to be fresh.
         self.watch.stale |= {symbol for source, symbol in self._engine.holds if source == "feed"}
         if self._timeframe:
@@ -373,7 +382,7 @@ class Gateway:
         if answer.error is not None:
             return self._not_connected(f"cannot connect: {answer.error}")
         skew_ms = answer.value["skew_ms"]
-        if abs(skew_ms) > self.settings.max_skew_ms:
+        if abs(skew_ms) > self.intervals.max_skew_ms:
             return self._not_connected(f"our clock is {abs(skew_ms) / 1e3:.1f} s off the venue's")
         self._line.connected()
         told: list[Input] = []
@@ -393,7 +402,7 @@ class Gateway:
         now = self.runtime.now()
         draft = self._draft
         self._begun = True
-        self._clock_at, self._health_at = _NEVER, now
+        self._clock_at, self._health_at = _NEVER, now + self.intervals.ns("health_ms")
         rules = {rule.symbol: rule for rule in facts["rules"]}
         rules |= {rule.symbol: rule for rule in draft.instruments}
         cash = self._cash if self._cash is not None else facts["cash"]
@@ -415,11 +424,12 @@ class Gateway:
         if not self._line.lost(why):
             return []  # known already
         self.outbox.connected = False
+        never_sent = self.outbox.withdraw(f"the connection was lost: {why}")
         if self._timeframe:
             self._backfill = set(self._symbols)
         if not self._begun:
             return []
-        return [Connection(now, 0, False, why), Gap(now, 0, why, (), since)]
+        return [Connection(now, 0, False, why), *never_sent, Gap(now, 0, why, (), since)]
 
     def _ask_for_history(self, now: int) -> list[Input]:
         """Ask for the bars from before, or for those that were missed."""
@@ -502,19 +512,19 @@ class Gateway:
         return told
 
     def _tick(self, now: int) -> list[Input]:
-        self._clock_at = now + self.settings.ns("clock_ms")
+        self._clock_at = now + self.intervals.ns("clock_ms")
         told: list[Input] = [Clock(now, 0)]
         why = self._killed()
         if why and why != self._kill_told:
             told.append(Command(now, 0, "halt", why, "kill file"))
         self._kill_told = why
-        ended = self.hours.ended(now, self.settings.ns("grace_ms") + self.settings.ns("clock_ms"))
+        ended = self.hours.ended(now, self.intervals.ns("grace_ms") + self.intervals.ns("clock_ms"))
         if ended is not None:
             told.append(ended)
         if self._line.up:
             told += self._stale(now)
         if self._probe is not None and now >= self._health_at:
-            self._health_at = now + self.settings.ns("health_ms")
+            self._health_at = now + self.intervals.ns("health_ms")
             waiting, lag_ms = self.runtime.waiting()
             health = self._probe()
             told.append(msgspec.structs.replace(health, ts=now, queue=waiting, loop_lag_ms=lag_ms))
@@ -522,10 +532,10 @@ class Gateway:
 
     def _stale(self, now: int) -> list[Input]:
         """Return what has become stale or fresh; subscribe again, then connect again."""
-        settings = self.settings
+        intervals = self.intervals
         told: list[Input] = [
             msgspec.structs.replace(
-                feed, hold=settings.hold_when_stale, cancel=settings.cancel_when_stale
+                feed, hold=intervals.hold_when_stale, cancel=intervals.cancel_when_stale
             )
             for feed in self.watch.look(now)
         ]
@@ -567,7 +577,7 @@ class Gateway:
         if self._timers:
             times.append(self._timers[0][0])
         if self._closing is not None:
-            times.append(self.runtime.now() + self.settings.ns("clock_ms"))
+            times.append(self.runtime.now() + self.intervals.ns("clock_ms"))
         return min(times)
 
     def _may_end(self) -> bool:
@@ -595,6 +605,10 @@ def _new_bars(told: History, engine: Engine, warmup: int, gap: bool) -> list[Inp
     return [msgspec.structs.replace(told, ts=cut["times"][-1], features=features, **cut)]
 
 
+def _halts(changed: StateChanged) -> bool:
+    return changed.after == HALTED and not changed.symbol
+
+
 def _over(message: Message | None) -> str:
     """Return the order that a message says is over, or an empty text."""
     if isinstance(message, OrderUpdate) and message.what in _ENDS:
@@ -604,6 +618,8 @@ def _over(message: Message | None) -> str:
     return ""
 
 
+#: Events that carry a venue's own words.
+_WORDY = frozenset({Trade, OrderUpdate, Fill, Connection, Gap, Reconciled, Adjusted, Command})
 _COLUMNS = ("times", "open", "high", "low", "close", "volume")
 _ENDS = frozenset({"canceled", "rejected", "expired"})
 _TOLD = _ENDS | {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -15,12 +16,20 @@ from regimeflow.model.events import EndOfDay, Feed, Fill, OrderUpdate
 from regimeflow.model.market import Bar, Bars, Book, Quote, Trade
 from regimeflow.model.timeframe import NS_PER_MS, NS_PER_SECOND
 
+T = TypeVar("T", bound=msgspec.Struct)
 Market = Bar | Trade | Quote | Book
 
 #: A bar may be said to close so much after our own clock: clocks differ.
 _AHEAD_NS = NS_PER_SECOND
 #: No price, quantity or fee reaches this; what does was misread.
 _FAR = 1e12
+#: No id or reason is longer; what is was misread.
+_LONGEST = 10_000
+#: Event -> its fields that are text.
+_TEXTS = {
+    kind: tuple(field.name for field in msgspec.structs.fields(kind) if field.type is str)
+    for kind in (Bar, Trade, Quote, Book, OrderUpdate, Fill)
+}
 
 
 class Intake:
@@ -50,7 +59,7 @@ class Intake:
     def _why_not(self, said: Market, now: int) -> str:
         if said.symbol not in self._symbols:
             return "a symbol that is not part of the session"
-        wrong = _impossible(said)
+        wrong = _no_text(said) or _impossible(said)
         if wrong:
             return wrong
         place = (type(said), said.symbol)
@@ -73,6 +82,41 @@ class Intake:
             known.add(said.id)
         self._newest[place] = said.ts
         return ""
+
+
+def _no_text(said: Market | OrderUpdate | Fill) -> str:
+    """Return why an event's texts cannot be, or an empty text."""
+    for name in _TEXTS[type(said)]:
+        value = getattr(said, name)
+        if type(value) is not str or len(value) > _LONGEST:
+            return f"a {name} that is no text"
+    return ""
+
+
+def writable(said: T) -> T:
+    """Return a struct whose texts can be written down.
+
+    JSON has a way to say half a character, and some readers pass it on; no file takes it.
+    """
+    changes: dict[str, Any] = {}
+    for name in said.__struct_fields__:
+        value = getattr(said, name)
+        kind = type(value)
+        if kind is str:
+            made: Any = _whole(value)
+        elif kind is tuple:
+            made = tuple(_whole(v) if type(v) is str else v for v in value)
+        elif kind is dict:
+            made = {_whole(k) if type(k) is str else k: v for k, v in value.items()}
+        else:
+            continue
+        if made != value:
+            changes[name] = made
+    return msgspec.structs.replace(said, **changes) if changes else said
+
+
+def _whole(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _impossible(said: Market) -> str:
@@ -103,6 +147,8 @@ def _impossible(said: Market) -> str:
 
 def impossible_news(said: OrderUpdate | Fill) -> str:
     """Return why what is said of an order cannot be, or an empty text."""
+    if wrong := _no_text(said):
+        return wrong
     must: list[float]
     may: list[float] = []
     if isinstance(said, Fill):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from regimeflow.venues.intervals import Intervals
 from regimeflow.venues.runtime import Runtime
-from regimeflow.venues.settings import Settings
 
 _NEVER = 2**63 - 1
 
@@ -11,8 +11,8 @@ _NEVER = 2**63 - 1
 class Line:
     """The state of the connection, and when to try again."""
 
-    def __init__(self, settings: Settings, runtime: Runtime) -> None:
-        self._settings = settings
+    def __init__(self, intervals: Intervals, runtime: Runtime) -> None:
+        self._intervals = intervals
         self._runtime = runtime
         self.up = False
         self.ever_up = False
@@ -39,7 +39,7 @@ class Line:
 
     def connecting(self, now: int) -> None:
         self.wanted_at = _NEVER
-        self._until = now + 3 * self._settings.ns("call_timeout_ms")
+        self._until = now + 3 * self._intervals.ns("call_timeout_ms")
 
     def connected(self) -> None:
         self.waiting = True
@@ -62,10 +62,10 @@ class Line:
         """Choose when to try again: later each time, never all at once."""
         self.why = why
         self._until = _NEVER
-        if not self._settings.reconnect and self.ever_up:
+        if not self._intervals.reconnect and self.ever_up:
             self.wanted_at = _NEVER
             return
-        initial, longest = self._settings.reconnect_initial_ms, self._settings.reconnect_max_ms
+        initial, longest = self._intervals.reconnect_initial_ms, self._intervals.reconnect_max_ms
         wait_ms = min(longest, initial * 2.0 ** min(self._tries, 30))
         self._tries += 1
         jitter = self._runtime.random.uniform(0.5, 1.0)
@@ -85,7 +85,7 @@ class Line:
 
     def mute(self, now: int) -> bool:
         """Whether subscribing again has not helped for long enough."""
-        patience = self._settings.ns("heartbeat_ms")
+        patience = self._intervals.ns("heartbeat_ms")
         if now - self._resubscribed_at < patience:
             return False
         self._resubscribed_at = 0

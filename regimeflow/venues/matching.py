@@ -72,6 +72,12 @@ class Matcher:
         self._matched_on = matched_on
         self._book: dict[str, dict[str, _Working]] = {}
         self._arrivals: deque[tuple[int, Submit | Cancel | Replace, Input]] = deque()
+        # Symbol -> market order decided on at its bar's close, where nothing else is under way: the
+        # next bar fills it at its open, and it needs no place in the book. The short way.
+        self._fresh: dict[str, Submit] = {}
+        self._fresh_cause: Input = self.current
+        self._fresh_at = 0
+        self._fresh_told = False
         self._timers: list[tuple[int, int, str, int]] = []
         self._timer_count = 0
         self._seen = -_FAR
@@ -83,16 +89,42 @@ class Matcher:
         self._slip = model.costs.slippage_bps * 1e-4
         self._charges = model.costs.charges
         self._at_close = model.fills.market == "close"
+        self._prompt = not (self._order_ns or self._data_ns or self._at_close)
 
     def send(self, outputs: Sequence[Output]) -> None:
         """Take requests; each arrives the order latency after its cause."""
         cause = self.current
+        prompt = self._prompt and not self.busy
         for output in outputs:
-            if output.__class__ in _ORDERS:
-                self._arrivals.append((output.seen + self._order_ns, output, cause))  # type: ignore[arg-type]
+            kind = output.__class__
+            if kind is Submit and prompt and self._is_fresh(output, cause):  # type: ignore[arg-type]
+                self._fresh[output.symbol] = output  # type: ignore[assignment, union-attr]
+                self._fresh_at, self._fresh_cause = output.seen, cause
+                self._fresh_told = False
                 self.busy = True
-            elif isinstance(output, SetTimer):
-                self._set_timer(output)
+            elif kind in _ORDERS or kind is SetTimer:
+                prompt = False
+                if self._fresh:
+                    self._file_fresh()
+                if kind is SetTimer:
+                    self._set_timer(output)  # type: ignore[arg-type]
+                else:
+                    self._arrivals.append((output.seen + self._order_ns, output, cause))  # type: ignore[arg-type]
+                    self.busy = True
+
+    def _is_fresh(self, request: Submit, cause: Input) -> bool:
+        """Whether the next bar is all ahead of a market order, the only one of its symbol."""
+        symbol = request.symbol
+        if request.type != "market" or request.expire_at or symbol in self._fresh:
+            return False
+        timeframe = self._matched_on.get(symbol)
+        bar = cause if cause.__class__ is Bar else _bar_of(cause, symbol, timeframe)
+        return (
+            bar is not None
+            and bar.timeframe == timeframe
+            and bar.symbol == symbol
+            and bar.ts >= request.seen
+        )
 
     def keep(self, remaining: Callable[[str, str], float | None]) -> set[str]:
         """Set working orders, and those under way, to what others still have of them.
@@ -136,6 +168,10 @@ class Matcher:
         Asked again and again, since the engine may send more after each: timers and answers in the
         order of time, then what the event fills.
         """
+        if self._fresh:
+            told = self._promptly(event)
+            if told is not None:
+                return told
         if self._arrivals or self._timers:
             told = self._by_the_clock(event)
             if told:
@@ -174,6 +210,78 @@ class Matcher:
     def fills_at_close(self) -> bool:
         """Whether `at_once` must be asked after every event."""
         return self._at_close
+
+    # ------------------------------------------------------------ the short way
+
+    def _promptly(self, event: Input) -> Sequence[Input] | None:
+        """Answer fresh orders, then fill them; None where it takes the book to say what happens."""
+        if not self._fresh_told:
+            return self._answer_fresh(event)
+        if self._matched is event:
+            return ()
+        fills: list[Fill] = []
+        kinds, first = self._matched_on, self._fresh_at
+        for symbol, request in self._fresh.items():
+            timeframe = kinds[symbol]
+            bar = event if event.__class__ is Bar else _bar_of(event, symbol, timeframe)
+            if bar is None or bar.timeframe != timeframe or bar.symbol != symbol or bar.late:
+                self._file_fresh()
+                return None
+            price, at = bar.open, self._begins(bar)
+            if at < first:
+                at = first
+            if self._shift:
+                price *= 1.0 + (self._shift if request.side == "buy" else -self._shift)
+            qty, order_id, fee = request.qty, request.order_id, 0.0
+            if self._charges:
+                multiplier = self._instruments[symbol].multiplier
+                fee = self.model.costs.fee(qty, price, "taker", multiplier=multiplier)
+            fills.append(
+                Fill(
+                    bar.ts,
+                    bar.seen,
+                    order_id + ".1",
+                    order_id,
+                    symbol,
+                    request.side,
+                    qty,
+                    price,
+                    fee,
+                    "taker",
+                    self.venue,
+                    at,
+                )
+            )
+        self._fresh.clear()
+        self.busy = False
+        self._matched = self.current = event
+        self._seen = event.seen
+        self.fills += fills
+        return fills
+
+    def _answer_fresh(self, event: Input) -> Sequence[Input] | None:
+        if event.ts < self._fresh_at:
+            self._file_fresh()
+            return None
+        self._fresh_told = True
+        at = seen = self._fresh_at
+        if seen < self._seen:
+            seen = self._seen
+        self._seen = seen
+        answers = []
+        for request in self._fresh.values():
+            answers.append(OrderUpdate(at, seen, request.order_id, "accepted"))  # noqa: PERF401  (a call per order)
+        return answers
+
+    def _file_fresh(self) -> None:
+        """Let fresh orders go the long way: something else has come between."""
+        cause = self._fresh_cause
+        for request in self._fresh.values():
+            if self._fresh_told:
+                self._admit(request, self._fresh_at, eligible=True)
+            else:
+                self._arrivals.append((self._fresh_at, request, cause))
+        self._fresh.clear()
 
     # ------------------------------------------------------------ what is due by the clock
 
@@ -240,29 +348,10 @@ class Matcher:
         self._seen = seen
         order_id = request.order_id
         if request.__class__ is Submit:
-            symbol, side = request.symbol, request.side
+            symbol = request.symbol
             bar = _bar_of(cause, symbol, self._matched_on.get(symbol))
-            working = _Working(
-                order_id,
-                symbol,
-                side,
-                1.0 if side == "buy" else -1.0,
-                request.qty,
-                request.type,
-                request.limit,
-                request.stop,
-                request.tif,
-                request.expire_at,
-                at,
-                self._instruments[symbol].multiplier,
-                # Decided on a bar's close and here at that very moment: the next bar is all ahead.
-                bar is not None and bar.ts >= at,
-            )
-            orders = self._book.get(symbol)
-            if orders is None:
-                self._book[symbol] = {order_id: working}
-            else:
-                orders[order_id] = working
+            # Decided on a bar's close and here at that very moment: the next bar is all ahead.
+            self._admit(request, at, eligible=bar is not None and bar.ts >= at)
             return OrderUpdate(at, seen, order_id, "accepted")
         found = self._find(order_id)
         if isinstance(request, Replace):
@@ -274,6 +363,25 @@ class Matcher:
         if found is None:
             return OrderUpdate(at, seen, order_id, "cancel_rejected", "the order is over")
         return self._end(found, at, seen, "canceled", "")
+
+    def _admit(self, request: Submit, at: int, *, eligible: bool) -> None:
+        symbol, side = request.symbol, request.side
+        working = _Working(
+            request.order_id,
+            symbol,
+            side,
+            1.0 if side == "buy" else -1.0,
+            request.qty,
+            request.type,
+            request.limit,
+            request.stop,
+            request.tif,
+            request.expire_at,
+            at,
+            self._instruments[symbol].multiplier,
+            eligible,
+        )
+        self._book.setdefault(symbol, {})[request.order_id] = working
 
     # ------------------------------------------------------------ bars
 
@@ -435,11 +543,9 @@ class Matcher:
         self, working: _Working, price: float, ts: int, seen: int, executed_at: int, liquidity: str
     ) -> Fill:
         self._remove(working)
-        qty = working.qty
-        fee = 0.0
+        qty, order_id, fee = working.qty, working.order_id, 0.0
         if self._charges:
             fee = self.model.costs.fee(qty, price, liquidity, multiplier=working.multiplier)
-        order_id = working.order_id
         fill = Fill(
             ts, seen, order_id + ".1", order_id, working.symbol, working.side,
             qty, price, fee, liquidity, self.venue, executed_at,

@@ -6,20 +6,23 @@ Invariants:
    same however often they are said;
 2. only a definite refusal ends an order here. Whatever else goes wrong makes it unknown, and an
    unknown order is asked for until the venue tells, or says often and late enough that it has none;
-3. a cancel or change waits until the venue has answered for the order itself.
+3. a cancel or change waits until the venue has answered for the order itself;
+4. what waits to be sent can be withdrawn, and is then never sent: by a halt, with the connection,
+   or when its time is over. So nothing that was given up leaves later.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 
 from regimeflow.errors import NotThere, Refused, VenueError
 from regimeflow.model.events import Cancel, OrderUpdate, Replace, Submit
 from regimeflow.model.order import Order, Status
 from regimeflow.model.timeframe import NS_PER_MS
+from regimeflow.venues.intervals import Intervals
 from regimeflow.venues.port import Ack, Adapter, VenueOrder
 from regimeflow.venues.runtime import Answer, Runtime
-from regimeflow.venues.settings import Settings
 
 #: An id that the venue has seen before is a sign that the order is there.
 DUPLICATE = "duplicate_order_id"
@@ -29,7 +32,7 @@ class Outbox:
     """Sends requests, and follows those whose fate is not known.
 
     Args:
-        adapter, runtime, settings: of the gateway.
+        adapter, runtime, intervals: of the gateway.
         orders: the engine's orders by id; only read.
     """
 
@@ -37,20 +40,23 @@ class Outbox:
         self,
         adapter: Adapter,
         runtime: Runtime,
-        settings: Settings,
+        intervals: Intervals,
         orders: Callable[[], Mapping[str, Order]],
     ) -> None:
         self._adapter = adapter
         self._runtime = runtime
-        self._settings = settings
+        self._intervals = intervals
         self._orders = orders
         #: Order id -> until when an answer to its submit is waited for.
         self._submitting: dict[str, int] = {}
+        self._leaving: dict[tuple[str, str], _Passage] = {}
         self._held: dict[str, list[Cancel | Replace]] = {}
         self._changing: dict[str, int] = {}
         self._canceling: dict[str, tuple[Cancel, int]] = {}
         self._unknown: dict[str, _Unknown] = {}
         self._asked_at: dict[str, int] = {}
+        #: Orders whose id the venue said it had already.
+        self._there: set[str] = set()
         self.connected = False
 
     # ------------------------------------------------------------ out
@@ -64,9 +70,7 @@ class Outbox:
                 return [OrderUpdate(now, 0, request.order_id, "never_sent", why)]
             self._submitting[request.order_id] = now + self._timeout_ns
             adapter = self._adapter
-            self._runtime.call(
-                "orders", ("submit", request.order_id), lambda: adapter.submit(request)
-            )
+            self._leave("submit", request.order_id, lambda: adapter.submit(request))
             return []
         if request.order_id in self._submitting:
             self._held.setdefault(request.order_id, []).append(request)
@@ -87,10 +91,40 @@ class Outbox:
             return [OrderUpdate(now, 0, request.order_id, "replace_rejected", why)]
         venue_id, adapter = self._venue_id(request.order_id), self._adapter
         self._changing[request.order_id] = now + self._timeout_ns
-        self._runtime.call(
-            "orders", ("replace", request.order_id), lambda: adapter.replace(request, venue_id)
-        )
+        self._leave("replace", request.order_id, lambda: adapter.replace(request, venue_id))
         return []
+
+    def _leave(self, what: str, order_id: str, request: Callable[[], Ack]) -> None:
+        """Have a request sent, unless it is withdrawn before its turn comes."""
+        passage = self._leaving[what, order_id] = _Passage()
+
+        def work() -> Ack:
+            if not passage.leave():
+                raise _Withdrawn
+            return request()
+
+        self._runtime.call("orders", (what, order_id), work)
+
+    def withdraw(self, why: str) -> list[OrderUpdate]:
+        """Let nothing that still waits leave; return what is certain of it now."""
+        told: list[OrderUpdate] = []
+        for what, order_id in list(self._leaving):
+            if self._withdrawn(what, order_id):
+                word = "never_sent" if what == "submit" else "replace_rejected"
+                told.append(OrderUpdate(self._runtime.now(), 0, order_id, word, why))
+        return told
+
+    def _withdrawn(self, what: str, order_id: str) -> bool:
+        """Withdraw one request; return whether it had not left yet."""
+        passage = self._leaving.pop((what, order_id), None)
+        if passage is None or not passage.withdraw():
+            return False
+        if what == "submit":
+            self._submitting.pop(order_id, None)
+            self._held.pop(order_id, None)
+        else:
+            self._changing.pop(order_id, None)
+        return True
 
     def _cancel_due(self, now: int) -> None:
         """Send cancels, and send them again, until their order is over."""
@@ -99,7 +133,7 @@ class Outbox:
             if order is not None and not order.working:
                 del self._canceling[order_id]
             elif now >= at and self.connected and order_id not in self._submitting:
-                self._canceling[order_id] = (request, now + self._settings.unknown_poll_ns)
+                self._canceling[order_id] = (request, now + self._intervals.unknown_poll_ns)
                 self._runtime.call("cancels", ("cancel", order_id), self._cancel_work(request))
 
     def _cancel_work(self, request: Cancel) -> Callable[[], None]:
@@ -115,6 +149,9 @@ class Outbox:
     def answered(self, answer: Answer) -> tuple[list[OrderUpdate], tuple[VenueOrder, int] | None]:
         """Return what an answer says of its order; of one that was looked up, when it was asked."""
         what, order_id = answer.key
+        if isinstance(answer.error, _Withdrawn):
+            return [], None  # told when it was withdrawn
+        self._leaving.pop((what, order_id), None)
         if what == "submit":
             return self._submitted(order_id, answer.value, answer.error), None
         if what == "cancel":
@@ -135,13 +172,17 @@ class Outbox:
             told = OrderUpdate(now, 0, order_id, "rejected", _text(error))
             self._unknown.pop(order_id, None)
         else:
+            if isinstance(error, Refused):
+                self._there.add(order_id)
+            order = self._orders().get(order_id)
+            if order is not None and order.status not in (Status.SENT, Status.UNKNOWN):
+                return self._let_go(order_id)  # the stream has told already
             told = self._lose(order_id, _text(error))
-            self._unknown[order_id].there = isinstance(error, Refused)
         return [told, *self._let_go(order_id)]
 
     def _lose(self, order_id: str, why: str) -> OrderUpdate:
         now = self._runtime.now()
-        self._unknown.setdefault(order_id, _Unknown(now, now + self._settings.unknown_poll_ns))
+        self._unknown.setdefault(order_id, _Unknown(now, now + self._intervals.unknown_poll_ns))
         return OrderUpdate(now, 0, order_id, "lost", why)
 
     def _let_go(self, order_id: str) -> list[OrderUpdate]:
@@ -155,6 +196,8 @@ class Outbox:
         """A refused cancel says only that; whether the order is over, the venue is asked."""
         if not isinstance(error, Refused):
             return []  # confirmed by the stream or a poll, or asked again
+        if isinstance(error, NotThere) and order_id in self._unknown:
+            return []  # its request may still be under way: asked again until that is settled
         if error.retry_after_ms is not None:
             return []  # not now: asked again
         self._canceling.pop(order_id, None)
@@ -182,11 +225,11 @@ class Outbox:
         if unknown is None or not isinstance(error, NotThere):
             return [], None  # a question that failed says nothing
         now = self._runtime.now()
-        if unknown.there:
+        if order_id in self._there:
             return [], None  # its id was known: the venue has it, and only does not show it yet
         if now - unknown.since >= self._adapter.capabilities.settle_ms * NS_PER_MS:
             unknown.denials += 1
-        if unknown.denials < self._settings.unknown_denials:
+        if unknown.denials < self._intervals.unknown_denials:
             return [], None
         del self._unknown[order_id]
         why = f"not at the venue: it said so {unknown.denials} times"
@@ -195,14 +238,14 @@ class Outbox:
     # ------------------------------------------------------------ by the clock
 
     def ask(self, order_id: str) -> None:
-        """Ask what has become of an order, as soon as possible."""
+        """Ask what has become of an order, now or when it is asked for anyway."""
         now = self._runtime.now()
-        self._unknown.setdefault(order_id, _Unknown(now, now)).next_at = now
+        self._unknown.setdefault(order_id, _Unknown(now, now))
 
     def ask_later(self, order_id: str) -> None:
         """Ask what has become of an order, though not at once."""
         now = self._runtime.now()
-        at = now + self._settings.unknown_poll_ns
+        at = now + self._intervals.unknown_poll_ns
         self._unknown.setdefault(order_id, _Unknown(now, at))
 
     def due(self) -> list[OrderUpdate]:
@@ -211,11 +254,19 @@ class Outbox:
         told: list[OrderUpdate] = []
         for order_id, until in list(self._submitting.items()):
             if now >= until:
+                if self._withdrawn("submit", order_id):
+                    why = "it waited too long to be sent"
+                    told.append(OrderUpdate(now, 0, order_id, "never_sent", why))
+                    continue
                 del self._submitting[order_id]
                 told.append(self._lose(order_id, "no answer in time"))
                 told += self._let_go(order_id)
         for order_id, until in list(self._changing.items()):
             if now >= until:
+                if self._withdrawn("replace", order_id):
+                    why = "it waited too long to be sent"
+                    told.append(OrderUpdate(now, 0, order_id, "replace_rejected", why))
+                    continue
                 del self._changing[order_id]
                 told.append(self._lose(order_id, "its change was not answered in time"))
         if self.connected:
@@ -230,7 +281,7 @@ class Outbox:
         if order is not None and not order.working:
             del self._unknown[order_id]
             return
-        unknown.next_at = now + self._settings.unknown_poll_ns
+        unknown.next_at = now + self._intervals.unknown_poll_ns
         adapter, runtime, venue_id = self._adapter, self._runtime, self._venue_id(order_id)
 
         def work() -> VenueOrder:
@@ -282,19 +333,39 @@ class Outbox:
 
     @property
     def _timeout_ns(self) -> int:
-        return int(self._settings.call_timeout_ms * NS_PER_MS)
+        return int(self._intervals.call_timeout_ms * NS_PER_MS)
+
+
+class _Withdrawn(Exception):
+    """A request was given up before its turn to be sent came."""
+
+
+class _Passage:
+    """Decides once, between two threads, whether a request leaves."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def leave(self) -> bool:
+        """Return whether it may leave; from then on it cannot be withdrawn."""
+        return self._lock.acquire(blocking=False)
+
+    def withdraw(self) -> bool:
+        """Return whether it had not left; from then on it cannot."""
+        return self._lock.acquire(blocking=False)
 
 
 class _Unknown:
-    """An order whose fate the venue has not told; ``there`` if it is sure to have it."""
+    """An order whose fate the venue has not told."""
 
-    __slots__ = ("denials", "next_at", "since", "there")
+    __slots__ = ("denials", "next_at", "since")
 
     def __init__(self, since: int, next_at: int) -> None:
         self.since = since
         self.next_at = next_at
         self.denials = 0
-        self.there = False
 
 
 def _text(error: Exception | None) -> str:

@@ -140,3 +140,26 @@ def test_round_trips_add_up_to_the_change_in_equity(
     assert paid == pytest.approx(sum(row[5] for row in rows), abs=1e-9)
     assert (closed.qty > 0).all()
     assert len(still_open) == len(set(still_open.symbols))
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([BUY, SELL]), st.integers(1, 9), st.floats(0, 3)), max_size=6
+    ),
+    st.booleans(),
+)
+def test_in_and_all_out_again_is_the_same_found_at_once_or_in_a_walk(make_run: Build, ins, held):
+    fills: list[Any] = []
+    for n, (side, qty, fee) in enumerate(ins):
+        back = SELL if side == BUY else BUY
+        fills += [(2 * n, "A", side, qty, 10.0 + n, fee), (2 * n + 1, "A", back, qty, 11.3, 0.1)]
+    fills += [(12, "A", BUY, 2, 9.0, 0.5)] if held else []
+    prices = {"A": [10.0 + i / 7 for i in range(14)], "B": [1.0] * 14}
+    # A fill of another symbol takes the run the long way; it never closes.
+    at_once, walked = (trips_of(make_run(prices, more)) for more in (fills, [*fills, *_ANOTHER]))
+    assert rows_of(at_once[0]) == rows_of(walked[0])
+    assert rows_of(at_once[1]) == rows_of(walked[1])[:-1]
+
+
+_ANOTHER = [(13, "B", BUY, 1, 1.0, 0.0)]

@@ -1,6 +1,8 @@
 """Every callback fires, in an order that a strategy can rely on."""
 
+import copy
 import itertools
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -9,7 +11,7 @@ import pytest
 import regimeflow as rf
 from regimeflow.engine.engine import Engine
 from regimeflow.engine.rolling_history import RollingHistory
-from regimeflow.engine.strategy import CALLBACKS
+from regimeflow.engine.strategy import CALLBACKS, overridden
 from regimeflow.model.events import EndOfDay, Finish, Start
 from regimeflow.model.market import Bars, Book
 
@@ -378,3 +380,40 @@ def test_a_late_bar_gets_on_bar_but_not_on_bars(late):
     engine.step(Start(0, 0, "t", 0, ("A",), (MINUTE,), 1000.0))
     engine.step(rf.Bar(MINUTE, MINUTE, "A", 1.0, 1.0, 1.0, 1.0, 1.0, MINUTE, late))
     assert [n for n in names(NOTES) if n.startswith("on_bar")] == ["on_bar", "on_bars"][: 2 - late]
+
+
+class Slotted(rf.Strategy):
+    __slots__ = ("level",)
+
+    fast: int = 20
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"]
+)
+def test_a_copy_of_a_strategy_has_all_its_attributes_and_its_own_lists(copied):
+    original = Slotted(fast=5)
+    original.level, original.seen = 1.5, [1, 2]
+    twin = copied(original)
+    original.seen.append(3)
+    assert (twin.fast, twin.level, twin.seen) == (5, 1.5, [1, 2])
+
+
+def test_a_callback_is_a_strategys_own_by_its_class_or_by_itself():
+    def own(ctx, bar):
+        """Stand for a function that was set on the instance."""
+
+    class Mixed(Everything):
+        on_stop = rf.Strategy.on_stop
+
+        @staticmethod
+        def on_tick(ctx, trade):
+            """Stand for a callback that needs no strategy."""
+
+    strategy = Mixed()
+    strategy.on_bars = own
+    assert overridden(strategy, "on_bars") is own
+    assert overridden(strategy, "on_tick") is Mixed.on_tick
+    assert overridden(strategy, "on_bar") == strategy.on_bar
+    assert overridden(strategy, "on_stop") is None
+    assert [overridden(rf.Strategy(), name) for name in CALLBACKS] == [None] * len(CALLBACKS)

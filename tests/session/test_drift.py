@@ -82,7 +82,7 @@ class Session:
         self.disturb, self.count = disturb, 0
         self.run_dir = run_dir
         self.journal = open_run(run_dir, manifest, frozen, sync=False)
-        self.files = DriftFiles(run_dir, self.fold)
+        self.files = DriftFiles(run_dir, self.fold, "drift")
         matcher = Matcher(self.model, self.engine.instruments, matched_on(self.dataset))
         self.inner = Matched(lambda: (self.tape.head(self.begin), *self.tape.segments()), matcher)
 
@@ -400,7 +400,7 @@ def test_a_resumed_run_goes_on_where_its_file_ends(tmp_path, frame):
     lines = whole.splitlines(keepends=True)
     for torn in (b"", lines[0][:7], b"".join(lines[:41]), b"".join(lines[:41]) + lines[41][:9]):
         path.write_bytes(torn)
-        DriftFiles(tmp_path / "run", session.fold).close()
+        DriftFiles(tmp_path / "run", session.fold, "drift").close()
         assert path.read_bytes() == whole
 
 
@@ -413,8 +413,19 @@ def test_a_disk_that_fails_ends_the_files_and_not_the_run(tmp_path, frame):
     (tmp_path / "run" / DRIFT_NAME).unlink()
     (tmp_path / "run" / DRIFT_NAME).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(SessionError, match="cannot write"):
-        DriftFiles(tmp_path / "run", session.fold)
+        DriftFiles(tmp_path / "run", session.fold, "drift")
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("content", [None, b"{}", b"[", b'{"run": 5}'])
+def test_files_of_another_run_are_left_alone(tmp_path, frame, content):
+    session = Session(Plan(), frame.head(100), tmp_path / "run").run()
+    if content is not None:
+        (tmp_path / "run" / PERFORMANCE_NAME).write_bytes(content)
+    before = (tmp_path / "run" / DRIFT_NAME).read_bytes()
+    with pytest.raises(SessionError, match=r"is that of .*choose another output_dir"):
+        DriftFiles(tmp_path / "run", session.fold, "drift" if content else "another")
+    assert (tmp_path / "run" / DRIFT_NAME).read_bytes() == before
 
 
 # ---------------------------------------------------------------- faces

@@ -14,7 +14,6 @@ from regimeflow.model.events import Start
 from regimeflow.redaction import Secret
 from regimeflow.session.brokers import BROKERS, Broker, SimulatedKeys, keys_of, venue_of
 from regimeflow.session.launch import (
-    Intervals,
     check,
     intervals_of,
     limits_of,
@@ -26,6 +25,7 @@ from regimeflow.session.launch import (
     strategy_of,
 )
 from regimeflow.session.settings import load_settings
+from regimeflow.venues.intervals import Intervals
 
 CODE = """
 import regimeflow as rf
@@ -116,7 +116,9 @@ def test_limits(live, changes):
         ("", "5min", 605_000.0),
         ("heartbeat: {interval_ms: 200000}", "1min", 200_000.0),
         ("heartbeat: {interval_ms: 1000}", "1min", 125_000.0),
-        ("heartbeat: {enabled: false}", "1min", 1e15),
+        ("heartbeat: {enabled: false}", "1min", None),
+        ("heartbeat: {disable_trading_on_timeout: false}", "1min", None),
+        ("heartbeat: {enabled: false}\nrisk: {limits: {max_data_age_ms: 900}}", "1min", 900.0),
         ("risk: {limits: {max_data_age_ms: 900}}", "1min", 900.0),
     ],
 )
@@ -132,22 +134,29 @@ def test_intervals():
         heartbeat_ms=30_000,
         reconnect_initial_ms=1_000,
         reconnect_max_ms=30_000,
-        orders_ms=30_000,
-        positions_ms=60_000,
+        order_poll_ms=30_000,
+        position_poll_ms=60_000,
         account_ms=30_000,
     )
     assert intervals_of(
         load(
-            "heartbeat: {enabled: false}\nreconnect: {enabled: false}\n"
+            "heartbeat: {interval_ms: 5, disable_trading_on_timeout: false, "
+            "cancel_orders_on_timeout: false}\n"
+            "reconnect: {enabled: false, initial_ms: 6, max_ms: 7}\n"
+            "reconciliation: {disable_trading_on_error: false}\n"
             "order_reconcile_interval_ms: 1\nposition_reconcile_interval_ms: 2\n"
             "account_refresh_interval_ms: 3"
         ).config
     ) == Intervals(
-        heartbeat_ms=None,
-        reconnect_initial_ms=None,
-        reconnect_max_ms=None,
-        orders_ms=1,
-        positions_ms=2,
+        heartbeat_ms=5,
+        hold_when_stale=False,
+        cancel_when_stale=False,
+        reconnect=False,
+        reconnect_initial_ms=6,
+        reconnect_max_ms=7,
+        hold_when_unreconciled=False,
+        order_poll_ms=1,
+        position_poll_ms=2,
         account_ms=3,
     )
 
@@ -300,22 +309,63 @@ def test_a_symbol_without_a_file():
         session_of(load(keys="data: {SYM: bars.csv}"))
 
 
-# ---------------------------------------------------------------- not yet
+# ---------------------------------------------------------------- what a session keeps
 
 
-@pytest.mark.parametrize(
-    ("live", "metrics", "key"),
-    [
-        ("dry_run: true", "", "live.dry_run"),
-        ("replay_journal_path: j.jsonl", "", "live.replay_journal_path"),
-        ("audit: {format: jsonl}", "", "live.audit.format"),
-        ("", "metrics: {live: {enable: true}}", "metrics.live.enable"),
-        ("", "metrics: {prometheus: {enabled: true}}", "metrics.prometheus.enabled"),
-    ],
-)
-def test_what_sessions_cannot_follow_yet_is_refused_and_not_ignored(live, metrics, key):
-    with pytest.raises(rf.ConfigError, match=f"this version does not have {key} yet"):
-        check(load(live, metrics=metrics))
+def test_the_journal_is_not_parted_from_its_run():
+    with pytest.raises(rf.ConfigError, match=r"c\.yaml:6: .*choose another place for both with"):
+        check(load("replay_journal_path: j.jsonl"))
+
+
+def test_a_dry_run_sends_nothing():
+    live = session_of(load("dry_run: true\nrun: dry\nwarmup: 290")).run(progress=False)
+    assert len(live.fills) == 0
+    assert set(live.orders["status"]) == {"canceled"}
+    assert set(live.orders["reason"]) == {"dry run: not sent"}
+    assert live.shadow.fills > 0
+
+
+@pytest.mark.parametrize(("format", "begins"), [("csv", "timestamp_us,"), ("jsonl", "{")])
+def test_the_audit_log_has_the_format_of_the_file(format, begins):
+    live = session_of(load(f"audit: {{format: {format}}}\nrun: a")).run(progress=False)
+    assert (live.run_dir / "audit.log").read_text().startswith(begins)
+
+
+def test_drift_and_performance_go_where_the_file_says(here):
+    metrics = "metrics: {live: {enable: true, output_dir: out/x}}"
+    live = session_of(load("run: a", metrics=metrics)).run(progress=False)
+    names = {"live_drift.csv", "live_performance.json"}
+    assert names == {path.name for path in (here / "out" / "x").iterdir()}
+    assert not names & {path.name for path in live.run_dir.iterdir()}
+    again = session_of(load("run: b", metrics=metrics))
+    with pytest.raises(rf.SessionError, match=r"choose another output_dir"):
+        again.run(progress=False)
+
+
+SAYING = """
+import regimeflow as rf
+
+class Hold(rf.Strategy):
+    qty: float = 10.0
+
+    def on_bar(self, ctx, bar):
+        if bar.ts % 600_000_000_000 == 0:
+            ctx.buy(bar.symbol, qty=1, tag="canary-five-5555")
+"""
+
+
+def test_secrets_stay_out_of_the_audit_log(here, monkeypatch):
+    monkeypatch.setitem(
+        BROKERS, "keyed", Broker(KeyedKeys, BROKERS["simulated"].venue, paper_only=False)
+    )
+    monkeypatch.setenv("KEYED_API_KEY", "canary-five-5555")
+    monkeypatch.setenv("KEYED_SECRET_KEY", "another-5555")
+    (here / "mine.py").write_text(SAYING)
+    live = session_of(load("run: a", broker="keyed")).run(progress=False)
+    assert len(live.fills) > 0
+    log = (live.run_dir / "audit.log").read_text()
+    assert "canary" not in log
+    assert "(hidden)" in log
 
 
 # ---------------------------------------------------------------- real money
@@ -347,9 +397,14 @@ def test_run_directories():
     assert run_dir_of(load().config, "<lambda>", AT) == Path("logs/lambda-20260102T030405Z")
     assert run_dir_of(load("run: first\nlog_dir: /var/runs").config, "X") == Path("/var/runs/first")
     assert output_dir_of(load().config, Path("r")) == Path("r")
-    assert output_dir_of(
-        load(metrics="metrics: {live: {output_dir: ./out/x}}").config, Path("r")
-    ) == Path("out/x")
+    for live, place in (
+        ("{enable: true}", "r"),
+        ("{output_dir: ./out/x}", "r"),
+        ("{enable: true, output_dir: ./out/x}", "out/x"),
+        ("{enable: true, output_dir: ./out/x, sinks: []}", "r"),
+    ):
+        config = load(metrics=f"metrics: {{live: {live}}}").config
+        assert output_dir_of(config, Path("r")) == Path(place)
 
 
 ESCAPES = [

@@ -558,6 +558,8 @@ class Trial:
             self.tell(id_, "replace_rejected")
             known.limit = self.desk.orders[id_].limit
         known.asked = None
+        if not self.desk.orders[id_].working:  # it is whole, and will not become larger
+            del self.judge.orders[id_]
 
     def fill(self, id_: str, known: Known) -> None:
         step = Fraction(repr(self.rules[known.symbol].lot))

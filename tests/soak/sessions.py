@@ -1,24 +1,20 @@
-"""Long property runs: many seeds of what the tests try a few of.
-
-    python -m tests.soak [--seeds N] [--first SEED]
+"""Whole sessions of any kind: many seeds of what the tests try a few of.
 
 Each seed makes its own market, strategy, costs, latency and limits, runs them as a backtest, as a
 live session on the simulator with shadow and twin, and through the certificate, and holds the cash
-against a ``Decimal`` ledger. The first violation stops the run and names its seed.
+against a ``Decimal`` ledger.
 """
 
 from __future__ import annotations
 
-import argparse
 import random
-import sys
 import tempfile
+from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 
-from tqdm import tqdm
-
 import regimeflow as rf
+from tests.soak.outcome import Outcome
 
 
 class Restless(rf.Strategy):
@@ -111,22 +107,10 @@ def run_seed(seed: int) -> int:
     return len(fills)
 
 
-def main() -> int:
-    """Run the seeds and print what was seen."""
-    parser = argparse.ArgumentParser(description="long property runs")
-    parser.add_argument("--seeds", type=int, default=1_000)
-    parser.add_argument("--first", type=int, default=0)
-    arguments = parser.parse_args()
-    fills = 0
-    for seed in tqdm(range(arguments.first, arguments.first + arguments.seeds), unit=" seeds"):
-        try:
-            fills += run_seed(seed)
-        except AssertionError as error:
-            print(f"seed {seed}: {error}", file=sys.stderr)
-            return 1
-    print(f"{arguments.seeds} seeds, {fills:,} fills, zero violations")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def whole_sessions(seed: int) -> Outcome:
+    """Try one seed as a row of the table; the unit is a session."""
+    try:
+        fills = run_seed(seed)
+    except AssertionError as error:
+        return Outcome(1, [str(error)[:300]])
+    return Outcome(1, [], Counter(fills=fills))

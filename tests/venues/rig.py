@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -27,13 +28,13 @@ from regimeflow.model.order import Order
 from regimeflow.sandbox.exchange import Exchange
 from regimeflow.session.companions import rolling_history
 from regimeflow.venues.gateway import Gateway
+from regimeflow.venues.intervals import Intervals
 from regimeflow.venues.port import Ack
 from regimeflow.venues.runtime import Virtual
-from regimeflow.venues.settings import Settings
 
 SECOND = 1_000_000_000
 BEGIN = 1_704_205_800 * SECOND  # 2024-01-02 14:30 UTC, a Tuesday
-SETTINGS = Settings(clock_ms=250.0, heartbeat_ms=5_000.0)
+INTERVALS = Intervals(clock_ms=250.0, heartbeat_ms=5_000.0)
 
 Act = Callable[[Any], object]
 
@@ -145,7 +146,7 @@ class Rig:
         happens: dict[float, Act] | None = None,
         *,
         until_s: float = 20.0,
-        settings: Settings = SETTINGS,
+        intervals: Intervals = INTERVALS,
         first: dict[str, list[str]] | None = None,
         calendar: str = "",
         begin: int = BEGIN,
@@ -156,12 +157,11 @@ class Rig:
         self.runtime = Virtual(1, begin, (latency_ms, latency_ms))
         self.exchange = Scripted(self.runtime.now, whole=1.0, fee_bps=0.0)
         self.exchange.hows |= first or {}
-        strategy = Plan()
-        strategy.acts = acts
+        strategy = type("Plan", (Plan,), {"acts": acts})()
         start = Start(0, 0, "r", 0, ("AAA", "BBB"), (0, 0), 0.0, limits=Limits(), history=10)
         self.engine = Engine(strategy, rolling_history(strategy, start))
         self.gateway = Gateway(
-            self.exchange, self.runtime, settings, self.engine, start, symbols=("AAA", "BBB"),
+            self.exchange, self.runtime, intervals, self.engine, start, symbols=("AAA", "BBB"),
             timeframe=0, cash=None, run="r", calendar=calendar, killed=killed,
         )  # fmt: skip
         self.told: list[tuple[Input, list[Output]]] = []
@@ -191,8 +191,9 @@ class Rig:
         return self.engine.desk.orders[f"r-0-{number}"]
 
     def life(self, number: int = 1) -> str:
-        """Return what happened to an order, in words."""
-        return ", ".join(what.replace("_", " ") for _, what, _ in self.order(number).log)
+        """Return what happened to an order, in words; said twice in a row, it happened once."""
+        said = [what.replace("_", " ") for _, what, _ in self.order(number).log]
+        return ", ".join(what for what, _ in itertools.groupby(said))
 
     def at(self, kind: type, **fields: Any) -> list[float]:
         """Return the seconds at which events or outputs of a kind came."""

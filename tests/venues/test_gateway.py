@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from rig import BEGIN, SECOND, SETTINGS, Rig
+from rig import BEGIN, INTERVALS, SECOND, Rig
 
 from regimeflow.model.events import (
     Cancel,
@@ -37,6 +37,10 @@ def rest(ctx: Any) -> None:
     ctx.buy("AAA", qty=10, limit=FAR)
 
 
+def deaf(rig: Rig) -> None:
+    rig.exchange.silent.add("accepted")
+
+
 def cancel(ctx: Any) -> None:
     ctx.cancel("r-0-1")
 
@@ -46,12 +50,12 @@ def cancel(ctx: Any) -> None:
 
 def test_an_order_lives_and_is_filled() -> None:
     rig = Rig({1.0: buy()})
-    assert rig.life() == "sent, accepted, filled"
+    assert rig.life() == "sent, accepted, filled, accepted"  # by the stream, and by its answer
     assert rig.engine.desk.ledger.position("AAA").qty == 10.0
 
 
 def test_a_lost_answer_is_no_refusal() -> None:
-    rig = Rig({1.0: rest}, first={"submit": ["unanswered"]}, until_s=10.0)
+    rig = Rig({1.0: rest}, {0.9: deaf}, first={"submit": ["unanswered"]}, until_s=10.0)
     assert rig.life() == "sent, lost, accepted, cancel asked, canceled"
     assert rig.exchange.asked["submit"] == 1
 
@@ -67,13 +71,12 @@ def test_an_order_that_never_arrived_is_rejected_late_and_on_evidence() -> None:
     assert rig.exchange.asked["submit"] == 1
 
 
-@pytest.mark.parametrize(("how", "longest_s"), [("duplicate", 1.0), ("hidden", 33.0)])
+@pytest.mark.parametrize(("how", "longest_s"), [("duplicate", 2.1), ("hidden", 33.0)])
 def test_an_id_that_is_known_is_an_order_that_is_there(how: str, longest_s: float) -> None:
     """However long the venue does not show it: it said that it has it."""
     rig = Rig({1.0: rest}, first={"submit": [how]}, until_s=40.0)
-    assert rig.life() == "sent, lost, accepted, cancel asked, canceled"
-    rig = Rig({1.0: rest}, {0.9: lambda r: r.exchange.silent.add("accepted")},
-              first={"submit": [how]}, until_s=40.0)  # fmt: skip
+    assert rig.life() == "sent, accepted, cancel asked, canceled"
+    rig = Rig({1.0: rest}, {0.9: deaf}, first={"submit": [how]}, until_s=40.0)
     assert rig.life() == "sent, lost, accepted, cancel asked, canceled"
     (found,) = rig.at(OrderUpdate, what="accepted")
     assert found <= 1.0 + longest_s
@@ -129,9 +132,8 @@ def test_a_fill_races_a_cancel(how: str, filled: str) -> None:
     """A fill that is on its way when the cancel leaves wins, whatever the cancel is told."""
 
     def fill(rig: Rig) -> None:
-        order = rig.exchange.orders["r-0-1"]
         if _PARTS[filled]:
-            rig.exchange._fill(order, order.qty * int(_PARTS[filled]) / 10, order.limit)
+            rig.exchange.fill("r-0-1", _PARTS[filled])
 
     rig = Rig({1.0: rest, 2.0: cancel}, {2.001: fill}, first={"cancel": [how]}, until_s=15.0)
     order = rig.order()
@@ -144,12 +146,10 @@ def test_a_fill_races_a_cancel(how: str, filled: str) -> None:
 
 def test_a_change_races_a_fill() -> None:
     """The order is made smaller while it fills: what is left is counted from what is filled."""
-
-    def fill(rig: Rig) -> None:
-        rig.exchange._fill(rig.exchange.orders["r-0-1"], rig.exchange.orders["r-0-1"].qty * 4 / 10,
-                           rig.exchange.orders["r-0-1"].limit)  # fmt: skip
-
-    rig = Rig({1.0: rest, 2.0: lambda ctx: ctx.replace("r-0-1", qty=6)}, {2.001: fill})
+    rig = Rig(
+        {1.0: rest, 2.0: lambda ctx: ctx.replace("r-0-1", qty=6)},
+        {2.001: lambda r: r.exchange.fill("r-0-1", 4.0)},
+    )
     assert (rig.order().qty, rig.order().filled) == (6.0, 4.0)
     assert rig.life() == (
         "sent, accepted, replace asked, partly filled, replaced, cancel asked, canceled"
@@ -158,16 +158,42 @@ def test_a_change_races_a_fill() -> None:
 
 def test_a_change_that_was_not_told_and_ended_the_order() -> None:
     """Made smaller, filled whole, and only the fill was told: the order is over here too."""
-
-    def deaf_then_fill(rig: Rig) -> None:
-        order = rig.exchange.orders["r-0-1"]
-        rig.exchange._fill(order, order.left, order.limit)
-
     rig = Rig(
         {1.0: rest, 2.0: lambda ctx: ctx.replace("r-0-1", qty=6)},
-        {1.9: lambda r: r.exchange.silent.add("replaced"), 2.5: deaf_then_fill},
-    )
+        {
+            1.9: lambda r: r.exchange.silent.add("replaced"),
+            2.5: lambda r: r.exchange.fill("r-0-1", 6.0),
+        },
+    )  # fmt: skip
     assert (rig.order().status, rig.order().qty, rig.order().filled) == ("filled", 6.0, 6.0)
+
+
+def test_a_fill_told_before_the_change_that_made_room_for_more() -> None:
+    """Ten of what are twenty by then: the order works on, here as well."""
+
+    def fill_while_deaf(rig: Rig) -> None:
+        rig.exchange.silent.clear()
+        rig.exchange.fill("r-0-1", 10.0)
+
+    rig = Rig(
+        {1.0: rest, 2.0: lambda ctx: ctx.replace("r-0-1", qty=20)},
+        {1.9: lambda r: r.exchange.silent.add("replaced"), 2.1: fill_while_deaf,
+         9.0: lambda r: r.exchange.fill("r-0-1", 10.0)},
+    )  # fmt: skip
+    assert (rig.order().status, rig.order().filled) == ("filled", 20.0)
+    assert [fill.qty for fill in rig.fills()] == [10.0, 10.0]
+    assert rig.life() == ("sent, accepted, replace asked, partly filled, replaced, filled")
+
+
+def test_a_larger_quantity_that_never_arrived_ends_a_filled_order() -> None:
+    rig = Rig(
+        {1.0: rest, 2.0: lambda ctx: ctx.replace("r-0-1", qty=20)},
+        {2.001: lambda r: r.exchange.fill("r-0-1", 10.0)},
+        first={"replace": ["lost"]},
+    )
+    assert rig.life() == (
+        "sent, accepted, replace asked, partly filled, lost, replace rejected, filled"
+    )
 
 
 def test_an_old_change_told_again_rolls_nothing_back() -> None:
@@ -191,8 +217,8 @@ def test_an_old_change_told_again_rolls_nothing_back() -> None:
 def test_what_the_venue_shows_while_a_change_is_on_its_way_decides_nothing() -> None:
     """Books that were asked for before the change arrived show the order as it was."""
     rig = Rig(
-        {1.0: rest, 4.0: lambda ctx: ctx.replace("r-0-1", qty=20)},
-        {3.99: lambda r: r.gateway.comparing.soon()},
+        {4.0: rest, 8.0: lambda ctx: ctx.replace("r-0-1", qty=20)},
+        {7.99: lambda r: r.gateway.comparing.soon()},
         latency_ms=400.0,
     )
     assert "replace rejected" not in rig.life()
@@ -217,7 +243,7 @@ def test_a_lost_fill_is_found_within_two_polls() -> None:
 
     rig = Rig({1.0: rest}, {6.0: lose}, until_s=30.0)
     (found,) = rig.at(Fill)
-    assert found <= 6.0 + 2 * SETTINGS.order_poll_ms / 1e3
+    assert found <= 6.0 + 2 * INTERVALS.order_poll_ms / 1e3
     assert rig.order().status == "filled"
 
 
@@ -375,7 +401,7 @@ def test_a_pause_fires_a_timer_once() -> None:
     rig = Rig(
         {0.5: lambda ctx: ctx.every("1s", "beat")},
         {5.0: lambda r: r.runtime.pause(60 * SECOND)},
-        until_s=8.0,
+        until_s=68.2,
     )
     beats = rig.at(Timer, name="beat")
     assert beats == [1.5, 2.5, 3.5, 4.5, 65.0, 65.5, 66.5, 67.5]

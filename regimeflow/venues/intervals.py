@@ -10,7 +10,7 @@ from regimeflow.errors import ConfigError
 from regimeflow.model.timeframe import NS_PER_MS
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class Intervals(msgspec.Struct, frozen=True, kw_only=True):
     """Intervals and time-outs of a live session, milliseconds.
 
     Attributes:
@@ -55,7 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             if isinstance(value, bool):
                 continue
             if not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-                raise ConfigError(f"Settings: {name} must be a positive number, got {value!r}")
+                raise ConfigError(f"Intervals: {name} must be a positive number, got {value!r}")
 
     def ns(self, name: str) -> int:
         """Return an interval in nanoseconds."""

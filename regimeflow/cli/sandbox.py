@@ -1,0 +1,35 @@
+"""``regimeflow sandbox``: what one practises and tests on."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+
+class _Rest(argparse.ArgumentParser):
+    """Leaves all arguments to the venue's own parser."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        return argparse.Namespace(command=_loopback, rest=list(args or ())), []
+
+
+def add(commands: Any) -> None:
+    """Add the commands to the parser."""
+    parser = commands.add_parser(
+        "sandbox",
+        help="run a venue on this machine to practise and test on",
+        description="Run a venue on this machine to practise and test on.",
+    )
+    kinds = parser.add_subparsers(metavar="WHAT", required=True, parser_class=_Rest)
+    kinds.add_parser("loopback", help="a venue behind real sockets")
+
+
+def _loopback(arguments: argparse.Namespace) -> int:
+    # By name: the sandbox stands beside the command line, and neither needs the other to be there.
+    server: Any = importlib.import_module("regimeflow.sandbox.loopback")
+    code: int = server.main(arguments.rest)
+    return code

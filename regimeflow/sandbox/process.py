@@ -1,0 +1,204 @@
+"""The loopback venue in a process of its own, and a hand that moves it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from regimeflow.errors import VenueError
+from regimeflow.sandbox.books import Row, read_books
+from regimeflow.sandbox.script import Fault
+from regimeflow.venues import loopback_wire as wire
+from regimeflow.venues.loopback import Loopback
+
+#: How long the process may take to begin or to end, seconds.
+_PATIENCE_S = 30.0
+
+
+class VenueProcess:
+    """A loopback venue that runs until it is stopped, or until the process that began it ends.
+
+    Args:
+        ledger: file for the venue's own record; must not exist yet.
+        symbols, timeframe, seed, cash, speed, whole: as of the command.
+        faults: what goes wrong from the beginning.
+
+    Attributes:
+        port: where it listens.
+        hand: makes it do things.
+    """
+
+    def __init__(
+        self,
+        ledger: Path | str,
+        *,
+        symbols: Sequence[str] = ("AAA", "BBB"),
+        timeframe: str = "1s",
+        seed: int = 1,
+        cash: float = 1_000_000.0,
+        speed: float = 20.0,
+        whole: float = 0.6,
+        faults: Sequence[Fault] = (),
+    ) -> None:
+        self.ledger = Path(ledger)
+        words: dict[str, Any] = {
+            "ledger": ledger,
+            "symbols": ",".join(symbols),
+            "timeframe": timeframe,
+            "seed": seed,
+            "cash": cash,
+            "speed": speed,
+            "whole": whole,
+        }
+        arguments = [part for name, value in words.items() for part in (f"--{name}", str(value))]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "regimeflow.sandbox.loopback", "--attended", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        first = self._process.stdout.readline()
+        if not first:
+            self.kill()
+            raise VenueError("the venue's process ended before it listened")
+        self.port: int = json.loads(first)["port"]
+        self.hand = Hand(self.port)
+        for fault in faults:
+            self.hand.fault(fault)
+
+    def adapter(self, **how: Any) -> Loopback:
+        """Return an adapter to it; arguments are those of `Loopback`."""
+        return Loopback(port=self.port, **how)
+
+    def rows(self) -> list[Row]:
+        """Return its record so far."""
+        return read_books(self.ledger)
+
+    def stop(self) -> None:
+        """Let it end."""
+        self.hand.close()
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        self._reap()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+        self._reap()
+
+    def _reap(self) -> None:
+        try:
+            self._process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+class Hand:
+    """Makes a loopback venue do what nobody asked it for.
+
+    Args:
+        port: where it listens.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), _PATIENCE_S)
+        self._lines = self._socket.makefile("rb")
+        self._lock = threading.Lock()
+        self._count = 0
+        self._socket.sendall(wire.line(wire.Hello(wire.CONTROL, uuid.uuid4().hex)))
+        self._lines.readline()
+
+    def tick(self, symbol: str, price: float) -> None:
+        """Let somebody trade at a price; orders meet it."""
+        self._do(wire.ByHand("tick", symbol=symbol, price=price))
+
+    def fill(self, order_id: str, qty: float) -> str:
+        """Let a working order trade some units at the present price; return the execution's id."""
+        return self._do(wire.ByHand("fill", order_id, qty=qty))
+
+    def overfill(self, order_id: str, extra: float) -> str:
+        """Fill an order with more than was asked for."""
+        return self._do(wire.ByHand("overfill", order_id, qty=extra))
+
+    def end(self, order_id: str, what: str = "canceled") -> None:
+        """Cancel, expire or reject a working order unasked."""
+        self._do(wire.ByHand("end", order_id, side=what))
+
+    def trade(self, symbol: str, side: str, qty: float) -> str:
+        """Trade on the account without an order of the client."""
+        return self._do(wire.ByHand("trade", symbol=symbol, side=side, qty=qty))
+
+    def order(self, symbol: str, side: str, qty: float, limit: float) -> str:
+        """Place an order that is not the client's; return its venue id."""
+        return self._do(wire.ByHand("order", symbol=symbol, side=side, qty=qty, price=limit))
+
+    def hide(self, order_id: str, ms: float) -> None:
+        """Show an order to nobody who asks, for a while."""
+        self._do(wire.ByHand("hide", order_id, ms=ms))
+
+    def hold(self) -> None:
+        """Let prices stand still."""
+        self._do(wire.ByHand("hold"))
+
+    def go(self) -> None:
+        """Let prices move again."""
+        self._do(wire.ByHand("go"))
+
+    def mute(self, ms: float) -> None:
+        """Say nothing for a while; it is lost."""
+        self._do(wire.ByHand("mute", ms=ms))
+
+    def disconnect(self) -> None:
+        """Reset the stream."""
+        self._do(wire.ByHand("disconnect"))
+
+    def fault(self, fault: Fault) -> None:
+        """Let something go wrong; it counts from now on."""
+        self._do(wire.ByHand("fault", fault=msgspec.json.encode(fault).decode()))
+
+    def books(self) -> dict[str, Any]:
+        """Return cash and holdings as decimal text, and how often each fault has happened."""
+        found: dict[str, Any] = json.loads(self._do(wire.ByHand("books")))
+        return found
+
+    def close(self) -> None:
+        """Let go."""
+        self._lines.close()
+        self._socket.close()
+
+    def _do(self, hand: wire.ByHand) -> str:
+        with self._lock:
+            self._count += 1
+            self._socket.sendall(wire.line(wire.Ask(self._count, hand)))
+            line = self._lines.readline()
+        if not line:
+            raise VenueError(f"the venue ended before it could {hand.what}")
+        reply = wire.decode_answered(line).reply
+        wire.raise_for(reply)
+        return reply.text if isinstance(reply, wire.Done) else ""

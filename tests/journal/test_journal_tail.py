@@ -1,0 +1,48 @@
+"""Following a journal that is being written: each event once, whatever happens to the files."""
+
+from __future__ import annotations
+
+import pytest
+from journal_samples import clocks
+
+from regimeflow.errors import JournalCorrupt
+from regimeflow.journal import JournalWriter, Tail, events, owner_of
+
+
+@pytest.mark.parametrize("step", [1, 7, 50])
+def test_a_tail_reads_each_event_once_across_segments(tmp_path, step):
+    tail, read = Tail(tmp_path), []
+    with JournalWriter(tmp_path, "run", segment_bytes=2_000) as journal:
+        for count, (event, outputs) in enumerate(clocks(200)):
+            journal.record(event, outputs)
+            if count % step == 0:
+                journal.flush()
+                read += tail.events(journal.position)
+                assert len(read) == count + 1
+    read += tail.events()
+    assert read == list(events(tmp_path))
+    assert list(tail.events()) == []
+    assert len(list(tmp_path.glob("*.gz"))) > 3
+
+
+def test_an_unfinished_line_waits_and_an_altered_one_is_refused(tmp_path):
+    with JournalWriter(tmp_path, "run") as journal:
+        for event, outputs in clocks(20):
+            journal.record(event, outputs)
+    path = tmp_path / "journal-0001.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-10])
+    tail = Tail(tmp_path)
+    assert len(list(tail.events())) == 19
+    path.write_bytes(whole)
+    assert len(list(tail.events())) == 1
+    path.write_bytes(whole.replace(b'"seq":5,', b'"seq":6,', 1))
+    with pytest.raises(JournalCorrupt):
+        list(Tail(tmp_path).events())
+
+
+def test_the_owner_of_a_run_directory_is_named(tmp_path):
+    assert owner_of(tmp_path) == ""
+    with JournalWriter(tmp_path, "run"):
+        assert owner_of(tmp_path).startswith("process ")
+    assert owner_of(tmp_path) == ""
