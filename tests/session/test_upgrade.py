@@ -338,6 +338,7 @@ def test_the_difference_is_shown_and_written_down(next_bar):
     assert "New take over with the next bar or tick: it loses" in audit
     assert "New decides from here on" in audit
     assert (session.log["text"] == "New decides from here on").sum() == 1
+    assert any(note.startswith("New decides from") for note in session.report().data.notes)
     (path,) = folder.glob("strategy-*.pkl")
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.name == freeze.upgrade_name(event.frozen_sha256)
