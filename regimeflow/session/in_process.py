@@ -78,7 +78,10 @@ class InProcess:
             latest = earlier if upgraded is None else as_begun(earlier, upgraded)
             same_run(latest, begin, str(spec.run_dir))
             frozen = freeze.read_frozen(spec.run_dir, earlier.frozen_sha256)
-        self.begin = plan.start = self._asked = begin
+            self._asked = latest
+        else:
+            self._asked = begin
+        self.begin = plan.start = begin
         self._manifest = manifest
         self._upgrading = threading.Lock()
         basis = earlier or begin
