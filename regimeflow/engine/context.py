@@ -391,12 +391,14 @@ class Context:
         length = parse_timeframe(interval)
         engine = self._engine
         first = start if start is not None else engine.event.seen + length
-        engine.out.append(SetTimer(engine.seq, engine.event.seen, name, first, length))
+        full = engine.timer_prefix + name
+        engine.out.append(SetTimer(engine.seq, engine.event.seen, full, first, length))
 
     def at(self, when: int, name: str = "timer") -> None:
         """Fire ``on_timer`` once at ``when``, UTC nanoseconds."""
         engine = self._engine
-        engine.out.append(SetTimer(engine.seq, engine.event.seen, name, int(when)))
+        full = engine.timer_prefix + name
+        engine.out.append(SetTimer(engine.seq, engine.event.seen, full, int(when)))
 
     def record(self, **values: float) -> None:
         """Keep values of your own; they come back as ``report.records``."""

@@ -10,6 +10,8 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import msgspec
+
 from regimeflow.engine.context import Context
 from regimeflow.engine.cursor import Cursor
 from regimeflow.engine.desk import ACTIVE, HALTED, REDUCING, Desk
@@ -31,6 +33,7 @@ from regimeflow.model.events import (
     Gap,
     Health,
     Input,
+    Logged,
     OrderUpdate,
     Output,
     Reconciled,
@@ -39,7 +42,9 @@ from regimeflow.model.events import (
     Rules,
     Start,
     StateChanged,
+    StrategyChanged,
     Timer,
+    Upgraded,
 )
 from regimeflow.model.instrument import Instruments
 from regimeflow.model.ledger import Ledger
@@ -52,17 +57,32 @@ _NOTHING: tuple[Output, ...] = ()
 _EXIT_AGAIN_NS = NS_PER_SECOND
 
 
+#: A strategy that is to take over, and what makes the history its own.
+Heir = tuple[Strategy, Callable[[], None]]
+
+
+def no_heir(event: Upgraded) -> Heir:
+    """Refuse: nobody has said where another strategy could come from."""
+    raise ConfigError("the strategy of this run cannot be changed: it is not a live session")
+
+
 class Engine:
     """Runs one strategy over events.
 
     Args:
         strategy: a strategy of its own, not shared with another engine.
         history: where closed bars are looked up.
+        heir: returns a strategy of its own for this engine, where another one is to take over.
 
     Everything else that decides the run comes with the `Start` event.
     """
 
-    def __init__(self, strategy: Strategy, history: HistoryPort) -> None:
+    def __init__(
+        self,
+        strategy: Strategy,
+        history: HistoryPort,
+        heir: Callable[[Upgraded], Heir] = no_heir,
+    ) -> None:
         self.strategy = strategy
         self.history = history
         self.seq = 0
@@ -91,6 +111,11 @@ class Engine:
         self.failure: StrategyError | None = None
         self.finished = False
         self.instruments = Instruments()
+        #: Before the names of timers, so that those of an earlier strategy are told apart.
+        self.timer_prefix = ""
+        self._heir_of = heir
+        self._heir: tuple[Upgraded, Heir] | None = None
+        self._changes = 0
         self._own: dict[str, Callable[..., None] | None] = {}
         self._detectors: dict[str, Regime] = {}
         self._flattening = ""
@@ -128,6 +153,7 @@ class Engine:
             Gap: self._nothing,
             Health: self._nothing,
             Resumed: self._resumed,
+            Upgraded: self._upgraded,
             Finish: self._finish,
         }
 
@@ -289,6 +315,12 @@ class Engine:
         self.desk.day_equity = self.desk.peak_equity = ledger.equity(
             lambda symbol: ledger.position(symbol).average_price
         )
+        self._initialize()
+        self._cursor = self.history.cursor
+        if self._cursor is not None:
+            self.history.follow()
+
+    def _initialize(self) -> None:
         self._own = {name: overridden(self.strategy, name) for name in CALLBACKS}
         self._on_bar = self._own["on_bar"]
         self._on_bars = self._own["on_bars"]
@@ -300,9 +332,6 @@ class Engine:
         self.tracking = self.history.tracking
         self._call("initialize", self.ctx)
         self.initializing = False
-        self._cursor = self.history.cursor
-        if self._cursor is not None:
-            self.history.follow()
 
     def _watch_or_not(self) -> None:
         limits = self.desk.limits
@@ -333,6 +362,7 @@ class Engine:
             and not self._watching_losses
             and self.failure is None
             and not self.finished
+            and self._heir is None
         )
         alone = not self._detectors and self._on_bars is None
         self._short_on_bar = self._on_bar if short and alone else None
@@ -347,6 +377,44 @@ class Engine:
         self.desk.state = HALTED
         if self.failure is None:
             self._call("on_stop", self.ctx)
+
+    # ------------------------------------------------------------ another strategy
+
+    def _upgraded(self, event: Upgraded) -> None:
+        self._heir = event, self._heir_of(event)
+        self._choose_path()
+        when = "once flat" if event.when == "flat" else "with the next bar or tick"
+        why = f": {event.why}" if event.why else ""
+        text = f"{event.strategy} takes over {when}{why}"
+        self.out.append(Logged(self.seq, self.now, text, "warning"))
+
+    def _hand_over(self, event: Upgraded, heir: Heir) -> None:
+        """Let the heir decide, unless it waits until flat.
+
+        Called with an event of the market, once history knows it and before any callback does: the
+        simulator and whoever follows the run are then as far as the engine is.
+        """
+        desk = self.desk
+        if event.when == "flat" and (desk.ledger.held or desk.working):
+            return
+        self.strategy, take_history = heir
+        self._heir = None
+        self._changes += 1
+        self.timer_prefix = f"{event.frozen_sha256[:8]}.{self._changes}:"
+        self.out.append(StrategyChanged(self.seq, self.now, event.strategy, event.frozen_sha256))
+        # Orders, positions, limits and the trading state stay: after a failure a human resumes.
+        self.failure = None
+        self._detectors = {}
+        self.regime = "neutral"
+        self.ctx = Context(self)
+        try:
+            take_history()
+        except Exception as error:
+            self._fail("features", error, "")
+        self._initialize()
+        if self._started:
+            self._call("on_start", self.ctx)
+        self._choose_path()
 
     # ------------------------------------------------------------ market data
 
@@ -394,11 +462,15 @@ class Engine:
             self._cursor.step()
         elif self.tracking:
             self.history.store(event)
+        if self._heir is not None:
+            self._hand_over(*self._heir)
 
     def _trade(self, trade: Trade) -> None:
         if not self._started:
             self._go()
         self.trades[trade.symbol] = trade
+        if self._heir is not None:
+            self._hand_over(*self._heir)
         if self._watching_losses:
             self._watch_losses()
         if self._on_tick is not None and self.failure is None and not self.finished:
@@ -411,6 +483,8 @@ class Engine:
         if not self._started:
             self._go()
         self.quotes[quote.symbol] = quote
+        if self._heir is not None:
+            self._hand_over(*self._heir)
         if self._watching_losses:
             self._watch_losses()
         self._call("on_quote", self.ctx, quote)
@@ -419,6 +493,8 @@ class Engine:
         if not self._started:
             self._go()
         self.books[book.symbol] = book
+        if self._heir is not None:
+            self._hand_over(*self._heir)
         self._call("on_order_book", self.ctx, book)
 
     def _judge(self, bar: Bar) -> None:
@@ -649,6 +725,11 @@ class Engine:
     def _timer(self, event: Timer) -> None:
         if not self._started:
             self._go()
+        prefix = self.timer_prefix
+        if prefix:
+            if not event.name.startswith(prefix):
+                return  # set by an earlier strategy
+            event = msgspec.structs.replace(event, name=event.name[len(prefix) :])
         self._call("on_timer", self.ctx, event)
 
     def _end_of_day(self, event: EndOfDay) -> None:

@@ -68,10 +68,16 @@ class _Store:
         if len(self._waiting) >= _TOGETHER:
             self._settle()
 
-    def window(self, n: int) -> Window:
+    def window(self, n: int, skip: int = 0) -> Window:
+        """Return ``n`` bars up to the newest but ``skip``."""
         if self._waiting:
             self._settle()
-        return Window(self._views, max(0, self._size - n), self._size)
+        stop = self._size - skip
+        return Window(self._views, max(0, stop - n), stop)
+
+    def deepen(self, depth: int) -> None:
+        """Keep so many bars from now on."""
+        self._depth = depth
 
     def _settle(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -134,10 +140,43 @@ class RollingHistory:
         self._indicators: dict[Key, list[tuple[Indicator, tuple[str, ...]]]] = {}
         self._features: dict[str, dict[str, float]] = {}
         self._feature_indicators = False
-        self._carried: dict[str, deque[dict[str, float]]] = {
-            symbol: deque(maxlen=max(1, warmup)) for symbol in self._catalogue.finest
-        }
         self._compute = features
+        self._warmup = warmup
+        #: What newest bars carried: as many as features are computed on, or else as are kept.
+        self._carried: dict[str, deque[dict[str, float]]] = {
+            symbol: deque(maxlen=self._trailing) for symbol in self._catalogue.finest
+        }
+
+    @property
+    def _trailing(self) -> int:
+        return max(1, self._warmup) if self._compute is not None else self._depth
+
+    def hand_over(self, depth: int, features: FeatureSource | None, warmup: int = 0) -> None:
+        """Serve another strategy from the bars that are there; indicators of the last are let go.
+
+        Args:
+            depth, features: as for a new history.
+            warmup: the same; 0 for as many as before.
+        """
+        self._limit = depth
+        self._warmup = warmup or self._warmup
+        self._depth = max(self._depth, depth, self._warmup)
+        self._compute = features
+        self._indicators = {}
+        self._feature_indicators = False
+        for store in self._stores.values():
+            store.deepen(self._depth)
+        for symbol, timeframe in self._catalogue.finest.items():
+            carried = self._carried[symbol]
+            kept = self._carried[symbol] = deque(carried, maxlen=self._trailing)
+            window = self._stores[symbol, timeframe].window(self._trailing)
+            if not len(window):
+                continue
+            if features is not None:
+                kept.extendleft([{}] * (len(window) - len(kept)))
+                self._features[symbol] = features(symbol, timeframe, window, kept)
+            else:
+                self._features[symbol] = kept[-1] if kept else {}
 
     def follow(self) -> None:
         """There is no cursor here."""
@@ -167,6 +206,8 @@ class RollingHistory:
                 if compute:
                     window = store.window(len(carried))
                     features = self._compute(bar.symbol, bar.timeframe, window, carried)
+            elif features or self._carried[bar.symbol]:
+                self._carried[bar.symbol].append(features)
             self._features[bar.symbol] = features
         for indicator, fields in self._indicators.get(key, ()):
             indicator.push(
@@ -211,10 +252,37 @@ class RollingHistory:
     def attach(
         self, indicator: Indicator, symbol: str, timeframe: int, fields: Sequence[str], bar_ts: int
     ) -> None:
-        """Feed an indicator with every bar from the first one on."""
+        """Feed an indicator with every bar that is there, and with each that comes."""
         key = self._catalogue.key(symbol, timeframe)
-        self._feature_indicators |= any(field not in BAR_FIELDS for field in fields)
+        of_features = any(field not in BAR_FIELDS for field in fields)
+        self._feature_indicators |= of_features
         self._indicators.setdefault(key, []).append((indicator, tuple(fields)))
+        rows = self._rows(key) if of_features else None
+        window = self._stores[key].window(self._depth if rows is None else len(rows))
+        columns = [
+            getattr(window, field).tolist()
+            if field in BAR_FIELDS
+            else [row.get(field, _NAN) for row in rows or ()]
+            for field in fields
+        ]
+        for values in zip(*columns, strict=True):
+            indicator.push(*values)
+
+    def _rows(self, key: Key) -> list[dict[str, float]]:
+        """Return the features of the newest bars, as each had them when it came."""
+        symbol, timeframe = key
+        if timeframe != self._catalogue.finest[symbol]:
+            return []
+        carried, compute = list(self._carried[symbol]), self._compute
+        if compute is None:
+            return carried
+        store, count, rows = self._stores[key], len(carried), []
+        for place in range(count):
+            window = store.window(self._trailing, count - 1 - place)
+            known = carried[: place + 1]
+            known = [{}] * (len(window) - len(known)) + known
+            rows.append(compute(symbol, timeframe, window, known))
+        return rows
 
 
 _NAN = float("nan")

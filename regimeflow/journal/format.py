@@ -25,7 +25,16 @@ import msgspec
 import numpy as np
 
 from regimeflow.errors import JournalCorrupt, JournalError, did_you_mean
-from regimeflow.model.events import Cancel, Input, Output, Replace, Request, Start, Submit
+from regimeflow.model.events import (
+    Cancel,
+    Input,
+    Output,
+    Replace,
+    Request,
+    Start,
+    Submit,
+    Upgraded,
+)
 from regimeflow.model.market import Bar, BarRow, Bars, History
 
 SCHEMA = "regimeflow.replay.v2"
@@ -386,7 +395,7 @@ def _refuse_unusable(body: Any) -> None:
     elif type(body) is History and body.times:
         if min(body.times) < _LOW or max(body.times) > _HIGH:
             raise ValueError("one of its times does not fit into 64 bits")
-    elif type(body) is Start and _depth(body.params) > MAX_DEPTH:
+    elif type(body) in (Start, Upgraded) and _depth(body.params) > MAX_DEPTH:
         raise ValueError(f"its parameters are nested deeper than {MAX_DEPTH}")
 
 

@@ -275,6 +275,32 @@ class Resumed(msgspec.Struct, frozen=True, tag_field="kind", tag="resumed"):
     why: str = ""
 
 
+class Upgraded(msgspec.Struct, frozen=True, tag_field="kind", tag="upgraded"):
+    """Another strategy is to take the run over, because a human said so.
+
+    Attributes:
+        frozen_sha256, source_sha256: of its frozen form in the run directory, and of its source.
+        strategy, params: its name and its parameters.
+        when: "next_bar": with the next event of the market; "flat": with the first one that finds
+            nothing held and nothing working.
+        warmup: bars that its ``features`` are computed on; 0: as many as before.
+        source, difference: its source text, and how that and the parameters differ from before.
+    """
+
+    ts: int
+    seen: int
+    frozen_sha256: str
+    source_sha256: str = ""
+    strategy: str = ""
+    params: dict[str, Any] = {}
+    when: str = "flat"
+    warmup: int = 0
+    source: str = ""
+    difference: str = ""
+    why: str = ""
+    who: str = ""
+
+
 class Finish(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="finish"):
     """The venue has no more events: ``on_stop`` follows."""
 
@@ -306,6 +332,7 @@ Input = (
     | Rules
     | Health
     | Resumed
+    | Upgraded
     | Finish
 )
 
@@ -429,5 +456,14 @@ class Failed(msgspec.Struct, frozen=True, tag_field="kind", tag="failed"):
     trace: str = ""
 
 
-Note = Denied | Recorded | Logged | RegimeChanged | StateChanged | Failed
+class StrategyChanged(msgspec.Struct, frozen=True, tag_field="kind", tag="strategy_changed"):
+    """From this event on the strategy of the last `Upgraded` decides."""
+
+    seq: int
+    seen: int
+    strategy: str
+    frozen_sha256: str
+
+
+Note = Denied | Recorded | Logged | RegimeChanged | StateChanged | Failed | StrategyChanged
 Output = Request | Note

@@ -87,6 +87,16 @@ class Ledger:
         position.average_price = average_price
         self._file(position)
 
+    def become(self, other: Ledger) -> None:
+        """Hold from now on what another ledger holds, to the last bit; fees stay its own."""
+        for position in self.held.values():
+            position.qty = position.average_price = 0.0
+        self.held.clear()
+        self.levered.clear()
+        for symbol, position in other.held.items():
+            self.open(symbol, position.qty, position.average_price)
+        self.cash, self._cash, self._carry = other.cash, other._cash, other._carry
+
     def adjust(self, symbol: str, signed_qty: float, price: float, cash: float) -> Position:
         """Take in a change that no fill explains: units at a price, and money as it was told."""
         position = self.book(symbol, signed_qty, price, 0.0)

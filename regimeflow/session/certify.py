@@ -7,6 +7,7 @@ requests, denials and changes of the trading state.
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import html
 from collections.abc import Sequence
@@ -29,12 +30,13 @@ from regimeflow.model.events import (
     SetTimer,
     Start,
     StateChanged,
+    StrategyChanged,
     Submit,
 )
 from regimeflow.model.timeframe import iso
 from regimeflow.session import freeze
 from regimeflow.session.backtest import plain_params
-from regimeflow.session.companions import rolling_history
+from regimeflow.session.companions import engine_of
 from regimeflow.session.progress import Progress
 from regimeflow.session.replayed import decisions
 from regimeflow.session.source import source_hash, source_of
@@ -136,8 +138,9 @@ def certify(
 
     Args:
         run_dir: the run's directory.
-        strategy: what to replay; the one frozen with the run without it. That is code, so it is
-            loaded only from your own files, and only if it is the one the verified journal names.
+        strategy: what to replay, up to the first upgrade of the run; the one frozen with the run
+            without it. From each upgrade on, the one frozen then. That is code, so it is loaded
+            only from your own files, and only if it is the one the verified journal names.
         progress: shows a bar or not; None where it takes long.
 
     Raises:
@@ -175,7 +178,8 @@ class _Replay:
         self._first = first
         self.start: Start = first[1]
         self.strategy = self._load()
-        self.engine = Engine(self.strategy, rolling_history(self.strategy, self.start))
+        load = functools.partial(freeze.load_upgrade, run_dir)
+        self.engine = engine_of(self.strategy, self.start, load)
         self._params = plain_params(self.strategy)
         self._divergence: Divergence | None = None
         self._decisions = 0
@@ -236,6 +240,8 @@ class _Replay:
 
     def _cause(self) -> str:
         """Name why the decisions differ: the first of the known causes that applies."""
+        if self.engine.strategy is not self.strategy:
+            return self._cause_in(self.engine.strategy)  # frozen, so it is the recorded one
         params = [
             f"{name} was {self.start.params.get(name)!r} and is {self._params.get(name)!r}"
             for name in sorted({*self.start.params, *self._params})
@@ -260,7 +266,10 @@ class _Replay:
             ]
             if changed:
                 return f"a notebook variable that changed: {'; '.join(changed)}"
-        found = freeze.suspects(self.strategy if self._given is None else as_strategy(self._given))
+        return self._cause_in(self.strategy if self._given is None else as_strategy(self._given))
+
+    def _cause_in(self, strategy: Strategy) -> str:
+        found = freeze.suspects(strategy)
         if found:
             return f"{' and '.join(found)}: use ctx.now and ctx.rng, which repeat"
         if self.engine.failure is not None:
@@ -339,6 +348,8 @@ def _told(output: Output | None) -> str:
         return f"replace {output.order_id}: quantity {output.qty:g}, limit {output.limit}"
     if isinstance(output, SetTimer):
         return f"timer {output.name} at {iso(output.at)}"
+    if isinstance(output, StrategyChanged):
+        return f"{output.strategy} takes over"
     if isinstance(output, StateChanged):
         return f"trading {output.before} -> {output.after}: {output.why}"
     return str(output)

@@ -7,11 +7,12 @@ this very data. live - shadow is execution, shadow - twin is decisions fed back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from regimeflow.engine.engine import Engine
+from regimeflow.engine.desk import ACTIVE
+from regimeflow.engine.engine import Engine, Heir
 from regimeflow.engine.rolling_history import RollingHistory
 from regimeflow.engine.strategy import Strategy
 from regimeflow.model.events import (
@@ -21,18 +22,27 @@ from regimeflow.model.events import (
     Fill,
     Finish,
     Input,
+    OrderUpdate,
     Output,
     Resumed,
     Start,
+    StrategyChanged,
+    Submit,
+    Upgraded,
 )
 from regimeflow.model.ledger import Ledger
 from regimeflow.model.market import Bar, Bars, Book, History, Quote, Trade
 from regimeflow.model.models import Model
+from regimeflow.model.order import Order
 from regimeflow.session.features import rolling
 from regimeflow.venues.matching import Matcher
 
 _PRICES: frozenset[type] = frozenset({Bar, Bars, Trade, Quote, Book})
-_MARKET: frozenset[type] = _PRICES | {EndOfDay, Finish}
+#: What a simulated venue answers before: an upgrade, like every command, comes in by its stream.
+_MARKET: frozenset[type] = _PRICES | {EndOfDay, Finish, Upgraded}
+
+#: Returns a strategy of one's own by the sha256 of its frozen form.
+Load = Callable[[str], Strategy]
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -57,8 +67,65 @@ class Account(msgspec.Struct, frozen=True):
         return f"<equity {self.equity:,.2f}, cash {self.cash:,.2f}, {held}, {self.fills} fills>"
 
 
+class Anchor(msgspec.Struct, frozen=True):
+    """What a session had at the moment when its strategy changed.
+
+    Attributes:
+        ledger: cash and positions.
+        remaining: units of each working order, by its id.
+        busy: symbols in which something worked.
+    """
+
+    ledger: Ledger
+    remaining: dict[str, float]
+    busy: frozenset[str]
+
+
+def anchor_of(engine: Engine, outputs: Sequence[Output]) -> Anchor:
+    """Return what an engine has, less what it has just sent with ``outputs``."""
+    new = {output.order_id for output in outputs if isinstance(output, Submit)}
+    working = [o for group in engine.desk.working.values() for o in group.values()]
+    old = [order for order in working if order.id not in new]
+    return Anchor(
+        engine.desk.ledger,
+        {order.id: order.remaining for order in old},
+        frozenset(order.symbol for order in old),
+    )
+
+
+def changed(outputs: Sequence[Output]) -> bool:
+    """Return whether the strategy changed with an event that caused these outputs."""
+    return any(output.__class__ is StrategyChanged for output in outputs)
+
+
+def towards(
+    held: Mapping[str, float], aim: Mapping[str, float], price: Callable[[str], float], event: Input
+) -> list[Fill]:
+    """Return what would turn one set of holdings into another, as if it had been executed.
+
+    A companion that is set back to the session's holdings changes hands with nobody: at the last
+    price, without a fee.
+    """
+    made = []
+    for symbol in sorted({*held, *aim}):
+        units = aim.get(symbol, 0.0) - held.get(symbol, 0.0)
+        if units:
+            name = f"anchored-{event.seen}-{symbol}"
+            side = "buy" if units > 0.0 else "sell"
+            made.append(
+                Fill(event.ts, event.seen, name, name, symbol, side, abs(units), price(symbol))
+            )
+    return made
+
+
 class Shadow:
     """The live engine's requests, filled by the baseline's models.
+
+    When the strategy changes it is set to what the session holds, and to the orders that work.
+
+    Attributes:
+        anchored: what that changed of its holdings, as executions.
+        jumped: what that changed of its equity so far, money.
 
     Args:
         engine: whose requests it follows, and whose last prices it is valued at.
@@ -71,6 +138,8 @@ class Shadow:
         self._data_ns = model.latency.data_ns
         self._matcher = Matcher(model, engine.instruments, matched_on, "shadow")
         self._ledger = Ledger(0.0, engine.instruments)
+        self.anchored: list[Fill] = []
+        self.jumped = 0.0
 
     def follow(self, event: Input, outputs: Sequence[Output]) -> None:
         """Fill what was sent earlier against this event, then take what it made the engine send."""
@@ -80,6 +149,8 @@ class Shadow:
             while matcher.busy and (told := matcher.due(event)):
                 self._book(told)
             matcher.current = event
+            if outputs and changed(outputs):
+                self._anchor(event, anchor_of(self._engine, outputs))
             if outputs:
                 matcher.send(_as_modelled(event, outputs, self._data_ns))
             if matcher.fills_at_close and matcher.busy:
@@ -95,6 +166,22 @@ class Shadow:
         self._ledger = Ledger(start.cash, self._engine.instruments)
         for symbol, (qty, average_price) in start.positions.items():
             self._ledger.open(symbol, qty, average_price)
+
+    def _anchor(self, event: Input, anchor: Anchor) -> None:
+        engine, ledger, matcher = self._engine, self._ledger, self._matcher
+        left = anchor.remaining
+        matcher.keep(lambda _, order_id: left.get(order_id, 0.0))
+        matcher.send(
+            [
+                again(engine.desk.orders[order_id], qty, event.seen)
+                for order_id, qty in left.items()
+                if not matcher.has(order_id)
+            ]
+        )
+        self.anchored += towards(ledger.snapshot(), anchor.ledger.snapshot(), engine.price, event)
+        before = ledger.equity(engine.price)
+        ledger.become(anchor.ledger)
+        self.jumped += ledger.equity(engine.price) - before
 
     def _book(self, happened: Iterable[Input]) -> None:
         for event in happened:
@@ -116,20 +203,47 @@ class Shadow:
         return self._ledger.equity(self._engine.price)
 
 
+def again(order: Order, qty: float, seen: int) -> Submit:
+    """Return the request for what is left of an order."""
+    return Submit(
+        order.seq, seen, order.id, order.symbol, order.side, qty, order.type, order.limit,
+        order.stop, order.tif, order.expire_at, order.reduce_only, order.tag,
+    )  # fmt: skip
+
+
 class Twin:
     """A second engine with a fresh copy of the strategy, deciding alone under the models.
+
+    When the session's strategy changes so does its own, and it is set to what the session holds;
+    its orders go on in symbols in which the session has some at work.
 
     Args:
         strategy: a copy of its own.
         start: what the session began with.
         model: the baseline's assumptions.
         matched_on: as in `Matcher`.
+        anchor: what the session has, by what it has just sent.
+        load: gives it copies of later strategies.
+
+    Attributes:
+        anchored, jumped: as in `Shadow`.
     """
 
     def __init__(
-        self, strategy: Strategy, start: Start, model: Model, matched_on: dict[str, str | int]
+        self,
+        strategy: Strategy,
+        start: Start,
+        model: Model,
+        matched_on: dict[str, str | int],
+        anchor: Callable[[Sequence[Output]], Anchor],
+        load: Load,
     ) -> None:
-        self.engine = Engine(strategy, rolling_history(strategy, start))
+        self.engine = engine_of(strategy, start, load)
+        self.anchored: list[Fill] = []
+        self.jumped = 0.0
+        self._anchor = anchor
+        self._asked: Upgraded | None = None
+        self._expected: Upgraded | None = None
         self._model = model
         self._matcher = Matcher(model, self.engine.instruments, matched_on, "twin")
 
@@ -137,7 +251,15 @@ class Twin:
         """Live through the same market; orders, timers and commands of the live run are not its."""
         kind = event.__class__
         if kind in _MARKET:
+            if kind is Upgraded:
+                self._asked = event  # type: ignore[assignment]
+            if outputs and changed(outputs):
+                self._expected = self._asked
             for own in self._matcher.around(event):
+                if own.__class__ is Upgraded:
+                    continue  # what it waits for is the session's moment, not the twin's own
+                if own is event and self._expected is not None:
+                    self._change(self._expected, event, outputs)
                 made = self.engine.step(own)
                 self._matcher.send(_as_modelled(own, made, self._model.latency.data_ns))
         elif isinstance(event, Adjusted):
@@ -149,6 +271,37 @@ class Twin:
             self._matcher.send(self.engine.step(begin))
         elif kind is History or kind is Clock:
             self._matcher.send(self.engine.step(event))
+
+    def expect(self, event: Upgraded) -> None:
+        """Let the next event of the market be the one with which the strategy changes."""
+        self._expected = event
+
+    def _change(self, upgraded: Upgraded, event: Input, outputs: Sequence[Output]) -> None:
+        """Be what the session is, and take the strategy over with ``event``."""
+        self._expected = None
+        engine, anchor = self.engine, self._anchor(outputs)
+        desk = engine.desk
+        for order_id in self._matcher.keep(
+            lambda symbol, _: None if symbol in anchor.busy else 0.0
+        ):
+            why = "set to what the session has"
+            order = desk.update(OrderUpdate(event.ts, event.seen, order_id, "canceled", why))
+            if order is not None and engine.target_orders.get(order.symbol) is order:
+                del engine.target_orders[order.symbol]
+        self.anchored += towards(
+            desk.ledger.snapshot(), anchor.ledger.snapshot(), engine.price, event
+        )
+        before = desk.equity()
+        desk.ledger.become(anchor.ledger)
+        jump = desk.equity() - before
+        self.jumped += jump
+        desk.day_equity += jump
+        desk.peak_equity += jump
+        if engine.failure is not None:
+            desk.state = ACTIVE  # nobody gives commands to a twin
+        engine.step(
+            msgspec.structs.replace(upgraded, ts=event.ts, seen=event.seen, when="next_bar")
+        )
 
     @property
     def fills(self) -> list[Fill]:
@@ -183,6 +336,24 @@ def rolling_history(strategy: Strategy, start: Start) -> RollingHistory:
     keys = [(s, t) for s, t in zip(start.symbols, start.timeframes, strict=True) if t]
     source = rolling(strategy, start.flavour, start.timezone or None)
     return RollingHistory(keys, start.history, source, start.warmup)
+
+
+def engine_of(strategy: Strategy, start: Start, load: Load) -> Engine:
+    """Return an engine that knows only what events bring, and can be given another strategy.
+
+    Args:
+        strategy: a strategy of its own.
+        start: what the run begins with.
+        load: gives it strategies of its own.
+    """
+    history = rolling_history(strategy, start)
+
+    def heir_of(event: Upgraded) -> Heir:
+        heir = load(event.frozen_sha256)
+        source = rolling(heir, start.flavour, start.timezone or None)
+        return heir, lambda: history.hand_over(heir.history_depth, source, event.warmup)
+
+    return Engine(strategy, history, heir_of)
 
 
 def account_of(ledger: Ledger, engine: Engine, fills: int) -> Account:

@@ -27,6 +27,7 @@ from regimeflow.errors import SessionError
 from regimeflow.journal import Position
 from regimeflow.model.events import Fill
 from regimeflow.session.run_dir import write_private
+from regimeflow.session.upgrade import UpgradeWish
 
 HOST_NAME = "host.json"
 #: Longer requests and answers are refused.
@@ -47,7 +48,7 @@ class Ping(msgspec.Struct, frozen=True, tag="ping", forbid_unknown_fields=True):
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello", forbid_unknown_fields=True):
-    """What runs here? Answered by the `Start` of the session."""
+    """What runs here? Answered by the `Start` of the session, with the strategy last asked for."""
 
 
 class AskStatus(msgspec.Struct, frozen=True, tag="status", forbid_unknown_fields=True):
@@ -60,6 +61,16 @@ class Steer(msgspec.Struct, frozen=True, tag="command", forbid_unknown_fields=Tr
     name: Steering
     why: str = ""
     who: str = "user"
+
+
+class AskManifest(msgspec.Struct, frozen=True, tag="manifest", forbid_unknown_fields=True):
+    """What was last asked to run? Answered by a `Manifest`."""
+
+
+class AskUpgrade(msgspec.Struct, frozen=True, tag="upgrade", forbid_unknown_fields=True):
+    """Let a strategy that lies in the run directory take over."""
+
+    wish: UpgradeWish
 
 
 class Flush(msgspec.Struct, frozen=True, tag="flush", forbid_unknown_fields=True):
@@ -85,7 +96,19 @@ class Goodbye(msgspec.Struct, frozen=True, tag="goodbye", forbid_unknown_fields=
     """I give up my lease on purpose: the session goes on without me."""
 
 
-Request = Ping | Hello | AskStatus | Steer | Flush | AskFills | Lease | Wait | Goodbye
+Request = (
+    Ping
+    | Hello
+    | AskStatus
+    | AskManifest
+    | AskUpgrade
+    | Steer
+    | Flush
+    | AskFills
+    | Lease
+    | Wait
+    | Goodbye
+)
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -32,7 +32,9 @@ from regimeflow.model.events import (
     Rules,
     Start,
     StateChanged,
+    StrategyChanged,
     Submit,
+    Upgraded,
 )
 from regimeflow.model.instrument import Instruments
 from regimeflow.model.ledger import Ledger
@@ -154,6 +156,8 @@ class Decisions:
             Gap: self._gap,
             Rules: self._rules,
             Resumed: self._resumed,
+            Upgraded: self._upgraded,
+            StrategyChanged: self._changed,
             Finish: self._finish,
             Submit: self._submit,
             Cancel: self._cancel,
@@ -228,6 +232,33 @@ class Decisions:
         for order_id, order in self.orders.items():
             if order.status is Status.SENT:
                 self._tell(order_id, "lost", "the process ended before the venue answered")
+
+    def _upgraded(self, event: Upgraded) -> None:
+        who = event.who or "someone"
+        moment = "once flat" if event.when == "flat" else "with the next bar or tick"
+        why = f": {event.why}" if event.why else ""
+        self._say(
+            "SystemStart",
+            "upgraded",
+            f"{who} lets {event.strategy} take over {moment}{why}",
+            strategy=event.strategy,
+            params=event.params,
+            source_sha256=event.source_sha256,
+            frozen_sha256=event.frozen_sha256,
+            when=event.when,
+            who=event.who,
+            why=event.why,
+            difference=event.difference,
+        )
+
+    def _changed(self, note: StrategyChanged) -> None:
+        self._say(
+            "SystemStart",
+            "strategy_changed",
+            f"{note.strategy} decides from here on",
+            strategy=note.strategy,
+            frozen_sha256=note.frozen_sha256,
+        )
 
     def _finish(self, event: Finish) -> None:
         self._say("SystemStop", "finish", f"the run ends: {event.why or 'no more events'}")

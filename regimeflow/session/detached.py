@@ -25,12 +25,14 @@ from regimeflow.session import control
 from regimeflow.session.control import Channel, Gone, Request
 from regimeflow.session.drift import drift
 from regimeflow.session.ended import Ended, failure_of
+from regimeflow.session.freeze import Manifest
 from regimeflow.session.keeper import Keeper
 from regimeflow.session.metrics import LiveMetrics, recorded_metrics
 from regimeflow.session.quality import execution_quality
 from regimeflow.session.run_dir import holds_a_run, killed
 from regimeflow.session.spec import Spec, pack
 from regimeflow.session.status import Status
+from regimeflow.session.upgrade import UpgradeWish
 from regimeflow.session.worker import Worker
 
 LOG_NAME = "host.log"
@@ -104,6 +106,20 @@ class Detached:
     def command(self, name: Any, why: str, who: str) -> None:
         """Pass a command to the engine."""
         self._ask(control.Steer(name, why, who), control.NOTHING)
+
+    def asked(self) -> Start:
+        """Return what the run would begin with now: with the strategy last asked for."""
+        asked: Start = self._ask(control.Hello(), Start)
+        return asked
+
+    def manifest(self) -> Manifest:
+        """Return the manifest of the strategy last asked for."""
+        manifest: Manifest = self._ask(control.AskManifest(), Manifest)
+        return manifest
+
+    def upgrade(self, wish: UpgradeWish) -> None:
+        """Let a strategy that lies in the run directory take over."""
+        self._ask(control.AskUpgrade(wish), control.NOTHING)
 
     def ended(self, timeout_s: float) -> bool:
         """Wait for the end for so long, and return whether it has come."""

@@ -60,7 +60,8 @@ def drift(
         run_dir: the run's directory.
         baseline: a report, or the file of one. Its models are those of shadow and twin; those of
             the run without it, or where it brings returns only.
-        strategy: what the twin runs; the one frozen with the run without it.
+        strategy: what the twin runs, up to the first upgrade; the one frozen with the run without
+            it.
 
     Raises:
         JournalError: there is no journal, or a line of it was altered.
@@ -104,6 +105,7 @@ class DriftFold:
         )
         self._beside: tuple[Shadow | Twin, ...] = (shadow, twin)
         self._counts = [0, 0]
+        self._jumped = [0.0, 0.0]
         #: Final rows; the one of the newest close may still change and is not among them.
         self.rows: list[DriftRow] = []
         #: How many rows became final; of old ones only every other is kept, again and again.
@@ -261,12 +263,16 @@ class DriftFold:
 
     def _watch_fills(self) -> None:
         counts = [len(companion.fills) for companion in self._beside]
-        if counts == self._counts:
+        jumped = [companion.jumped for companion in self._beside]
+        if counts == self._counts and jumped == self._jumped:
             return
         for count, before, purse in zip(counts, self._counts, self._purses[1:], strict=True):
             if count != before:
                 purse.look()
-        self._counts = counts
+        for jump, was, purse in zip(jumped, self._jumped, self._purses[1:], strict=True):
+            if jump != was:
+                purse.anchored(jump - was)
+        self._counts, self._jumped = counts, jumped
 
 
 class _Purse:
@@ -303,6 +309,11 @@ class _Purse:
             if units:
                 self.flows += units * engine.price(symbol) * engine.instruments[symbol].multiplier
         self._cash, self._held = account.cash, account.positions
+
+    def anchored(self, jump: float) -> None:
+        """Book what a companion was set to when the strategy changed as a flow."""
+        self.flows += jump
+        self.look()
 
     def equity(self) -> float:
         """Return equity at last prices, less the flows."""

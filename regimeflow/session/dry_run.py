@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from regimeflow.model.events import Cancel, Input, OrderUpdate, Output, Replace, Resumed, Submit
+from regimeflow.model.events import (
+    Cancel,
+    Input,
+    OrderUpdate,
+    Output,
+    Replace,
+    Resumed,
+    Submit,
+    Upgraded,
+)
 from regimeflow.session.plan import Link
 
 WHY = "dry run: not sent"
@@ -46,6 +55,10 @@ class DryRun:
     def command(self, name: str, why: str, who: str) -> None:
         """Pass a command to the engine, from any thread."""
         self._link.command(name, why, who)
+
+    def upgrade(self, event: Upgraded) -> None:
+        """Pass an upgrade to the engine, from any thread."""
+        self._link.upgrade(event)
 
     def take_back(self, order_ids: Sequence[str], timeout_ns: int) -> list[str]:
         """Nothing was sent, so nothing works anywhere."""

@@ -20,12 +20,13 @@ from regimeflow.model.market import Bar, Bars, Quote, Trade
 from regimeflow.model.timeframe import iso
 from regimeflow.session.companions import Account
 from regimeflow.session.drift import drift
-from regimeflow.session.freeze import MANIFEST_NAME, Manifest
+from regimeflow.session.freeze import MANIFEST_NAME, Manifest, read_manifest, upgrade_name
 from regimeflow.session.keeper import Keeper
 from regimeflow.session.metrics import LiveMetrics, recorded_metrics
 from regimeflow.session.quality import execution_quality
 from regimeflow.session.run_dir import killed
 from regimeflow.session.status import Status
+from regimeflow.session.upgrade import UpgradeWish, as_begun, last_upgrade
 
 _NAN = float("nan")
 
@@ -67,7 +68,7 @@ class Ended:
         lost = "" if keeper.finished else "it ended without a word: start it again to take it up"
         return Status(
             begin.run,
-            begin.strategy,
+            keeper.strategy or begin.strategy,
             venue,
             "stopped" if keeper.finished else "failed",
             HALTED if keeper.finished else account.state,
@@ -128,6 +129,21 @@ class Ended:
     def command(self, name: str, why: str, who: str) -> None:
         """Refuse: nobody is there to obey."""
         raise SessionError(f"the session has ended: there is nothing to {name}")
+
+    def asked(self) -> Start:
+        """Return what the run would begin with now."""
+        upgraded = last_upgrade(self._run_dir)
+        return self.begin if upgraded is None else as_begun(self.begin, upgraded)
+
+    def manifest(self) -> Manifest:
+        """Return the manifest of what was last asked to run."""
+        upgraded = last_upgrade(self._run_dir)
+        name = MANIFEST_NAME if upgraded is None else upgrade_name(upgraded.frozen_sha256, ".json")
+        return read_manifest(self._run_dir / name)
+
+    def upgrade(self, wish: UpgradeWish) -> None:
+        """Refuse: nobody is there to obey."""
+        raise SessionError("the session has ended: there is nothing to upgrade")
 
     def ended(self, timeout_s: float) -> bool:
         """Return that it is over."""
@@ -213,8 +229,8 @@ def failure_of(keeper: Keeper, begin: Start) -> StrategyError | None:
         return None
     where = f" of {failed.symbol}" if failed.symbol else ""
     return StrategyError(
-        f"{begin.strategy} failed in {failed.callback}{where} at {iso(failed.seen)}: "
-        f"{failed.error}",
+        f"{keeper.strategy or begin.strategy} failed in {failed.callback}{where} at "
+        f"{iso(failed.seen)}: {failed.error}",
         callback=failed.callback,
         symbol=failed.symbol or None,
         ts=failed.seen,

@@ -13,6 +13,7 @@ import inspect
 import os
 import pickle
 import platform
+import re
 import stat
 import sys
 import sysconfig
@@ -121,8 +122,13 @@ def load_frozen(run_dir: Path, sha256: str) -> Strategy:
     return thaw(read_frozen(run_dir, sha256))
 
 
+def load_upgrade(run_dir: Path, sha256: str) -> Strategy:
+    """Return a strategy that a run was upgraded to; see `read_upgrade`."""
+    return thaw(read_upgrade(run_dir, sha256))
+
+
 def read_frozen(run_dir: Path, sha256: str) -> bytes:
-    """Return the frozen strategy of a run directory.
+    """Return the frozen strategy that a run began with.
 
     That is code, so it is loaded only from the user's own files, and only if it is the very one
     that the verified journal names.
@@ -130,24 +136,66 @@ def read_frozen(run_dir: Path, sha256: str) -> bytes:
     Raises:
         SessionError: it is missing, somebody else could have written it, or it was changed.
     """
-    path = run_dir / FROZEN_NAME
+    try:
+        return _named(run_dir / FROZEN_NAME, sha256)
+    except SessionError as error:
+        raise SessionError(f"{error}; pass strategy=") from error
+
+
+def read_upgrade(run_dir: Path, sha256: str) -> bytes:
+    """Return a frozen strategy that a run was upgraded to, on the same conditions.
+
+    Raises:
+        SessionError: it is missing, somebody else could have written it, or it was changed.
+    """
+    return _named(run_dir / upgrade_name(sha256), sha256)
+
+
+def upgrade_name(sha256: str, suffix: str = ".pkl") -> str:
+    """Return the name of the file that holds a strategy a run was upgraded to.
+
+    Raises:
+        SessionError: ``sha256`` is none.
+    """
+    if not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise SessionError(f"{sha256[:80]!r} is not the sha256 of a frozen strategy")
+    return f"strategy-{sha256[:16]}{suffix}"
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Return a manifest that the user wrote.
+
+    Raises:
+        SessionError: it is missing, somebody else could have written it, or it is none.
+    """
+    try:
+        return msgspec.json.decode(_private(path), type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise SessionError(f"{path} is not a manifest: {error}") from error
+
+
+def _named(path: Path, sha256: str) -> bytes:
+    content = _private(path)
+    if not sha256 or hashlib.sha256(content).hexdigest() != sha256:
+        raise SessionError(f"{path} is not the strategy that the journal names: it is not loaded")
+    return content
+
+
+def _private(path: Path) -> bytes:
+    """Return the content of a file that nobody but the user can have written."""
     try:
         with open(path, "rb", opener=_no_follow) as file:
             info = os.fstat(file.fileno())
-            frozen = file.read()
+            content = file.read()
     except OSError as error:
         raise SessionError(
-            f"there is no frozen strategy in {run_dir} ({error.strerror}): pass strategy="
+            f"there is no {path.name} in {path.parent} ({error.strerror})"
         ) from error
     if hasattr(os, "getuid") and info.st_uid != os.getuid():
-        raise SessionError(f"{path} belongs to another user: it is not loaded; pass strategy=")
+        raise SessionError(f"{path} belongs to another user: it is not loaded")
     if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise SessionError(f"{path} can be written by others: it is not loaded; pass strategy=")
-    if not sha256 or hashlib.sha256(frozen).hexdigest() != sha256:
-        raise SessionError(
-            f"{path} is not the strategy that the journal names: it is not loaded; pass strategy="
-        )
-    return frozen
+        raise SessionError(f"{path} can be written by others: it is not loaded")
+    return content
 
 
 def describe(strategy: Strategy, *, run: str, frozen: bytes, venue: str) -> Manifest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,13 +14,19 @@ from regimeflow.analytics.execution_quality import ExecutionQuality
 from regimeflow.analytics.report import Report
 from regimeflow.engine.desk import ACTIVE, REDUCING
 from regimeflow.engine.drive import drive
-from regimeflow.engine.engine import Engine
 from regimeflow.errors import JournalError, SessionError, StrategyError
 from regimeflow.journal import JournalWriter, Position
 from regimeflow.model.events import Command, Fill, Input, Output, Start
 from regimeflow.session import freeze
 from regimeflow.session.collector import rare_collections
-from regimeflow.session.companions import Account, Shadow, Twin, account_of, rolling_history
+from regimeflow.session.companions import (
+    Account,
+    Shadow,
+    Twin,
+    account_of,
+    anchor_of,
+    engine_of,
+)
 from regimeflow.session.dry_run import DryRun
 from regimeflow.session.fold import Fold
 from regimeflow.session.health import Probe
@@ -28,8 +35,10 @@ from regimeflow.session.metrics import LiveMetrics
 from regimeflow.session.plan import Link, plan_of
 from regimeflow.session.records import Records
 from regimeflow.session.run_dir import BASELINE_NAME, continue_run, first_event, killed, open_run
+from regimeflow.session.source import name_of
 from regimeflow.session.spec import Spec
 from regimeflow.session.status import Status
+from regimeflow.session.upgrade import UpgradeWish, as_begun, last_upgrade, taken
 
 #: How often a snapshot is made while events rush past.
 _SNAPSHOT_S = 0.1
@@ -66,16 +75,24 @@ class InProcess:
             plan.start, source_sha256=manifest.source_sha256, frozen_sha256=manifest.frozen_sha256
         )
         if earlier is not None:
-            same_run(earlier, begin, str(spec.run_dir))
+            upgraded = last_upgrade(spec.run_dir)
+            latest = earlier if upgraded is None else as_begun(earlier, upgraded)
+            same_run(latest, begin, str(spec.run_dir))
             frozen = freeze.read_frozen(spec.run_dir, earlier.frozen_sha256)
+            self._asked = latest
+        else:
+            self._asked = begin
         self.begin = plan.start = begin
+        self._manifest = manifest
+        self._upgrading = threading.Lock()
         basis = earlier or begin
-        own = freeze.thaw(frozen)
-        self.engine = Engine(own, rolling_history(own, basis))
+        load = functools.partial(freeze.load_upgrade, spec.run_dir)
+        self.engine = engine_of(freeze.thaw(frozen), basis, load)
         baseline = spec.wish.baseline
         model = baseline.model if baseline is not None and baseline.model else basis.model
         self._shadow = Shadow(self.engine, model, plan.kinds)
-        self.twin = Twin(freeze.thaw(frozen), basis, model, plan.kinds)
+        anchor = functools.partial(anchor_of, self.engine)
+        self.twin = Twin(freeze.thaw(frozen), basis, model, plan.kinds, anchor, load)
         probe = Probe(spec.run_dir)
         link = plan.link(self.engine, lambda: probe.event(0, 0, 0.0, 0), self.killed)
         self.link: Link = DryRun(link) if spec.dry_run else link
@@ -174,6 +191,25 @@ class InProcess:
         """Pass a command to the engine."""
         self._stopping = self._stopping or name == "stop"
         self.link.command(name, why, who)
+
+    def asked(self) -> Start:
+        """Return what the run would begin with now: with the strategy last asked for."""
+        return self._asked
+
+    def manifest(self) -> freeze.Manifest:
+        """Return the manifest of the strategy last asked for."""
+        return self._manifest
+
+    def upgrade(self, wish: UpgradeWish) -> None:
+        """Let a strategy that lies in the run directory take over.
+
+        Raises:
+            SessionError: it is not to be trusted, or cannot be loaded.
+        """
+        with self._upgrading:
+            event, self._manifest = taken(self._spec.run_dir, wish, self._manifest)
+            self._asked = as_begun(self._asked, event)
+            self.link.upgrade(event)
 
     def release(self) -> None:
         """Refuse: nothing would be left of it."""
@@ -335,7 +371,7 @@ class InProcess:
         error = self._error or engine.failure
         return Status(
             begin.run,
-            begin.strategy,
+            name_of(engine.strategy),
             self._plan.name,
             self._phase,
             state,

@@ -15,6 +15,7 @@ from regimeflow.model.events import (
     Output,
     Resumed,
     StateChanged,
+    StrategyChanged,
 )
 from regimeflow.model.market import Bar, Bars, Book, Quote, Trade
 from regimeflow.session.recorded import OrderFold
@@ -67,6 +68,8 @@ class Keeper:
         self.why = ""
         self.health: Health | None = None
         self.failed: Failed | None = None
+        #: Name of the strategy that took over last, "" while the first one decides.
+        self.strategy = ""
         self.finished = False
         self.snapshot_due = 0.0
 
@@ -88,6 +91,9 @@ class Keeper:
                 self.note(
                     output.seen, "warning", f"{output.before} -> {output.after}: {output.why}"
                 )
+            elif isinstance(output, StrategyChanged):
+                self.strategy, self.failed = output.strategy, None
+                self.note(output.seen, "warning", f"{output.strategy} decides from here on")
             elif isinstance(output, Failed):
                 self.failed = output
                 self.note(output.seen, "error", output.trace or output.error)

@@ -37,6 +37,15 @@ from regimeflow.session.run_dir import BASELINE_NAME
 from regimeflow.session.source import name_of, source_hash
 from regimeflow.session.spec import OnKernelLoss, Spec
 from regimeflow.session.status import Status
+from regimeflow.session.upgrade import (
+    Upgrade,
+    UpgradeWish,
+    When,
+    check_features,
+    check_when,
+    difference,
+    keep,
+)
 from regimeflow.session.worker import Worker
 from regimeflow.venues.intervals import Intervals
 
@@ -104,11 +113,11 @@ class LiveSession:
         if running is None:
             return super().__new__(cls)
         given = as_strategy(strategy)
-        begin = running._worker.begin
-        if (source_hash(given), plain_params(given)) != (begin.source_sha256, begin.params):
+        asked = running._worker.asked()
+        if (source_hash(given), plain_params(given)) != (asked.source_sha256, asked.params):
             raise SessionError(
-                f"{begin.strategy} runs in {run_dir} with another source or other parameters: "
-                "stop it first, or choose another directory"
+                f"{asked.strategy} runs in {run_dir} with another source or other parameters: "
+                "session.upgrade changes a running session on purpose; or choose another directory"
             )
         return running  # type: ignore[return-value]
 
@@ -246,10 +255,12 @@ class LiveSession:
             return Detached(self.run_dir)
         try:
             same_run(found.begin, self._worker.begin, str(self.run_dir))
-        except SessionError:
+        except SessionError as error:
             found.release()
             found.forget()
-            raise
+            raise SessionError(
+                f"{error}; to change the strategy on purpose, regimeflow.attach and session.upgrade"
+            ) from None
         return found
 
     def run(self, progress: bool | None = None) -> Self:
@@ -316,6 +327,53 @@ class LiveSession:
     def flatten(self, why: str = "flatten") -> None:
         """Cancel every working order, leave every position, then halt."""
         self._command("flatten", why)
+
+    def upgrade(
+        self,
+        strategy: Any,
+        when: When = "flat",
+        why: str = "",
+        *,
+        warmup: int | None = None,
+    ) -> Upgrade:
+        """Let another strategy take this session over, and return what that changes.
+
+        It is frozen as at the start and begins with ``initialize`` and ``on_start``; indicators and
+        features see the bars that the session has kept, up to the larger of the two strategies'
+        ``history_depth``. Orders, positions, limits and the trading state stay; timers of the
+        earlier strategy no longer fire. A strategy that failed can be mended so: the session stays
+        halted until `resume`. Shadow and twin are set to what the session then holds.
+
+        Args:
+            strategy: as in `regimeflow.backtest`.
+            when: "next_bar" with the next bar or tick; "flat" with the first one that finds nothing
+                held and nothing working. A later upgrade replaces one that still waits.
+            why: goes into the journal, the audit log and the session's log.
+            warmup: bars that its ``features`` are computed on; as many as before without it.
+
+        Raises:
+            ConfigError: it has features, the one before had none, and ``warmup`` is missing.
+            SessionError: it is what runs already, it cannot be frozen, or the session is not
+                running. Nothing has happened then.
+        """
+        check_when(when)
+        given = as_strategy(strategy)
+        phase = self.status.phase
+        if phase != "running":
+            raise SessionError(f"this session is {phase}: there is nothing to upgrade")
+        worker = self._worker
+        frozen = freeze.freeze(given)
+        before = worker.manifest()
+        after = freeze.describe(given, run=before.run, frozen=frozen, venue=before.venue)
+        changes = difference(before, after)
+        if not changes:
+            raise SessionError(
+                f"{after.strategy} with this source and these parameters is what runs already"
+            )
+        check_features(given, warmup, worker.asked().warmup)
+        sha256 = keep(self.run_dir, frozen, after)
+        worker.upgrade(UpgradeWish(sha256, when, warmup or 0, why))
+        return Upgrade(after.strategy, when, changes, why)
 
     def release(self) -> None:
         """Let a detached session go on without this process, which may then end.

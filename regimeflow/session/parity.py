@@ -15,10 +15,10 @@ from regimeflow.data.frames import Dataset, load
 from regimeflow.engine.engine import Engine
 from regimeflow.errors import ConfigError, DataError
 from regimeflow.journal import events
-from regimeflow.model.events import EndOfDay, Fill, Finish, Input, Start
+from regimeflow.model.events import EndOfDay, Fill, Finish, Input, Start, Upgraded
 from regimeflow.model.market import Bar, Bars, History, Quote, Trade
 from regimeflow.session.backtest import plain_params
-from regimeflow.session.rerun import LateShadow, Rerun
+from regimeflow.session.rerun import LateShadow, Rerun, with_changes
 from regimeflow.session.source import source_hash
 from regimeflow.venues.tape import Tape
 
@@ -44,7 +44,8 @@ def parity(
         history: the market as it stands now, in any form that `regimeflow.backtest` takes. With it
             the backtest is made on this data, and the row "data" is what the difference to the bars
             that the run saw is worth. Without it that row is 0.00.
-        strategy: what decides in the backtest; the one frozen with the run without it.
+        strategy: what decides in the backtest, up to the first upgrade of the run; the one frozen
+            with the run without it.
         label, timezone: of ``history``, as in `regimeflow.backtest`.
 
     Raises:
@@ -61,15 +62,15 @@ def parity(
         )
     rerun = Rerun(Path(run_dir), model, strategy, report.data.start.limits)
     books, survey = rerun.books, rerun.survey
-    late = LateShadow(model, books.instruments, survey.matched_on, survey.arrivals)
+    late = LateShadow(model, books, survey.matched_on, survey.arrivals)
     for event, outputs in rerun.events():
         late.follow(event, outputs)
     ledgers = Ledgers(
         start=rerun.start,
         live=[*survey.orders.fills, *survey.adjusted],
-        expected=rerun.shadow.fills,
-        late=late.fills,
-        twin=rerun.twin.fills,
+        expected=[*rerun.shadow.fills, *rerun.shadow.anchored],
+        late=[*late.fills, *late.anchored],
+        twin=[*rerun.twin.fills, *rerun.twin.anchored],
         marks=_marks(books, rerun.start, survey.orders.fills),
         costs=model.costs,
         orders=list(survey.orders.orders.values()),
@@ -138,11 +139,14 @@ def _with_history(ledgers: Ledgers, rerun: Rerun, dataset: Dataset) -> Ledgers:
     """Return the ledgers with a twin on history as it stands now."""
     twin = rerun.new_twin()
     now = AsNow(dataset, rerun)
-    for event in now.events(event for _, event, _ in events(rerun.run_dir)):
-        twin.follow(rerun.for_twin(event), ())
+    for event in now.events(with_changes(events(rerun.run_dir))):
+        if isinstance(event, Upgraded):
+            twin.expect(event)
+        else:
+            twin.follow(rerun.for_twin(event), ())
     return msgspec.structs.replace(
         ledgers,
-        now=twin.fills,
+        now=[*twin.fills, *twin.anchored],
         marks_now=_marks(twin.engine, rerun.start, ledgers.live),
         data_note=now.note(),
     )

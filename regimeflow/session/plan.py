@@ -16,7 +16,7 @@ from regimeflow.analytics.report import Report
 from regimeflow.engine.engine import Engine
 from regimeflow.engine.strategy import Strategy
 from regimeflow.errors import ConfigError, DataError
-from regimeflow.model.events import Health, Input, Output, Resumed, Start
+from regimeflow.model.events import Health, Input, Output, Resumed, Start, Upgraded
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.models import Limits, Model
 from regimeflow.model.timeframe import NS_PER_MS, parse_timeframe
@@ -56,6 +56,9 @@ class Link(Protocol):
 
     def command(self, name: str, why: str, who: str) -> None:
         """Pass a command to the engine, from any thread."""
+
+    def upgrade(self, event: Upgraded) -> None:
+        """Pass an upgrade to the engine, from any thread; it overtakes the market."""
 
     def take_back(self, order_ids: Sequence[str], timeout_ns: int) -> list[str]:
         """Cancel orders when the engine can no longer; return those that may still work."""

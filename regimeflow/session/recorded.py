@@ -25,11 +25,13 @@ from regimeflow.model.events import (
     RegimeChanged,
     Replace,
     Start,
+    StrategyChanged,
     Submit,
 )
 from regimeflow.model.instrument import Instruments
 from regimeflow.model.market import BAR_FIELDS, Bar, Bars, History, Quote, Trade
 from regimeflow.model.order import Happening, Order
+from regimeflow.model.timeframe import iso
 
 
 class OrderFold:
@@ -91,6 +93,7 @@ class RunFold:
         self.records: list[Recorded] = []
         self.regimes: list[RegimeChanged] = []
         self.error = ""
+        self.notes: list[str] = []
         self._marks: dict[str, tuple[list[int], list[float]]] = {}
         self._finest: dict[str, int] = {}
 
@@ -114,6 +117,8 @@ class RunFold:
                 self.records.append(output)
             elif isinstance(output, RegimeChanged):
                 self.regimes.append(output)
+            elif isinstance(output, StrategyChanged):
+                self.notes.append(f"{output.strategy} decides from {iso(output.seen)} on")
             elif isinstance(output, Failed):
                 self.error = f"{output.callback}: {output.error}"
 
@@ -156,7 +161,7 @@ class RunFold:
             timezone=timezone,
             calendar=start.calendar,
             regimes=self.regimes,
-            notes=tuple(notes),
+            notes=(*notes, *self.notes),
             source_hash=start.source_sha256,
             error=self.error,
         )

@@ -11,10 +11,11 @@ from regimeflow.model.events import (
     Replace,
     SetTimer,
     StateChanged,
+    StrategyChanged,
     Submit,
 )
 
-_DECISIONS = (Submit, Cancel, Replace, SetTimer, Denied, StateChanged)
+_DECISIONS = (Submit, Cancel, Replace, SetTimer, Denied, StateChanged, StrategyChanged)
 
 
 def decisions(outputs: Sequence[Output]) -> list[Output]:

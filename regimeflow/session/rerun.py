@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +29,42 @@ from regimeflow.model.events import (
     Resumed,
     Start,
     Submit,
+    Upgraded,
 )
-from regimeflow.model.instrument import Instruments
+from regimeflow.model.ledger import Ledger
 from regimeflow.model.market import Bar, Bars, Book, Quote, Trade
 from regimeflow.model.models import Latency, Limits, Model
 from regimeflow.model.order import Order
 from regimeflow.session import freeze
-from regimeflow.session.companions import Shadow, Twin, rolling_history
+from regimeflow.session.companions import (
+    Anchor,
+    Shadow,
+    Twin,
+    again,
+    anchor_of,
+    changed,
+    rolling_history,
+    towards,
+)
 from regimeflow.session.recorded import OrderFold
 from regimeflow.venues.matching import Matcher
 
 _STEPPED: frozenset[type] = frozenset({Bar, Bars, Trade, Quote, Book, EndOfDay, Finish})
 _REQUESTS = (Submit, Cancel, Replace)
+
+
+def with_changes(
+    recorded: Iterable[tuple[int, Input, Sequence[Output]]],
+) -> Iterator[Input]:
+    """Yield inputs, with each upgrade right before the event with which the strategy changed."""
+    asked: Upgraded | None = None
+    for _, event, outputs in recorded:
+        if isinstance(event, Upgraded):
+            asked = event
+            continue
+        if asked is not None and changed(outputs):
+            yield asked
+        yield event
 
 
 class Survey:
@@ -106,11 +131,7 @@ class Survey:
                 self.arrivals.append(None)
 
     def _adjust(self, event: Adjusted) -> None:
-        name = f"adjusted-{len(self.adjusted) + 1}"
-        side = "buy" if event.qty > 0 else "sell"
-        self.adjusted.append(
-            Fill(event.ts, event.seen, name, name, event.symbol, side, abs(event.qty), event.price)
-        )
+        self.adjusted.append(as_fill(event, f"adjusted-{len(self.adjusted) + 1}"))
 
     def _answered(self, kind: str, order_id: str, ts: int) -> None:
         asked = self._asked.get((kind, order_id))
@@ -128,25 +149,39 @@ _ANSWERS = {
 }
 
 
+def as_fill(event: Adjusted, name: str) -> Fill:
+    """Return a change of position that no fill explains, as if it had been one."""
+    side = "buy" if event.qty > 0 else "sell"
+    qty = abs(event.qty)
+    return Fill(event.ts, event.seen, name, name, event.symbol, side, qty, event.price)
+
+
 class LateShadow:
     """The run's own requests filled by the models, each arriving when the venue had it.
 
     Args:
         model: the baseline's assumptions; its order latency stands in where the venue never said.
-        instruments, matched_on: as in `Matcher`.
+        books: of the run, which follow before it.
+        matched_on: as in `Matcher`.
         arrivals: as in `Survey`.
+
+    Attributes:
+        anchored: as in `Shadow`.
     """
 
     def __init__(
         self,
         model: Model,
-        instruments: Instruments,
+        books: Books,
         matched_on: dict[str, str | int],
         arrivals: Sequence[int | None],
     ) -> None:
+        self.anchored: list[Fill] = []
+        self._books = books
+        self._adjusted: list[Fill] = []
         at_once = Latency(data_ms=model.latency.data_ms)
         self._matcher = Matcher(
-            msgspec.structs.replace(model, latency=at_once), instruments, matched_on, "late"
+            msgspec.structs.replace(model, latency=at_once), books.instruments, matched_on, "late"
         )
         self._order_ns = model.latency.order_ns
         self._arrivals = iter(arrivals)
@@ -167,6 +202,10 @@ class LateShadow:
             while matcher.busy and matcher.due(event):
                 pass
             matcher.current = event
+        elif isinstance(event, Adjusted) and event.qty:
+            self._adjusted.append(as_fill(event, "adjusted"))
+        if outputs and changed(outputs):
+            self._anchor(event, anchor_of(self._books, outputs))
         for output in outputs:
             if isinstance(output, _REQUESTS):
                 self._send(output)
@@ -175,6 +214,25 @@ class LateShadow:
             if matcher.busy:
                 for _ in matcher.at_once(event):
                     pass
+
+    def _anchor(self, event: Input, anchor: Anchor) -> None:
+        """Be set to what the run has, as the shadow is."""
+        left, start, matcher = anchor.remaining, self._books.start, self._matcher
+        matcher.keep(lambda _, order_id: left.get(order_id, 0.0))
+        waits = [entry for entry in self._under_way if entry[2].order_id in left]
+        self._under_way = waits
+        heapq.heapify(self._under_way)
+        there = {request.order_id for _, _, request, _ in waits}
+        orders = self._books.desk.orders
+        missing = [i for i in left if i not in there and not matcher.has(i)]
+        matcher.send([again(orders[i], left[i], event.seen) for i in missing])
+        held = {} if start is None else {s: units for s, (units, _) in start.positions.items()}
+        for fill in (*matcher.fills, *self._adjusted, *self.anchored):
+            sign = 1.0 if fill.side == "buy" else -1.0
+            rules = self._books.instruments[fill.symbol]
+            held[fill.symbol] = rules.snap_qty(held.get(fill.symbol, 0.0) + sign * fill.qty)
+        aim = anchor.ledger.snapshot()
+        self.anchored += towards(held, aim, self._books.price, event)
 
     def _send(self, request: Submit | Cancel | Replace) -> None:
         told = next(self._arrivals)
@@ -206,7 +264,7 @@ class Books(Engine):
 
     def take(self, event: Input, outputs: Sequence[Output]) -> None:
         """Take in an event and what the run sent because of it."""
-        if isinstance(event, Command):
+        if isinstance(event, Command | Upgraded):
             return  # what came of it is recorded: cancels, exits and their fills
         # A limit that is reached would make an engine act on its own.
         if isinstance(event, Start):
@@ -227,7 +285,8 @@ class Rerun:
     Args:
         run_dir: the run's directory.
         model: assumptions of shadow and twin; those of the run without it.
-        strategy: what the twin runs; the one frozen with the run without it.
+        strategy: what the twin runs, up to the first upgrade; the one frozen with the run without
+            it.
         limits: of the twin; the run's without it.
     """
 
@@ -246,7 +305,9 @@ class Rerun:
         self._limits = limits
         self.books = Books(self.start)
         self.shadow = Shadow(self.books, self.model, self.survey.matched_on)
-        self.twin = self.new_twin()
+        #: What the run had whenever its strategy changed.
+        self.anchors: list[Anchor] = []
+        self.twin = self.new_twin(self._anchor)
 
     def load(self) -> Strategy:
         """Return a strategy of its own, shared with no other engine."""
@@ -254,9 +315,28 @@ class Rerun:
             return freeze.load_frozen(self.run_dir, self.start.frozen_sha256)
         return freeze.thaw(freeze.freeze(as_strategy(self._given)))
 
-    def new_twin(self) -> Twin:
-        """Return a twin that has not begun."""
-        return Twin(self.load(), self.start, self.model, self.survey.matched_on)
+    def _anchor(self, outputs: Sequence[Output]) -> Anchor:
+        now = anchor_of(self.books, outputs)
+        kept = Ledger(0.0, self.books.instruments)
+        kept.become(now.ledger)
+        self.anchors.append(msgspec.structs.replace(now, ledger=kept))
+        return now
+
+    def new_twin(self, anchor: Callable[[Sequence[Output]], Anchor] | None = None) -> Twin:
+        """Return a twin that has not begun.
+
+        Args:
+            anchor: what the run has when its strategy changes; without it what `anchors` says.
+        """
+        recorded = iter(self.anchors)
+        return Twin(
+            self.load(),
+            self.start,
+            self.model,
+            self.survey.matched_on,
+            anchor or (lambda _: next(recorded)),
+            functools.partial(freeze.load_upgrade, self.run_dir),
+        )
 
     def for_twin(self, event: Input) -> Input:
         """Return an event as a twin gets it: its start has the limits it decides under."""
@@ -269,5 +349,5 @@ class Rerun:
         for _, event, outputs in events(self.run_dir):
             self.books.take(event, outputs)
             self.shadow.follow(event, outputs)
-            self.twin.follow(self.for_twin(event), ())
+            self.twin.follow(self.for_twin(event), outputs)
             yield event, outputs

@@ -20,7 +20,9 @@ from regimeflow.session.control import (
     PAGE,
     Answer,
     AskFills,
+    AskManifest,
     AskStatus,
+    AskUpgrade,
     Flush,
     Goodbye,
     Hello,
@@ -214,13 +216,19 @@ class Server:
         """Return the answer to what is answered at once."""
         worker = self._worker
         if isinstance(request, Hello):
-            return worker.begin
+            return worker.asked()
+        if isinstance(request, AskManifest):
+            return worker.manifest()
         if isinstance(request, AskStatus):
             return worker.status()
         if isinstance(request, Flush):
             return worker.flush()
         if isinstance(request, AskFills):
             return worker.companion_fills(request.of)[request.since :][:PAGE]
+        if isinstance(request, AskUpgrade):
+            if worker.ended(0.0):
+                raise SessionError("the session has ended: there is nothing to upgrade")
+            worker.upgrade(request.wish)
         if isinstance(request, Steer):
             if request.who == LOSS:
                 raise SessionError(f"{LOSS!r} is not somebody who gives commands")

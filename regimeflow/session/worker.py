@@ -14,9 +14,11 @@ from regimeflow.analytics.report import Report
 from regimeflow.errors import StrategyError
 from regimeflow.journal import Position
 from regimeflow.model.events import Fill, Start
+from regimeflow.session.freeze import Manifest
 from regimeflow.session.keeper import Keeper
 from regimeflow.session.metrics import LiveMetrics
 from regimeflow.session.status import Status
+from regimeflow.session.upgrade import UpgradeWish
 
 
 class Worker(Protocol):
@@ -61,6 +63,15 @@ class Worker(Protocol):
     @property
     def failures(self) -> Sequence[str]:
         """What could not be kept or told."""
+
+    def asked(self) -> Start:
+        """Return what the run would begin with now: with the strategy last asked for."""
+
+    def manifest(self) -> Manifest:
+        """Return the manifest of the strategy last asked for."""
+
+    def upgrade(self, wish: UpgradeWish) -> None:
+        """Let a strategy that lies in the run directory take over."""
 
     def command(self, name: str, why: str, who: str) -> None:
         """Pass a command to the engine."""

@@ -45,6 +45,7 @@ from regimeflow.model.events import (
     StateChanged,
     Submit,
     Timer,
+    Upgraded,
 )
 from regimeflow.model.market import Bar, Bars, Book, History, Quote, Trade
 from regimeflow.model.order import Status
@@ -176,6 +177,10 @@ class Gateway:
         """Pass a command to the engine, from any thread."""
         self.runtime.command(Command(0, 0, name, why, who))
 
+    def upgrade(self, event: Upgraded) -> None:
+        """Pass an upgrade to the engine, from any thread."""
+        self.runtime.command(event)
+
     def take_back(self, order_ids: Iterable[str], timeout_ns: int) -> list[str]:
         """Cancel orders when the engine can no longer: return those that may still work.
 
@@ -211,7 +216,7 @@ class Gateway:
             if type(event) is Bars:
                 replaced = tuple(msgspec.structs.replace(b, seen=seen) for b in event.bars)
                 yield Bars(event.ts, seen, replaced)
-            elif type(event) is Command or type(event) is Clock:
+            elif type(event) in (Command, Clock, Upgraded):
                 yield msgspec.structs.replace(event, ts=seen, seen=seen)
             else:
                 yield msgspec.structs.replace(event, seen=seen)
@@ -225,6 +230,11 @@ class Gateway:
         """Return what a message means for the engine."""
         if isinstance(message, Command):
             return self._command(message)
+        if isinstance(message, Upgraded):
+            if self._begun:
+                return [message]
+            self._soon.append(message)  # right after the run has begun
+            return []
         if isinstance(message, Answer):
             return self._answer(message)
         if isinstance(message, Overflow):

@@ -11,7 +11,9 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 
-from regimeflow.model.events import Command, Finish, Input
+import msgspec
+
+from regimeflow.model.events import Command, Finish, Input, Upgraded
 
 #: So many events may wait before their source has to.
 CAPACITY = 4096
@@ -23,7 +25,7 @@ class Inbox:
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
         self._market: deque[Input] = deque()
-        self._commands: deque[Command] = deque()
+        self._commands: deque[Command | Upgraded] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._end: Finish | None = None
@@ -43,8 +45,12 @@ class Inbox:
 
     def command(self, name: str, why: str = "", who: str = "") -> None:
         """Add a command; it overtakes the market."""
+        self.urgent(Command(0, 0, name, why, who))
+
+    def urgent(self, event: Command | Upgraded) -> None:
+        """Add what a human asks for, its times still open; it overtakes the market."""
         with self._changed:
-            self._commands.append(Command(0, 0, name, why, who))
+            self._commands.append(event)
             self._changed.notify_all()
 
     def close(self, why: str, after_ns: int = 0) -> None:
@@ -106,4 +112,4 @@ class Inbox:
         while self._commands:
             command = self._commands.popleft()
             # A command has no place in the market's time: it comes right after what was last seen.
-            yield Command(self._seen, self._seen, command.name, command.why, command.who)
+            yield msgspec.structs.replace(command, ts=self._seen, seen=self._seen)

@@ -126,6 +126,42 @@ class Matcher:
             and bar.ts >= request.seen
         )
 
+    def keep(self, remaining: Callable[[str, str], float | None]) -> set[str]:
+        """Set working orders, and those under way, to what others still have of them.
+
+        Args:
+            remaining: (symbol, order id) -> units; the order is dropped where there are none, and
+                stays as it is where that is None.
+
+        Returns:
+            Ids of the orders that were dropped.
+        """
+        dropped: set[str] = set()
+        for symbol, orders in list(self._book.items()):
+            for order_id, working in list(orders.items()):
+                qty = remaining(symbol, order_id)
+                if qty == 0.0:
+                    dropped.add(order_id)
+                    self._remove(working)
+                elif qty is not None:
+                    working.qty = qty
+        arrivals = list(self._arrivals)
+        dropped.update(
+            request.order_id
+            for _, request, _ in arrivals
+            if isinstance(request, Submit) and remaining(request.symbol, request.order_id) == 0.0
+        )
+        self._arrivals.clear()
+        self._arrivals.extend(a for a in arrivals if a[1].order_id not in dropped)
+        return dropped
+
+    def has(self, order_id: str) -> bool:
+        """Whether an order works here, or is under way."""
+        return self._find(order_id) is not None or any(
+            isinstance(request, Submit) and request.order_id == order_id
+            for _, request, _ in self._arrivals
+        )
+
     def due(self, event: Input) -> Sequence[Input]:
         """Return what comes next before the engine sees ``event``; nothing when all is told.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from regimeflow.errors import ConfigError
-from regimeflow.model.events import Input, Output, Resumed
+from regimeflow.model.events import Input, Output, Resumed, Upgraded
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.models import Costs, FillModel, Latency, Model
 from regimeflow.venues.gateway import Gateway
@@ -80,6 +80,10 @@ class PaperLink:
     def command(self, name: str, why: str, who: str) -> None:
         """Pass a command to the engine, from any thread."""
         self._gateway.command(name, why, who)
+
+    def upgrade(self, event: Upgraded) -> None:
+        """Pass an upgrade to the engine, from any thread."""
+        self._gateway.upgrade(event)
 
     def take_back(self, order_ids: Sequence[str], timeout_ns: int) -> list[str]:
         """Nothing of a paper session works anywhere else."""

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from regimeflow.model.events import Command
+from regimeflow.model.events import Command, Upgraded
 from regimeflow.model.market import Bar, Book, Quote, Trade
 from regimeflow.venues.port import Said
 
@@ -37,7 +37,9 @@ class Overflow(NamedTuple):
     lost: int
 
 
-Message = Command | Answer | Overflow | Said
+#: What a human asks for: it overtakes everything else.
+Urgent = Command | Upgraded
+Message = Urgent | Answer | Overflow | Said
 
 
 #: What may be thrown away where there is no room; orders and fills never are.
@@ -62,7 +64,7 @@ class Runtime(Protocol):
     def say(self, said: Said) -> None:
         """Take what a venue says, from any thread."""
 
-    def command(self, command: Command) -> None:
+    def command(self, command: Urgent) -> None:
         """Take a command, from any thread; it overtakes what waits."""
 
     def waiting(self) -> tuple[int, float]:
@@ -89,7 +91,7 @@ class Threads:
         self._anchor = time.monotonic_ns()
         self._changed = threading.Condition()
         self._messages: deque[tuple[int, Any]] = deque()
-        self._urgent: deque[Command] = deque()
+        self._urgent: deque[Urgent] = deque()
         self._newest: dict[tuple[type, str], Said] = {}
         self._capacity = capacity
         self._lost = 0
@@ -141,7 +143,7 @@ class Threads:
                 self._messages.append((self.now(), said))
             self._changed.notify()
 
-    def command(self, command: Command) -> None:
+    def command(self, command: Urgent) -> None:
         with self._changed:
             self._urgent.append(command)
             self._changed.notify()
@@ -241,7 +243,7 @@ class Virtual:
         self._count = 0
         self._due: list[tuple[int, int, Callable[[], None]]] = []
         self._messages: deque[tuple[int, Message]] = deque()
-        self._urgent: deque[Command] = deque()
+        self._urgent: deque[Urgent] = deque()
         self._lane_free: dict[str, int] = {}
         self._closed = False
 
@@ -294,7 +296,7 @@ class Virtual:
     def say(self, said: Said) -> None:
         self._tell(said)
 
-    def command(self, command: Command) -> None:
+    def command(self, command: Urgent) -> None:
         self._urgent.append(command)
 
     def waiting(self) -> tuple[int, float]:

@@ -12,7 +12,7 @@ import msgspec
 
 from regimeflow.data.frames import Dataset, load
 from regimeflow.errors import ConfigError, SessionError
-from regimeflow.model.events import EndOfDay, Finish, Input, Output, Resumed, Start
+from regimeflow.model.events import EndOfDay, Finish, Input, Output, Resumed, Start, Upgraded
 from regimeflow.model.instrument import Instrument, Instruments
 from regimeflow.model.market import Bar, Bars, Quote, Trade
 from regimeflow.model.models import Costs, FillModel, Latency, Model
@@ -177,6 +177,10 @@ class SimulatedLink:
         if name == "stop":
             self._stop.set()
             self.inbox.close(why, self._answer_ns)
+
+    def upgrade(self, event: Upgraded) -> None:
+        """Pass an upgrade to the engine, from any thread."""
+        self.inbox.urgent(event)
 
     def take_back(self, order_ids: Sequence[str], timeout_ns: int) -> list[str]:
         """Nothing of a simulated session works anywhere else."""

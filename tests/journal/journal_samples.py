@@ -36,8 +36,10 @@ from regimeflow.model.events import (
     SetTimer,
     Start,
     StateChanged,
+    StrategyChanged,
     Submit,
     Timer,
+    Upgraded,
 )
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.market import Bar, Bars, Book, History, Quote, Trade
@@ -96,6 +98,9 @@ def sample() -> list[tuple[Input, list[Output]]]:
         (Health(T + 27, T + 34, 0.25, 3, 181.5, 2.5, 50_000.0, 9), []),
         (Resumed(T + 27, T + 35, 1, ("demo-0-2",), Limits(max_notional=5000.0), "restart"), []),
         (Finish(T + 28, T + 36, "no more data"), []),
+        (Upgraded(T + 37, T + 37, "ab" * 32, "cd" * 32, "Better", {"fast": 5}, "next_bar", 50,
+                  "class Better: ...", "-a\n+b", "it loses", "me"),
+         [StrategyChanged(25, T + 37, "Better", "ab" * 32)]),
     ]  # fmt: skip
 
 

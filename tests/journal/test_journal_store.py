@@ -61,7 +61,7 @@ def test_what_was_recorded_is_read(tmp_path: Path) -> None:
     expected = [(n, event, outputs) for n, (event, outputs) in enumerate(sample(), 1)]
     assert list(events(tmp_path / "runs" / "demo")) == expected
     assert writer.path.read_bytes() == text_of(sample())
-    assert writer.seq == 24
+    assert writer.seq == 25
     assert writer.sum == read_journal(tmp_path / "runs" / "demo").digest
 
 

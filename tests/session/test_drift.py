@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import stat
+from functools import partial
 
 import msgspec
 import pandas as pd
@@ -22,7 +23,7 @@ from regimeflow.model.events import Adjusted, Command, Resumed
 from regimeflow.model.models import Limits, Model
 from regimeflow.session import freeze
 from regimeflow.session.backtest import instruments_of, start_event
-from regimeflow.session.companions import Shadow, Twin, rolling_history
+from regimeflow.session.companions import Shadow, Twin, anchor_of, rolling_history
 from regimeflow.session.drift import DRIFT_NAME, PERFORMANCE_NAME, DriftFiles, DriftFold
 from regimeflow.session.run_dir import open_run
 from regimeflow.venues.matching import Matched, Matcher, matched_on
@@ -74,7 +75,9 @@ class Session:
         self.engine = Engine(own, rolling_history(own, self.begin))
         kinds, base = matched_on(self.dataset), base or self.model
         self.shadow = Shadow(self.engine, base, kinds)
-        self.twin = Twin(freeze.thaw(frozen), self.begin, base, kinds)
+        anchor = partial(anchor_of, self.engine)
+        loads = partial(freeze.load_upgrade, run_dir)
+        self.twin = Twin(freeze.thaw(frozen), self.begin, base, kinds, anchor, loads)
         self.fold = DriftFold(self.engine, self.shadow, self.twin, baseline)
         self.disturb, self.count = disturb, 0
         self.run_dir = run_dir

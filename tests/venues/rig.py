@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import regimeflow as rf
 from regimeflow.engine.drive import drive
-from regimeflow.engine.engine import Engine
+from regimeflow.engine.engine import Engine, Heir, no_heir
 from regimeflow.errors import NotThere, Refused, VenueError
 from regimeflow.model.events import (
     Cancel,
@@ -21,6 +21,7 @@ from regimeflow.model.events import (
     Start,
     StateChanged,
     Submit,
+    Upgraded,
 )
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.models import Limits
@@ -153,13 +154,14 @@ class Rig:
         latency_ms: float = 5.0,
         killed: Callable[[], str] = lambda: "",
         quiet: bool = False,
+        heir: Callable[[Upgraded], Heir] = no_heir,
     ) -> None:
         self.runtime = Virtual(1, begin, (latency_ms, latency_ms))
         self.exchange = Scripted(self.runtime.now, whole=1.0, fee_bps=0.0)
         self.exchange.hows |= first or {}
         strategy = type("Plan", (Plan,), {"acts": acts})()
         start = Start(0, 0, "r", 0, ("AAA", "BBB"), (0, 0), 0.0, limits=Limits(), history=10)
-        self.engine = Engine(strategy, rolling_history(strategy, start))
+        self.engine = Engine(strategy, rolling_history(strategy, start), heir)
         self.gateway = Gateway(
             self.exchange, self.runtime, intervals, self.engine, start, symbols=("AAA", "BBB"),
             timeframe=0, cash=None, run="r", calendar=calendar, killed=killed,

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from rig import BEGIN, INTERVALS, SECOND, Rig
 
+from regimeflow.engine.strategy import Strategy
 from regimeflow.model.events import (
     Cancel,
     Connection,
@@ -19,8 +20,11 @@ from regimeflow.model.events import (
     Gap,
     OrderUpdate,
     Reconciled,
+    Start,
+    StrategyChanged,
     Submit,
     Timer,
+    Upgraded,
 )
 from regimeflow.model.market import Trade
 from regimeflow.venues.port import Disconnected, Garbled
@@ -412,3 +416,19 @@ def test_time_is_let_in_strictly_forward() -> None:
     seen = [event.seen for event, _ in rig.told]
     assert all(earlier < later for earlier, later in itertools.pairwise(seen))
     assert rig.at(Reconciled)
+
+
+def test_an_upgrade_overtakes_the_market_and_waits_for_the_run_to_begin() -> None:
+    rig = Rig(
+        {},
+        {0.0: lambda r: r.gateway.upgrade(Upgraded(0, 0, "ab" * 32, strategy="Early")),
+         4.9: lambda r: r.gateway.upgrade(Upgraded(0, 0, "cd" * 32, strategy="Later"))},
+        until_s=8.0,
+        heir=lambda event: (Strategy(), lambda: None),
+    )  # fmt: skip
+    kinds = [type(event) for event, _ in rig.told]
+    assert kinds.index(Upgraded) == kinds.index(Start) + 1
+    assert [e.ts == e.seen > 0 for e, _ in rig.told if isinstance(e, Upgraded)] == [True, True]
+    assert len(rig.at(StrategyChanged, strategy="Early")) == 1
+    (changed,) = rig.at(StrategyChanged, strategy="Later")
+    assert 4.9 < changed <= 5.5  # with the next trade
