@@ -130,6 +130,7 @@ class Gateway:
         self._closing: tuple[int, str] | None = None
         self._backfill: set[str] = set()
         self._begun = False
+        self._early: list[Input] = []
         self._resumed: Resumed | None = None
 
     # ------------------------------------------------------------ the venue's two sides
@@ -254,7 +255,10 @@ class Gateway:
         if command.name == "adopt":
             self.comparing.adopting = True
             self.comparing.soon()
-        return [command] if self._begun else []
+        if not self._begun:
+            self._early.append(command)  # it holds from the first moment on
+            return []
+        return [command]
 
     def _said(self, said: Said) -> list[Input]:
         now = self.runtime.now()
@@ -409,7 +413,8 @@ class Gateway:
         start = msgspec.structs.replace(
             draft, ts=now, cash=cash, instruments=tuple(rules[s] for s in self._symbols)
         )
-        return [start, Connection(now, 0, False, "the books are not compared yet")]
+        early, self._early = self._early, []
+        return [start, Connection(now, 0, False, "the books are not compared yet"), *early]
 
     def _not_connected(self, why: str) -> list[Input]:
         self._line.failed(why)

@@ -432,3 +432,14 @@ def test_an_upgrade_overtakes_the_market_and_waits_for_the_run_to_begin() -> Non
     assert len(rig.at(StrategyChanged, strategy="Early")) == 1
     (changed,) = rig.at(StrategyChanged, strategy="Later")
     assert 4.9 < changed <= 5.5  # with the next trade
+
+
+def test_a_command_that_comes_before_the_first_connection_holds_from_the_start() -> None:
+    rig = Rig(
+        {2.0: buy()},
+        {0.001: lambda rig: rig.gateway.command("pause", "not yet", "user")},
+        latency_ms=20.0,
+        until_s=4.0,
+    )
+    assert "not yet" in rig.engine.holds.values()
+    assert rig.life() == "denied"
