@@ -104,6 +104,7 @@ class InProcess:
             self.twin,
             baseline,
             lambda: self._status,
+            self._snapshot,
             output_dir=spec.output_dir,
             audit_format=spec.audit_format,
             alert=spec.alert,

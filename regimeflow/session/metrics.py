@@ -489,6 +489,7 @@ class Meter:
 
     Args:
         status: gives the session's status, an immutable snapshot.
+        now: makes it anew, on the engine's thread; ``status`` without it.
         quality: gives execution quality, where it is measured.
         run_dir: whose journal is weighed.
         clock: seconds that never go back.
@@ -498,12 +499,14 @@ class Meter:
         self,
         status: Callable[[], Status],
         *,
+        now: Callable[[], Status] | None = None,
         quality: Callable[[], Quality | None] | None = None,
         run_dir: str | Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.fold = MetricsFold()
         self._status = status
+        self._now = now or status
         self._quality = quality
         self._run_dir = None if run_dir is None else Path(run_dir)
         self._clock = clock
@@ -531,7 +534,7 @@ class Meter:
     def _measure(self) -> LiveMetrics:
         quality = None if self._quality is None else self._quality()
         size = 0 if self._run_dir is None else journal_bytes(self._run_dir)
-        return self.fold.snapshot(self._status(), quality, size)
+        return self.fold.snapshot(self._now(), quality, size)
 
 
 def recorded_metrics(run_dir: Path, status: Status, quality: Quality | None) -> LiveMetrics:

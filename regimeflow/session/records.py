@@ -30,7 +30,8 @@ class Records:
         run_dir: where the files go.
         engine, shadow, twin: of the run.
         baseline: what was expected, or None.
-        status: gives the session's status.
+        status: gives the session's status, as it was a moment ago.
+        now: makes it anew, on the engine's thread.
         output_dir: where the drift files go; ``run_dir`` without it.
         audit_format: "csv" or "jsonl".
         alert: who is told of degraded states, or None.
@@ -45,6 +46,7 @@ class Records:
         twin: Twin,
         baseline: Report | None,
         status: Callable[[], Status],
+        now: Callable[[], Status],
         *,
         output_dir: Path | None = None,
         audit_format: str = "csv",
@@ -57,7 +59,7 @@ class Records:
         self._redact = redact
         self.quality = QualityFold()
         self.drift = DriftFold(engine, shadow, twin, baseline)
-        self.meter = Meter(status, quality=self.quality.result, run_dir=run_dir)
+        self.meter = Meter(status, now=now, quality=self.quality.result, run_dir=run_dir)
         self.audit: AuditLog | None = None
         self._files: DriftFiles | None = None
         self._alerts = Alerts(alert, redact) if alert is not None else None
