@@ -10,8 +10,14 @@ from tests.soak.journals import changed_anywhere, cut_anywhere, made_up
 from tests.soak.limits import hostile_limits, judged_orders
 from tests.soak.outcome import Row
 from tests.soak.sessions import whole_sessions
+from tests.soak.simulated import simulated
 
 ROWS = {
+    "simulation": Row(
+        "sessions on an exchange that loses, delays, doubles, garbles and refuses, killed and "
+        "taken up in between, judged by its own books: any rule broken",
+        simulated, 5_000, "seeds",
+    ),
     "crashes": Row(
         "a process that ends at each of 56 labelled points, with its power or without, and its "
         "successor while taking up: lost, doubled, phantom orders",
