@@ -56,6 +56,7 @@ class Books(msgspec.Struct, frozen=True, kw_only=True):
             look.
         heard: order id or symbol -> when something about it was last heard or asked, nanoseconds.
         lots: symbol -> smallest quantity, for the session's symbols.
+        changed: order id -> the venue's own time of the last change of it that is known.
         by_execution: whether the venue lists executions; else a fill is made from what an order
             says is filled, with an id that is a function of it.
     """
@@ -70,6 +71,7 @@ class Books(msgspec.Struct, frozen=True, kw_only=True):
     heard: Mapping[str, int]
     lots: Mapping[str, float]
     by_execution: bool = True
+    changed: Mapping[str, int] = {}
 
 
 class Findings(msgspec.Struct, kw_only=True):
@@ -102,7 +104,7 @@ def reconcile(books: Books, snapshot: Snapshot) -> Findings:
         order = _ours(books, row.order_id, row.venue_order_id)
         if order is None:
             _not_ours(books, row, found)
-        elif not _outdated(books, snapshot, order.id):
+        elif not (_outdated(books, snapshot, order.id) or _overtaken(books, order, row)):
             _order(books, order, row, booked.get(order.id, order.filled), found)
     if snapshot.working is not None:
         shown = {row.order_id for row in rows} | {row.venue_order_id for row in rows}
@@ -120,6 +122,11 @@ def _outdated(books: Books, snapshot: Snapshot, name: str) -> bool:
 def _ours(books: Books, order_id: str, venue_order_id: str) -> Order | None:
     order = books.orders.get(order_id)
     return order or books.orders.get(books.venue_ids.get(venue_order_id, ""))
+
+
+def _overtaken(books: Books, order: Order, row: VenueOrder) -> bool:
+    """Whether a row is from before a change that is known: venues answer from copies, too."""
+    return 0 < row.ts < books.changed.get(order.id, 0)
 
 
 def _executions(books: Books, snapshot: Snapshot, found: Findings) -> dict[str, float]:

@@ -15,21 +15,16 @@ from typing import Any
 import msgspec
 
 from regimeflow import errors
-from regimeflow.analytics.drift import Drift
-from regimeflow.analytics.execution_quality import ExecutionQuality
-from regimeflow.analytics.report import Report
 from regimeflow.errors import RegimeflowError, SessionError, StrategyError
 from regimeflow.journal import Position, Tail, owner_of
 from regimeflow.model.events import Fill, Start
 from regimeflow.session import control
 from regimeflow.session.control import Channel, Gone, Request
-from regimeflow.session.drift import drift
 from regimeflow.session.ended import Ended, failure_of
 from regimeflow.session.freeze import Manifest
+from regimeflow.session.from_journal import FromJournal
 from regimeflow.session.keeper import Keeper
-from regimeflow.session.metrics import LiveMetrics, recorded_metrics
-from regimeflow.session.quality import execution_quality
-from regimeflow.session.run_dir import holds_a_run, killed
+from regimeflow.session.run_dir import holds_a_run
 from regimeflow.session.spec import Spec, pack
 from regimeflow.session.status import Status
 from regimeflow.session.upgrade import UpgradeWish
@@ -40,7 +35,7 @@ LOG_NAME = "host.log"
 _DYING_S = 3.0
 
 
-class Detached:
+class Detached(FromJournal):
     """The work of a session in another process.
 
     Args:
@@ -215,30 +210,6 @@ class Detached:
                 for _, event, outputs in self._tail.events(until):
                     self._keeper.take(event, outputs)
             return self._keeper
-
-    def quality(self) -> ExecutionQuality:
-        """Return execution quality up to now, from the journal."""
-        self.flush()
-        return execution_quality(self._run_dir)
-
-    def drift(self, baseline: Report | None) -> Drift:
-        """Return the drift up to now, from the journal."""
-        self.flush()
-        return drift(self._run_dir, baseline)
-
-    def metrics(self) -> LiveMetrics:
-        """Return what Prometheus is told, from the journal."""
-        self.flush()
-        return recorded_metrics(self._run_dir, self.status(), self.quality())
-
-    def killed(self) -> str:
-        """Return why everything must halt, or "" where nothing must."""
-        return killed(self._run_dir)
-
-    @property
-    def failures(self) -> Sequence[str]:
-        """What could not be kept is known to its own process only."""
-        return ()
 
     def companion_fills(self, who: str) -> Sequence[Fill]:
         """Return the executions of "shadow" or "twin", as far as the process has told."""

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import msgspec
 
-from regimeflow.analytics.drift import Drift
-from regimeflow.analytics.execution_quality import ExecutionQuality
-from regimeflow.analytics.report import Report
 from regimeflow.engine.desk import ACTIVE, HALTED
 from regimeflow.errors import SessionError, StrategyError
 from regimeflow.journal import Position, Tail
@@ -19,19 +16,16 @@ from regimeflow.model.ledger import Ledger
 from regimeflow.model.market import Bar, Bars, Quote, Trade
 from regimeflow.model.timeframe import iso
 from regimeflow.session.companions import Account
-from regimeflow.session.drift import drift
 from regimeflow.session.freeze import MANIFEST_NAME, Manifest, read_manifest, upgrade_name
+from regimeflow.session.from_journal import FromJournal
 from regimeflow.session.keeper import Keeper
-from regimeflow.session.metrics import LiveMetrics, recorded_metrics
-from regimeflow.session.quality import execution_quality
-from regimeflow.session.run_dir import killed
 from regimeflow.session.status import Status
 from regimeflow.session.upgrade import UpgradeWish, as_begun, last_upgrade
 
 _NAN = float("nan")
 
 
-class Ended:
+class Ended(FromJournal):
     """The work of a session that is over.
 
     Its account is folded from the journal; what shadow and twin had is known to `regimeflow.drift`,
@@ -97,30 +91,6 @@ class Ended:
     def history(self) -> Keeper:
         """Return orders, fills and log."""
         return self._keeper
-
-    def quality(self) -> ExecutionQuality:
-        """Return execution quality up to now, from the journal."""
-        self.flush()
-        return execution_quality(self._run_dir)
-
-    def drift(self, baseline: Report | None) -> Drift:
-        """Return the drift up to now, from the journal."""
-        self.flush()
-        return drift(self._run_dir, baseline)
-
-    def metrics(self) -> LiveMetrics:
-        """Return what Prometheus is told, from the journal."""
-        self.flush()
-        return recorded_metrics(self._run_dir, self.status(), self.quality())
-
-    def killed(self) -> str:
-        """Return why everything must halt, or "" where nothing must."""
-        return killed(self._run_dir)
-
-    @property
-    def failures(self) -> Sequence[str]:
-        """What could not be kept is known to its own process only."""
-        return ()
 
     def companion_fills(self, who: str) -> Sequence[Fill]:
         """Refuse: they are not written down."""

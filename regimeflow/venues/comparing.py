@@ -58,6 +58,8 @@ class Comparing:
         self._told: Reconciled | None = None
         self._told_at = 0
         self.heard: dict[str, int] = {}
+        #: Order id -> the venue's time of the last change of it that is known.
+        self.changed: dict[str, int] = {}
         self.foreign: dict[str, float] | None = None
         self.adopting = False
         #: Whether, since `begin`, everything was compared and nothing was left to do.
@@ -248,6 +250,7 @@ class Comparing:
             heard={**self.heard, **dict.fromkeys(self._in_flight(), _NEVER)},
             lots={symbol: rules.lot for symbol, rules in desk.instruments.items()},
             by_execution=self._adapter.capabilities.executions,
+            changed=self.changed,
         )
 
 

@@ -117,8 +117,6 @@ class Gateway:
         self.comparing = Comparing(
             adapter, runtime, intervals, lambda: engine.desk, run, lambda: self.outbox.in_flight
         )
-        #: Order id -> the venue's time of the last change of it that is known.
-        self._changed: dict[str, int] = {}
         self._line = Line(intervals, runtime)
         self._seen = engine.event.seen
         self._timers: list[tuple[int, int, str, int]] = []
@@ -302,9 +300,9 @@ class Gateway:
             said = msgspec.structs.replace(said, what="lost", reason=why)
             self.outbox.ask(order_id)
         if isinstance(said, OrderUpdate) and said.what == "replaced":
-            if said.ts <= self._changed.get(order_id, 0):
+            if said.ts <= self.comparing.changed.get(order_id, 0):
                 return []  # told before, or overtaken by a later change
-            self._changed[order_id] = said.ts
+            self.comparing.changed[order_id] = said.ts
         self.comparing.touched(said)
         return [said, *doubt]
 
@@ -347,7 +345,7 @@ class Gateway:
         """Return what was found, and remember how new it is."""
         for event in found:
             if isinstance(event, OrderUpdate) and event.what == "replaced":
-                self._changed[event.order_id] = event.ts
+                self.comparing.changed[event.order_id] = event.ts
         return list(found)
 
     # ------------------------------------------------------------ connection

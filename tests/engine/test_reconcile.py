@@ -142,6 +142,17 @@ def test_a_row_with_less_filled_than_is_booked_is_older():
     assert not reconcile(ours.books(), snapshot(working=[row(own, "canceled", 4.0)])).events
 
 
+def test_a_row_from_before_a_known_change_rolls_nothing_back():
+    own = order()
+    ours = Ours(own)
+    own.on_update(OrderUpdate(60, 60, own.id, "replaced", qty=20.0, limit=98.0))
+    stale = msgspec.structs.replace(row(own), qty=10.0, limit=100.0)  # of 50, by the venue's clock
+    books = msgspec.structs.replace(ours.books(), changed={own.id: 60})
+    assert not reconcile(books, snapshot(working=[stale])).events
+    (event,) = reconcile(ours.books(), snapshot(working=[stale])).events
+    assert event.what == "replaced"
+
+
 def test_orders_that_are_not_ours_are_reported():
     foreign = VenueOrder("someone-1", "v9", "SPY", "buy", 5.0, 0.0, "open")
     found = reconcile(Ours().books(), snapshot(working=[foreign]))

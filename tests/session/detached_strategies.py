@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 
 import regimeflow as rf
 
@@ -39,7 +40,9 @@ class Reads(rf.Strategy):
 
 
 class Stuck(rf.Strategy):
-    """Never comes back from its third bar."""
+    """Never comes back from its third bar, and leaves a file there to say so."""
+
+    marker: str
 
     def initialize(self, ctx):
         self.seen = 0
@@ -48,6 +51,7 @@ class Stuck(rf.Strategy):
         self.seen += 1
         ctx.target(bar.symbol, qty=self.seen)
         if self.seen == 3:
+            Path(self.marker).touch()
             threading.Event().wait()
 
 

@@ -363,8 +363,9 @@ def test_a_signal_to_end_stops_cleanly(run_dir, number):
 
 
 def test_a_second_signal_ends_at_once(run_dir):
-    session = detached(run_dir, Stuck())
-    until(lambda: len(session.fills))
+    marker = run_dir.with_name("stuck")
+    session = detached(run_dir, Stuck(marker=str(marker)))
+    until(marker.exists)
     pid = pid_of(run_dir)
     os.kill(pid, signal.SIGTERM)
     assert not session._worker.ended(0.3)  # it is stuck, and two signals at once would be one
