@@ -6,6 +6,7 @@ import ast
 import hashlib
 import inspect
 import linecache
+import tokenize
 import types
 from typing import Any
 
@@ -53,7 +54,8 @@ def source_hash(strategy: Strategy) -> str:
 def _source(thing: Any) -> str:
     try:
         return inspect.getsource(thing)
-    except (OSError, TypeError):
+    except (OSError, TypeError, SyntaxError, tokenize.TokenError):
+        # From Python 3.13 on a class knows its line, and a thawed one may name the wrong file.
         return _source_in_cell(thing) if isinstance(thing, type) else ""
 
 

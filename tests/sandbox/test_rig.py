@@ -128,4 +128,4 @@ def test_resets_black_holes_and_slices_on_the_way_lose_nothing(venue, tmp_path):
         child.wait_for("bar", 4)
         child.stop()
     assert found(venue, run_dir) == []
-    assert len(submits(venue)) > 10
+    assert len(submits(venue)) > 5  # it traded between the rounds
