@@ -637,7 +637,7 @@ def _history_lies_within_its_bounds_in_order(bench: Bench) -> None:
         return
     end = bench.adapter.time()
     start = end - 100 * bench.control.timeframe
-    told = bench.adapter.history(bench.symbol, bench.control.timeframe, start, end)
+    told = bench.adapter.past(bench.symbol, bench.control.timeframe, start, end)
     assert told.times == sorted(set(told.times))
     assert all(start < ts <= end for ts in told.times)
     assert len(told.times) == len(told.open) == len(told.close) == len(told.volume)
@@ -647,7 +647,7 @@ def _history_lies_within_its_bounds_in_order(bench: Bench) -> None:
 @_promise
 def _history_of_an_unknown_symbol_is_refused(bench: Bench) -> None:
     bench.connect()
-    ask = bench.adapter.history
+    ask = bench.adapter.past
     bench.refused(lambda: ask("NO-SUCH-SYMBOL", bench.control.timeframe, 0, bench.adapter.time()))
 
 

@@ -343,7 +343,7 @@ class Exchange:
         """Return trading rules."""
         return [self._known(symbol) for symbol in symbols]
 
-    def history(self, symbol: str, timeframe: int, start: int, end: int) -> History:
+    def past(self, symbol: str, timeframe: int, start: int, end: int) -> History:
         """Return closed bars."""
         with self._lock:
             self._known(symbol)

@@ -343,7 +343,7 @@ _DO: dict[type, Callable[[Exchange, Any], wire.Reply]] = {
     wire.AskPositions: lambda x, q: wire.Positions(x.positions()),
     wire.AskBalances: lambda x, q: wire.Money(x.balances()),
     wire.AskInstruments: lambda x, q: wire.Instruments(x.instruments(q.symbols)),
-    wire.AskHistory: lambda x, q: wire.Past(x.history(q.symbol, q.timeframe, q.start, q.end)),
+    wire.AskHistory: lambda x, q: wire.Past(x.past(q.symbol, q.timeframe, q.start, q.end)),
     wire.AskTime: lambda x, q: wire.Moment(x.time()),
     wire.ByHand: _do_nothing,
 }

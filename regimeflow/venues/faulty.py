@@ -169,9 +169,9 @@ class Faulty:
         rules: list[Instrument] = self._ask(lambda: self.adapter.instruments(symbols))
         return rules
 
-    def history(self, symbol: str, timeframe: int, start: int, end: int) -> History:
+    def past(self, symbol: str, timeframe: int, start: int, end: int) -> History:
         """Return closed bars, or fail."""
-        past: History = self._ask(lambda: self.adapter.history(symbol, timeframe, start, end))
+        past: History = self._ask(lambda: self.adapter.past(symbol, timeframe, start, end))
         return past
 
     def time(self) -> int:

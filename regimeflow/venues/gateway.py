@@ -441,7 +441,7 @@ class Gateway:
         for symbol in sorted(self._backfill):
             latest = self._engine.history.latest(symbol, _NEVER)
             since = latest.ts if latest else now - self._look_back_ns()
-            work = functools.partial(self.adapter.history, symbol, self._timeframe, since, now)
+            work = functools.partial(self.adapter.past, symbol, self._timeframe, since, now)
             self.runtime.call("control", ("history", symbol), work)
         return self._open_when_ready()
 

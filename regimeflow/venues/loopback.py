@@ -152,7 +152,7 @@ class Loopback:
         """Return the trading rules of symbols."""
         return self._ask(wire.AskInstruments(tuple(symbols)), wire.Instruments).rules
 
-    def history(self, symbol: str, timeframe: int, start: int, end: int) -> History:
+    def past(self, symbol: str, timeframe: int, start: int, end: int) -> History:
         """Return the closed bars of one series that close after ``start`` and up to ``end``."""
         return self._ask(wire.AskHistory(symbol, timeframe, start, end), wire.Past).history
 

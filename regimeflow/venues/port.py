@@ -68,7 +68,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
             list can be said not to have traded.
         settle_ms: how long after an order was sent the venue may still not show it.
         market_data: kinds it streams, of "bar", "trade", "quote", "book".
-        history: whether `history` gives closed bars.
+        history: whether `past` gives closed bars.
         orders_per_second: most requests it takes, 0 for no stated limit.
     """
 
@@ -164,8 +164,11 @@ class Adapter(Protocol):
             Refused: one of them is not traded there; the message names it.
         """
 
-    def history(self, symbol: str, timeframe: int, start: int, end: int) -> History:
-        """Return the closed bars of one series that close after ``start`` and up to ``end``."""
+    def past(self, symbol: str, timeframe: int, start: int, end: int) -> History:
+        """Return the closed bars of one series that close after ``start`` and up to ``end``.
+
+        Works without `connect`, and disturbs no connection that another object has.
+        """
 
     def time(self) -> int:
         """Return the venue's clock, UTC nanoseconds."""

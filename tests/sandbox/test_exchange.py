@@ -151,7 +151,7 @@ def test_it_makes_bars_and_remembers_them() -> None:
     exchange.tick("AAA", 105.0)
     (bar,) = [event for event in told if isinstance(event, Bar)]
     assert (bar.ts, bar.open, bar.high, bar.low, bar.close) == (BEGIN + MINUTE, 100, 103, 98, 101)
-    past = exchange.history("AAA", MINUTE, BEGIN, clock.at)
+    past = exchange.past("AAA", MINUTE, BEGIN, clock.at)
     assert (past.times, past.close) == ([BEGIN + MINUTE], [101.0])
     exchange.subscribe(["AAA"], 0)
     exchange.tick("AAA", 104.0)

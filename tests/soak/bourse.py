@@ -394,7 +394,7 @@ class Door:
     def instruments(self, symbols: Sequence[str]) -> list[Instrument]:
         return self._ask("instruments", lambda: [Instrument(s) for s in symbols])  # type: ignore[no-any-return]
 
-    def history(self, symbol: str, timeframe: int, start: int, end: int) -> History:
+    def past(self, symbol: str, timeframe: int, start: int, end: int) -> History:
         def work() -> History:
             minutes = range(1, self.bourse.minute + 1)
             bars = [b for b in map(self.bourse.bar, minutes) if start < b.ts <= end]
