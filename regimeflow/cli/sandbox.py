@@ -10,6 +10,7 @@ from typing import Any
 #: What can be run -> what its help says.
 _KINDS = {
     "loopback": "a venue that speaks lines of JSON over sockets",
+    "tws": "a Trader Workstation, for the clients of Interactive Brokers",
 }
 
 

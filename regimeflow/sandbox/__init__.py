@@ -14,6 +14,7 @@ _HOMES = {
     "Exchange": "exchange",
     "Fault": "script",
     "Proxy": "proxy",
+    "TWS": "tws",
     "VenueProcess": "process",
     "Violation": "checker",
     "check": "checker",
@@ -44,3 +45,4 @@ if TYPE_CHECKING:  # the same table, for editors and type checkers
     from regimeflow.sandbox.process import VenueProcess as VenueProcess
     from regimeflow.sandbox.proxy import Proxy as Proxy
     from regimeflow.sandbox.script import Fault as Fault
+    from regimeflow.sandbox.tws import TWS as TWS

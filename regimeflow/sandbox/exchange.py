@@ -203,6 +203,15 @@ class Exchange:
             self._closes_at[symbol] = self._now()
             self._close_bar(symbol, self._now())
 
+    def forming(self, symbol: str) -> Bar | None:
+        """Return the bar that is not closed yet, with the close time it will have; or None."""
+        with self._lock:
+            at, forming = self._closes_at.get(symbol, 0), self._forming.get(symbol)
+            if forming is None or not at:
+                return None
+            o, h, l, c, v = (float(x) for x in forming)  # noqa: E741
+            return Bar(at, 0, symbol, o, h, l, c, v, self.timeframe)
+
     def _close_bar(self, symbol: str, now: int) -> None:
         """Close the forming bar if its time is over, and tell of it."""
         at = self._closes_at.get(symbol, 0)

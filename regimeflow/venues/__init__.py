@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 #: Public name -> module it lives in; resolved when first used.
 _HOMES = {
     "Faulty": "faulty",
+    "InteractiveBrokers": "ib",
     "Intervals": "intervals",
     "Loopback": "loopback",
     "Paper": "paper",
@@ -32,6 +33,7 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:  # the same table, for editors and type checkers
     from regimeflow.venues.faulty import Faulty as Faulty
+    from regimeflow.venues.ib import InteractiveBrokers as InteractiveBrokers
     from regimeflow.venues.intervals import Intervals as Intervals
     from regimeflow.venues.loopback import Loopback as Loopback
     from regimeflow.venues.paper import Paper as Paper
