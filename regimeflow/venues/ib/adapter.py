@@ -64,6 +64,7 @@ class InteractiveBrokers(Histories):
         fee_wait_ms: how long a fill waits for its commission, which TWS tells separately; then it
             is told without.
         heartbeat_ms: how often TWS is asked whether it is still there.
+        settle_ms: how long after an order was sent TWS may still not show it.
 
     Raises:
         MissingExtra: neither client library is installed.
@@ -91,6 +92,7 @@ class InteractiveBrokers(Histories):
         timeout_ms: float = 5_000.0,
         fee_wait_ms: float = 2_000.0,
         heartbeat_ms: float = 5_000.0,
+        settle_ms: float = 10_000.0,
     ) -> None:
         if not importlib.util.find_spec("ib_insync"):
             require("ib_async", extra="ib", venue="InteractiveBrokers")
@@ -123,7 +125,7 @@ class InteractiveBrokers(Histories):
             order_types=frozenset(TYPES),
             tifs=frozenset(TIFS),
             order_id_length=36,
-            settle_ms=10_000.0,
+            settle_ms=settle_ms,
             timeframes=tuple(size.text for size in bars.SIZES),
             history_page=1_440,
             orders_per_second=40.0,

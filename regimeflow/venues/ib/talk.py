@@ -691,14 +691,20 @@ class Talk:
         if name in self._fees:
             self._say(fill)
             return
-        timer = asyncio.get_running_loop().call_later(self._manners.fee_wait_s, self._let_go, name)
+        timer = asyncio.get_running_loop().call_later(self._manners.fee_wait_s, self._miss_fee, name)
         self._held[name] = (fill, contract.currency, timer)
 
-    def _let_go(self, name: str) -> None:
-        """Tell of a fill whose commission has not come: a fact must not wait for its price tag."""
-        fill, _, _ = self._held.pop(name)
-        self._no_fee.add(name)
-        self._say(fill)
+    def _miss_fee(self, name: str) -> None:
+        """A commission has not come: ask for the executions, and with them TWS tells it again."""
+        self._tasks.append(asyncio.create_task(self._find_fee(name)))
+
+    async def _find_fee(self, name: str) -> None:
+        with contextlib.suppress(VenueError):
+            await self.executions(0)
+        held = self._held.pop(name, None)
+        if held is not None:  # a fact must not wait for its price tag for ever
+            self._no_fee.add(name)
+            self._say(held[0])
 
     def commissionReport(self, report: Any) -> None:
         """What an execution cost."""
