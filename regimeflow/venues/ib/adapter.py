@@ -189,7 +189,7 @@ class InteractiveBrokers(Histories):
             self._thread, self._talk = thread, talk
 
     async def _open(self, emit: Emit, manners: Manners, *, orders: bool) -> Talk:
-        talk = Talk(_library(), manners, emit, self._name_of, self._seen)
+        talk = Talk(client_library(), manners, emit, self._name_of, self._seen)
         try:
             await talk.open(orders=orders)
         except BaseException:
@@ -227,7 +227,7 @@ class InteractiveBrokers(Histories):
         """Return the details of what a symbol stands for."""
         if symbol not in self._details:
             fields = self._fields(symbol)
-            found = await talk.details(contract_of(_library(), symbol, fields))
+            found = await talk.details(contract_of(client_library(), symbol, fields))
             details = the_one(symbol, found)
             # Orders go where the user wants them to, whatever exchange the details were found at.
             details.contract.exchange = fields.exchange or details.contract.exchange
@@ -397,7 +397,7 @@ def _history(symbol: str, timeframe: int, start: int, end: int, found: list[Any]
     return History(end, 0, symbol, timeframe, times, o, h, l, c, volume)
 
 
-def _library() -> Any:
+def client_library() -> Any:
     """Return the client library; on the loop's thread, since ib_insync takes the loop it finds."""
     asyncio.get_running_loop()
     name = "ib_async" if importlib.util.find_spec("ib_async") else "ib_insync"

@@ -19,7 +19,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -140,7 +140,7 @@ class Talk:
         self._moved: set[int] = set()
         self._wanted: tuple[tuple[tuple[str, Any], ...], int] = ((), 0)
         self._farm_lost = False
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._message = 0
         self.client = library.Client(self)
@@ -173,7 +173,7 @@ class Talk:
             await self.open_orders()
             await self.executions(0)
             self._speaking = True
-            self._tasks.append(asyncio.create_task(self._stay_in_touch()))
+            self._begin(self._stay_in_touch())
         if self._over:
             raise VenueError(self._why)
 
@@ -217,7 +217,7 @@ class Talk:
     async def close(self) -> None:
         """Say nothing any more, and hang up."""
         self._speaking, self._over = False, True
-        for task in self._tasks:
+        for task in list(self._tasks):
             task.cancel()
         for _, _, timer in self._held.values():
             timer.cancel()
@@ -243,6 +243,11 @@ class Talk:
                 for bar in stream.over(time.time_ns()):
                     self._say(bar)
             await asyncio.sleep(every_s)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _lose(self, why: str) -> None:
         """The connection is of no use any more; whoever listens makes a new one."""
@@ -691,12 +696,14 @@ class Talk:
         if name in self._fees:
             self._say(fill)
             return
-        timer = asyncio.get_running_loop().call_later(self._manners.fee_wait_s, self._miss_fee, name)
+        timer = asyncio.get_running_loop().call_later(
+            self._manners.fee_wait_s, self._miss_fee, name
+        )
         self._held[name] = (fill, contract.currency, timer)
 
     def _miss_fee(self, name: str) -> None:
         """A commission has not come: ask for the executions, and with them TWS tells it again."""
-        self._tasks.append(asyncio.create_task(self._find_fee(name)))
+        self._begin(self._find_fee(name))
 
     async def _find_fee(self, name: str) -> None:
         with contextlib.suppress(VenueError):
