@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from sockets import await_
+from sockets import Child, await_
+from tws_in_process import Tws
 
 import regimeflow as rf
+from regimeflow.journal import events
+from regimeflow.model.events import Reconciled
 from regimeflow.sandbox import TWS, Fault, check
 
 LIMITS = rf.Limits(max_position=500, max_open_orders=40, duplicate_window_ms=0)
@@ -113,10 +118,87 @@ def test_a_session_loses_and_doubles_nothing(name, tws, tmp_path):
     running.start()
     await_(lambda: orders(tws) > 3, "the first orders")
     for nth, (on, fault) in enumerate(FAULTS[name], 2):
-        tws.hand.fault(Fault(on, fault, nth=nth, every=5, times=2, ms=400.0))
+        tws.hand.fault(Fault(on, fault, nth=nth, every=3, times=2, ms=400.0))
     await_(lambda: fired(tws) == 2 * len(FAULTS[name]), f"all faults; {tws.hand.books()}")
     before = orders(tws)
     await_(lambda: orders(tws) > before + 3, "orders after the last fault")
     running.stop()
     assert [str(v) for v in check(tws.ledger, tmp_path / "run", LIMITS)] == []
     assert rf.certify(tmp_path / "run").identical
+
+
+def test_a_tws_that_restarts_again_and_again_loses_nothing(tws, tmp_path):
+    running = session(tws, tmp_path / "run")
+    running.start()
+    for _ in range(4):
+        before = orders(tws)
+        await_(lambda n=before: orders(tws) > n + 3, "orders")
+        tws.hand.disconnect()
+    before = orders(tws)
+    await_(lambda: orders(tws) > before + 3, "orders after the last restart")
+    running.stop()
+    assert [str(v) for v in check(tws.ledger, tmp_path / "run", LIMITS)] == []
+
+
+def test_a_session_that_is_killed_takes_up_where_it_was(tws, tmp_path):
+    for _ in range(2):
+        before = orders(tws)
+        with TwsChild(tws.port, tmp_path / "run") as child:
+            child.wait_for("started")
+            await_(lambda n=before: orders(tws) > n + 3, "orders")
+    with TwsChild(tws.port, tmp_path / "run") as child:
+        child.wait_for("started")
+        before = orders(tws)
+        await_(lambda: orders(tws) > before + 3, "orders")
+        child.stop()
+    assert [str(v) for v in check(tws.ledger, tmp_path / "run", LIMITS)] == []
+
+
+class TwsChild(Child):
+    script = Path(__file__).with_name("tws_child.py")
+
+
+def test_what_was_traded_and_ordered_by_hand_is_reported_and_left_alone(tws, tmp_path):
+    tws.hand.trade("AAA", "buy", 7.0)
+    perm_id = tws.hand.order("AAA", "buy", 3.0, 1.0)[1:]
+    running = session(tws, tmp_path / "run")
+    running.start()
+    before = orders(tws)
+    await_(lambda: orders(tws) > before + 3, "orders")
+    running.stop()
+    told = [e for _, e, _ in events(tmp_path / "run") if isinstance(e, Reconciled)]
+    assert any(e.foreign.get("AAA") == 7.0 and perm_id in e.foreign_orders for e in told)
+    assert [str(v) for v in check(tws.ledger, tmp_path / "run", LIMITS)] == []
+
+
+def test_a_clock_that_is_off_keeps_the_session_out(tmp_path):
+    made = Tws(tmp_path / "late.jsonl", ahead_ns=30 * 10**9)
+    running = session(made, tmp_path / "run")
+    try:
+        running.start()
+        await_(lambda: len(made.written(16)) > 2, "three connections that were given up")
+        assert made.written(3) == []
+    finally:
+        running.stop()
+        made.close()
+
+
+def test_lost_brokers_stop_orders_until_they_are_found(tmp_path):
+    made = Tws(tmp_path / "tws.jsonl")
+    made.house._held = False
+    running = session(made, tmp_path / "run")
+    running.start()
+    try:
+        for with_data in (True, False):
+            before = len(made.written(3))
+            await_(lambda n=before: len(made.written(3)) > n + 3, "orders")
+            made.do(made.server.lose)
+            came = len(made.rows("hello"))
+            await_(lambda n=came: len(made.rows("hello")) > n + 1, "two connections in vain")
+            made.do(made.server.find, with_data=with_data)
+        before = len(made.written(3))
+        await_(lambda: len(made.written(3)) > before + 3, "orders after they were found")
+    finally:
+        running.stop()
+        made.close()
+    assert [str(v) for v in check(made.ledger, tmp_path / "run", LIMITS)] == []

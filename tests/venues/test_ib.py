@@ -9,7 +9,7 @@ import threading
 
 import cloudpickle
 import pytest
-from tws import QUICK, SECOND, Ear, Tws, cancel, order
+from tws_in_process import QUICK, SECOND, Ear, Tws, cancel, order
 
 import regimeflow as rf
 from regimeflow.errors import ConfigError, MissingExtra, NotThere, Refused, VenueError

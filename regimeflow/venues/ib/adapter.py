@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import importlib.util
+import logging
 import random
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -401,4 +402,8 @@ def client_library() -> Any:
     """Return the client library; on the loop's thread, since ib_insync takes the loop it finds."""
     asyncio.get_running_loop()
     name = "ib_async" if importlib.util.find_spec("ib_async") else "ib_insync"
+    log = logging.getLogger(name)
+    if not log.handlers:
+        # Else Python writes what it logs of lost connections into the notebook.
+        log.addHandler(logging.NullHandler())
     return importlib.import_module(name)

@@ -24,9 +24,10 @@ QUICK = {"timeout_ms": 400.0, "fee_wait_ms": 100.0, "heartbeat_ms": 200.0, "cale
 class Tws:
     """TWS on a thread of its own; what is called through `do` runs there."""
 
-    def __init__(self, ledger, symbols=("AAA", "BBB"), timeframe=SECOND, version=178):
+    def __init__(self, ledger, symbols=("AAA", "BBB"), timeframe=SECOND, version=178, ahead_ns=0):
         self.ledger = ledger
         self._symbols, self._timeframe, self._version = symbols, timeframe, version
+        self._ahead_ns = ahead_ns
         self._listens = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -39,7 +40,7 @@ class Tws:
 
     async def _serve(self):
         made = [rules(symbol) for symbol in self._symbols]
-        self.exchange = Exchange(time.time_ns, made, whole=1.0, cash=1e6, timeframe=self._timeframe)
+        self.exchange = Exchange(self._now, made, whole=1.0, cash=1e6, timeframe=self._timeframe)
         self.house = House(
             self.exchange, BookFile(self.ledger), Script(), house.walk(self.exchange), 50.0
         )
@@ -47,6 +48,9 @@ class Tws:
         self.server = Server(self.house)
         self.server.version = self._version
         await self.house.serve(self.server, 0, self._ready)
+
+    def _now(self):
+        return time.time_ns() + self._ahead_ns
 
     def _ready(self, port, control):
         self.port = port
@@ -68,9 +72,12 @@ class Tws:
     def venue(self, **how):
         return InteractiveBrokers(port=self.port, **{**QUICK, **how})
 
+    def rows(self, kind):
+        return [row for row in read_books(self.ledger) if row.kind == kind]
+
     def written(self, number):
         """Return the messages of a kind that it received."""
-        texts = [row.detail["text"] for row in read_books(self.ledger) if row.kind == "bytes"]
+        texts = [row.detail["text"] for row in self.rows("bytes")]
         return [text for text in texts if text.split(",")[0] == str(number)]
 
     def close(self):
