@@ -185,6 +185,19 @@ class Exchange:
                 self.tick(symbol, float(max(tick * 100, self.prices[symbol] + tick * ticks)))
             self.expire()
 
+    def live_through(self, bars: int, steps: int = 4) -> None:
+        """Have had a past: so many bars up to now, of so many steps of the prices each."""
+        with self._lock:
+            real, now = self._now, self._now()
+            begin = now - now % self.timeframe - bars * self.timeframe
+            try:
+                for step in range(bars * steps):
+                    at = begin + step * self.timeframe // steps
+                    self._now = lambda at=at: at  # type: ignore[misc]
+                    self.step()
+            finally:
+                self._now = real
+
     def expire(self) -> None:
         """Let every order whose time is over expire."""
         with self._lock:

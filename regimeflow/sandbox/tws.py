@@ -50,6 +50,8 @@ _NOISE = say.frame(["\x13garbage", "{]"])
 #: Unsent bytes after which a client that does not read is cut off.
 _TOO_SLOW = 16 << 20
 _FIRST_NUMBER = 1
+#: Bars that there have been before the first client comes.
+_PAST = 600
 
 
 class Client:
@@ -745,7 +747,12 @@ class TWS(VenueProcess):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until told to end by SIGTERM, SIGINT or, where attended, the end of the input."""
-    return house.main(argv, prog="regimeflow sandbox tws", make_wire=Server, rules=say.rules)
+    return house.main(argv, prog="regimeflow sandbox tws", make_wire=_with_a_past, rules=say.rules)
+
+
+def _with_a_past(house_: House) -> Server:
+    house_.exchange.live_through(_PAST)
+    return Server(house_)
 
 
 if __name__ == "__main__":
