@@ -9,6 +9,7 @@ import threading
 
 import cloudpickle
 import pytest
+from sockets import await_
 from tws_in_process import QUICK, SECOND, Ear, Tws, cancel, order
 
 import regimeflow as rf
@@ -61,8 +62,7 @@ def test_a_notice_while_an_order_is_sent_refuses_nothing(tws, venue, ear):
     tws.fault(Fault("submit", "delay", ms=150.0))
     sent = threading.Thread(target=lambda: venue.submit(order()))
     sent.start()
-    while not tws.written(3):
-        pass
+    await_(lambda: tws.written(3), "the order")
     tws.do(tws.server.notice, tws.server.number_of("run-1"), 10349, "TIF was set to DAY")
     sent.join()
     assert venue.order("run-1").status == "open"
@@ -323,6 +323,31 @@ def test_a_silent_tws_is_noticed(tws, venue, ear):
     assert "silent" in ear.wait(Disconnected).why
 
 
+def test_a_message_that_never_ends_is_noticed(tws, venue, ear):
+    (client,) = tws.server._clients
+    tws.do(client.write, b"\x7f\xff\xff\xff")
+    assert "silent" in ear.wait(Disconnected).why
+
+
+def test_an_order_that_tws_lists_is_shown_though_it_was_refused(tws, venue):
+    tws.fault(Fault("submit", "delay", ms=150.0))
+    refused = []
+
+    def send():
+        try:
+            venue.submit(order())
+        except Refused as no:
+            refused.append(no)
+
+    sent = threading.Thread(target=send)
+    sent.start()
+    await_(lambda: tws.written(3), "the order")
+    tws.do(tws.server.notice, tws.server.number_of("run-1"), 201, "Order rejected")
+    sent.join()
+    assert refused
+    assert [row.order_id for row in venue.open_orders()] == ["run-1"]
+
+
 def test_a_restart_is_told_and_survived(tws, venue, ear):
     venue.submit(order())
     tws.do(tws.server.disconnect)
@@ -525,6 +550,18 @@ def test_a_position_has_our_name_and_its_price(many):
     assert (held.symbol, held.qty, held.average_price) == ("ES", 2.0, 6000.0)
 
 
+def test_names_of_ours_are_known_from_the_first_look_on(many):
+    tws, venue = many
+    tws.do(tws.exchange.tick, "ES-202612", 6000.0)
+    venue.submit(order(symbol="ES", qty=1.0, limit=5000.0))
+    tws.do(tws.exchange.trade_by_hand, "ES-202612", "buy", 2.0)
+    later = tws.venue(contracts=CONTRACTS, client_id=2)
+    later.connect(Ear())
+    assert [held.symbol for held in later.positions()] == ["ES"]
+    assert [row.symbol for row in later.open_orders()] == ["ES"]
+    later.close()
+
+
 def test_an_ambiguous_symbol_is_refused_and_says_between_what(tws, venue):
     with pytest.raises(Refused, match=r"ambiguous: .*LSE.*NYSE"):
         venue.instruments(["TWIN"])
@@ -615,6 +652,7 @@ def test_bars_that_tws_does_not_have_are_refused(venue):
 
 def test_no_data_for_a_symbol_are_said(tws, venue, ear):
     venue.subscribe(["AAA"], 0)
+    venue.time()  # what was sent before has arrived
     number = int(tws.written(1)[-1].split(",")[2])
     tws.do(tws.server.notice, number, 354, "Requested market data is not subscribed")
     told = ear.wait(Garbled)

@@ -29,7 +29,7 @@ from regimeflow.venues.ib.contracts import (
     the_one,
 )
 from regimeflow.venues.ib.papers import TIFS, TYPES
-from regimeflow.venues.ib.talk import PAPER_ACCOUNT, Manners, Seen, Talk, hidden
+from regimeflow.venues.ib.talk import PAPER_ACCOUNT, Manners, Memory, Talk, hidden
 from regimeflow.venues.loop_thread import LoopThread
 from regimeflow.venues.port import Ack, Balances, Capabilities, Emit, Holding, VenueOrder
 
@@ -128,7 +128,6 @@ class InteractiveBrokers(Histories):
             order_id_length=36,
             settle_ms=settle_ms,
             timeframes=tuple(size.text for size in bars.SIZES),
-            history_page=1_440,
             orders_per_second=40.0,
             questions_per_second=2.0,
         )
@@ -160,11 +159,11 @@ class InteractiveBrokers(Histories):
         self._talk: Talk | None = None
         self._details: dict[str, Any] = {}
         self._names: dict[int, str] = {}
-        self._seen = Seen(set(), set())
+        self._memory = Memory(set(), set(), {})
 
     def __getstate__(self) -> dict[str, Any]:
         # A detached session takes the venue along into its own process, and connects there.
-        left = ("_lock", "_thread", "_talk", "_details", "_names", "_seen")
+        left = ("_lock", "_thread", "_talk", "_details", "_names", "_memory")
         return {name: value for name, value in self.__dict__.items() if name not in left}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -190,13 +189,24 @@ class InteractiveBrokers(Histories):
             self._thread, self._talk = thread, talk
 
     async def _open(self, emit: Emit, manners: Manners, *, orders: bool) -> Talk:
-        talk = Talk(client_library(), manners, emit, self._name_of, self._seen)
+        talk = Talk(client_library(), manners, emit, self._name_of, self._memory)
         try:
-            await talk.open(orders=orders)
+            await talk.open()
+            if orders:
+                await self._learn_names(talk)
+                await talk.take_up()
         except BaseException:
             await talk.close()
             raise
         return talk
+
+    async def _learn_names(self, talk: Talk) -> None:
+        """Ask for what has a name of ours: else orders and positions came under another one."""
+        for symbol in self._contracts:
+            try:
+                await self._contract(talk, symbol)
+            except Refused:
+                continue  # whoever wants to trade it is told then
 
     def close(self) -> None:
         """Close the connection."""
@@ -268,7 +278,12 @@ class InteractiveBrokers(Histories):
         _check(order)
 
         async def work(talk: Talk) -> Ack:
-            details = await self._contract(talk, order.symbol)
+            try:
+                details = await self._contract(talk, order.symbol)
+            except Refused:
+                raise
+            except VenueError as error:
+                raise Refused(f"nothing was sent: {error}") from None
             return await talk.submit(order, details.contract)
 
         return self._run(work)

@@ -80,11 +80,17 @@ class Manners(NamedTuple):
     extended_hours: bool
 
 
-class Seen(NamedTuple):
-    """Client order ids: those that were sent, and those that TWS has shown to have."""
+class Memory(NamedTuple):
+    """What outlives a connection.
+
+    Attributes:
+        sent, had: client order ids that were sent, and those that TWS has shown to have.
+        heads: contract's number -> when TWS's data of it begin, UTC seconds.
+    """
 
     sent: set[str]
     had: set[str]
+    heads: dict[int, int]
 
 
 class _Wait(NamedTuple):
@@ -102,7 +108,7 @@ class Talk:
         manners: how to talk.
         emit: told what TWS says of its own accord.
         name_of: contract -> our symbol for it.
-        seen: client order ids of this and earlier connections; added to.
+        memory: what outlives a connection; added to.
     """
 
     #: Read by the client library's decoder; the second for times that TWS tells without a zone.
@@ -115,13 +121,13 @@ class Talk:
         manners: Manners,
         emit: Emit,
         name_of: Callable[[Any], str],
-        seen: Seen,
+        memory: Memory,
     ) -> None:
         self._library = library
         self._manners = manners
         self._emit = emit
         self._name_of = name_of
-        self._seen = seen
+        self._memory = memory
         self.account = manners.account
         self._speaking = self._over = False
         self._why = ""
@@ -161,19 +167,17 @@ class Talk:
 
     # ------------------------------------------------------------ connection
 
-    async def open(self, *, orders: bool = True) -> None:
-        """Connect, check whose account it is, and ask for the books.
-
-        Args:
-            orders: whether orders are to be sent and heard of; else it is for questions only.
-        """
+    async def open(self) -> None:
+        """Connect, and check whose account it is; then questions can be asked."""
         await self._shake_hands()
         self._check_account()
-        if orders:
-            await self.open_orders()
-            await self.executions(0)
-            self._speaking = True
-            self._begin(self._stay_in_touch())
+
+    async def take_up(self) -> None:
+        """Ask for the books; then orders can be sent and are heard of."""
+        await self.open_orders()
+        await self.executions(0)
+        self._speaking = True
+        self._begin(self._stay_in_touch())
         if self._over:
             raise VenueError(self._why)
 
@@ -318,7 +322,7 @@ class Talk:
         return [
             paper.row(self._name_of(paper.contract))
             for paper in rows.values()
-            if paper.status not in OVER and not paper.ended
+            if paper.status not in OVER and not (paper.ended and paper.status == "Inactive")
         ]
 
     def _is_mine(self, paper: Paper) -> bool:
@@ -352,7 +356,7 @@ class Talk:
         for row in await self.completed():
             if is_it(row):
                 return row
-        if order_id in self._seen.had:
+        if order_id in self._memory.had:
             # It lists a day; what it had and lists no longer is not what it never had.
             raise VenueError(f"TWS had order {order_id} and no longer lists it")
         raise NotThere(f"there is no order {order_id or perm_id}", code="not_there")
@@ -448,6 +452,9 @@ class Talk:
 
     async def _first_data(self, contract: Any) -> int:
         """Return when TWS's data of a contract begin, UTC seconds; 0 where it does not tell."""
+        heads = self._memory.heads
+        if contract.conId in heads:
+            return heads[contract.conId]
         try:
             (text,) = await self._ask(
                 _HEAD,
@@ -457,7 +464,9 @@ class Talk:
             )
         except (VenueError, ValueError):
             return 0
-        return int(text) if str(text).isdigit() and len(str(text)) > 8 else 0
+        if str(text).isdigit() and len(str(text)) > len("20240102"):
+            heads[contract.conId] = int(text)
+        return heads.get(contract.conId, 0)
 
     @property
     def _regular(self) -> bool:
@@ -467,7 +476,7 @@ class Talk:
 
     async def submit(self, order: Submit, contract: Any) -> Ack:
         """Send an order: one message."""
-        if order.order_id in self._seen.sent | self._seen.had:
+        if order.order_id in self._memory.sent | self._memory.had:
             raise Refused(f"order id {order.order_id} is taken", code="duplicate_order_id")
         made = self._library.Order(
             action="BUY" if order.side == "buy" else "SELL",
@@ -481,13 +490,16 @@ class Talk:
         _set_prices(made, order.limit, order.stop)
         if order.tif == "gtd":
             made.goodTillDate = _utc(order.expire_at)
-        number = self._number()
+        try:
+            number = self._number()
+        except VenueError as error:
+            raise Refused(f"nothing was sent: {error}") from None
         paper = self._papers[self._manners.client_id, number] = Paper(
             number, self._manners.client_id
         )
         paper.ref, paper.contract, paper.order = order.order_id, contract, made
         self._by_ref[order.order_id] = paper
-        self._seen.sent.add(order.order_id)
+        self._memory.sent.add(order.order_id)
         try:
             await self._write(
                 number, "submit", lambda: self.client.placeOrder(number, contract, made)
@@ -592,11 +604,10 @@ class Talk:
         paper.contract, paper.order = contract, order
         paper.perm_id = order.permId or paper.perm_id
         paper.ref = order.orderRef
-        if not paper.ended:
-            paper.status = state.status or paper.status
+        paper.status = state.status or paper.status
         if paper.ref:
             self._by_ref[paper.ref] = paper
-            self._seen.had.add(paper.ref)
+            self._memory.had.add(paper.ref)
         self._asks.piece(_ORDERS, paper)
         self._news(paper)
         if before is not None and before != paper.terms:
@@ -673,7 +684,7 @@ class Talk:
         if contract.secType == "BAG":
             return  # its legs are told one by one
         if execution.orderRef:
-            self._seen.had.add(execution.orderRef)
+            self._memory.had.add(execution.orderRef)
         if number in self._asks:
             self._asks.piece(number, (contract, execution))
             return
@@ -740,11 +751,13 @@ class Talk:
             raise VenueError(f"TWS told of an execution of side {execution.side!r}")
         ts = int(execution.time.timestamp()) * NS_PER_SECOND
         fee, unit = self._fees.get(execution.execId, (0.0, ""))
+        placed = self._papers.get((execution.clientId, execution.orderId))
+        ref = execution.orderRef or (placed.ref if placed is not None else "")
         made = Fill(
             ts,
             0,
             _revised(execution.execId)[0],
-            execution.orderRef or str(execution.permId),
+            ref or str(execution.permId),
             self._name_of(contract),
             _SIDES[execution.side],
             float(execution.shares),
@@ -797,8 +810,9 @@ class Talk:
                 error = codes.of_order(code, text, what)
                 if error is not None or (code == codes.CANCELED and what != "replace"):
                     answered |= self._answered(number, what, error)
-        # Refused after it was taken: its status follows, and only that ends it.
-        paper.refused |= not answered and code in codes.REFUSED
+        # Refused after it was taken: only its status ends it, which comes before or after.
+        paper.refused = not answered and code in codes.REFUSED
+        self._news(paper)
 
     def _data_error(self, number: int, code: int, words: str) -> None:
         stream = self._bars.get(number) or self._ticks.get(number)
