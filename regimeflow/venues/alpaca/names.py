@@ -1,0 +1,50 @@
+"""Which of our orders an id of Alpaca's belongs to: a memory for names, and for nothing else."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from regimeflow.venues.alpaca import wire
+
+#: So many are remembered; older ones are asked for again.
+_MOST = 20_000
+
+
+class Names:
+    """Alpaca's order id -> our name of the order, "" where it is not ours.
+
+    The list of executions names orders by Alpaca's id alone; and an order that replaced one of ours
+    is ours, whatever it is called.
+    """
+
+    def __init__(self) -> None:
+        self._names: OrderedDict[str, str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def learn(self, order: wire.Order) -> None:
+        """Remember an order's name."""
+        own = wire.own_name(order.client_order_id)
+        with self._lock:
+            self._put(order.id, own or self._names.get(order.replaces or "", ""))
+
+    def nobody(self, venue_order_id: str) -> None:
+        """Remember that Alpaca shows no order of this id."""
+        with self._lock:
+            self._put(venue_order_id, "")
+
+    def knows(self, venue_order_id: str) -> bool:
+        """Whether an id has been met."""
+        with self._lock:
+            return venue_order_id in self._names
+
+    def of(self, venue_order_id: str) -> str:
+        """Return our name of an order, "" where it has none."""
+        with self._lock:
+            return self._names.get(venue_order_id, "")
+
+    def _put(self, venue_order_id: str, name: str) -> None:
+        self._names[venue_order_id] = name
+        self._names.move_to_end(venue_order_id)
+        if len(self._names) > _MOST:
+            self._names.popitem(last=False)
