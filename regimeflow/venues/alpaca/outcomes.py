@@ -114,4 +114,13 @@ def _retry_ms(error: Exception) -> float:
 def _text(error: Exception, status: int) -> str:
     if status:
         return f"Alpaca's answer has the status {status} and does not say what became of it"
-    return f"Alpaca gave no answer: {type(error).__name__}: {str(error)[:_LONGEST]}"
+    return f"Alpaca gave no answer: {words(error)}"
+
+
+def words(error: BaseException) -> str:
+    """Return what an error says of itself, shortened; some cannot even do that."""
+    try:
+        text = str(error)
+    except Exception:  # a half-made error of a library
+        text = "it cannot say more"
+    return f"{type(error).__name__}: {text[:_LONGEST]}"

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from regimeflow.errors import VenueError
+from regimeflow.venues.alpaca.outcomes import words
 from regimeflow.venues.loop_thread import LoopThread
 
 #: How long a stream may take to say goodbye, seconds.
@@ -83,7 +84,7 @@ class Listener:
         except asyncio.CancelledError:
             self.end("the stream was stopped")
         except Exception as error:
-            self.end(f"the stream failed: {type(error).__name__}: {error}")
+            self.end(f"the stream failed: {words(error)}")
 
     def close(self) -> None:
         """End the stream and its thread; nothing is heard afterwards."""
@@ -166,17 +167,17 @@ def once(base: Any, listener: Listener) -> Any:
             try:
                 await super()._start_ws()
             except Exception as error:
-                listener.end(f"it cannot be opened: {type(error).__name__}: {error}")
+                listener.end(f"it cannot be opened: {words(error)}")
                 raise asyncio.CancelledError from None
 
         async def _consume(self) -> Any:
             try:
                 return await super()._consume()
             except WebSocketException as error:
-                listener.end(f"the connection broke: {error}")
+                listener.end(f"the connection broke: {words(error)}")
                 raise asyncio.CancelledError from None
             except Exception as error:
-                listener.garbled(f"a message cannot be read: {type(error).__name__}: {error}")
+                listener.garbled(f"a message cannot be read: {words(error)}")
                 return False
 
         async def _dispatch(self, msg: Any) -> None:
