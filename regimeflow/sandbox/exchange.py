@@ -375,7 +375,8 @@ class Exchange:
     def remember(self, count: int) -> None:
         """Make up so many bars from before now, the last of which closes at the first price."""
         chance = random.Random(self._seed)
-        last = self._now() - self._now() % self.timeframe
+        now = self._now()
+        last = now - now % self.timeframe
         for symbol, rules in self.rules.items():
             tick, price = _exact(rules.tick), self.prices[symbol]
             made: list[Bar] = []
