@@ -636,12 +636,17 @@ class Server:
         if said.what == "replaced":
             old, new = self._change(order, said)
             return [
+                self._frame("pending_new", order, new, said.ts, status="pending_new"),
                 self._frame("replaced", order, old, said.ts),
                 self._frame("new", order, new, said.ts),
             ]
         face = self._newest(order)
-        event = "new" if said.what == "accepted" else said.what
-        return [self._frame(event, order, face, said.ts)]
+        if said.what != "accepted":
+            return [self._frame(said.what, order, face, said.ts)]
+        return [
+            self._frame("pending_new", order, face, said.ts, status="pending_new"),
+            self._frame("new", order, face, said.ts),
+        ]
 
     def _working(self, name: str) -> Working:
         order = self.exchange.orders.get(name) or self.exchange.by_venue_id.get(name)
@@ -649,9 +654,18 @@ class Server:
         return order
 
     def _frame(
-        self, event: str, order: Working, face: Face, ts: int, more: Json | None = None
+        self,
+        event: str,
+        order: Working,
+        face: Face,
+        ts: int,
+        more: Json | None = None,
+        *,
+        status: str = "",
     ) -> bytes:
         shown = self._shown(order, face)
+        if status:
+            shown["status"] = status
         data = {"event": event, "timestamp": _written(ts), "order": shown, **(more or {})}
         return _json({"stream": "trade_updates", "data": data})
 

@@ -14,6 +14,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -358,6 +359,8 @@ NEWS = [
     ("order_replace_rejected", {}, "replace_rejected"),
     ("replaced", {"replaced_by": "an id", "status": "replaced"}, None),
     ("replaced", {"replaces": "an id"}, "replaced"),
+    ("accepted", {"replaces": "an id"}, None),
+    ("rejected", {"replaces": "an id"}, "replace_rejected"),
     ("new", {"replaces": "an id", "qty": "40", "limit_price": "9.5"}, "replaced"),
 ]
 
@@ -368,6 +371,41 @@ def test_news_of_orders(event, changes, wanted):
     assert (told and told.what) == wanted
     if wanted == "replaced" and "qty" in changes:
         assert (told.qty, told.limit, told.stop) == (40.0, 9.5, None)
+
+
+def test_until_a_change_works_at_the_exchange_the_old_order_counts():
+    made = venue(**HERE)
+    old = order(client_order_id="ours", status="pending_replace", replaced_by="new")
+    new = order(id="new", client_order_id="ours~1", status="pending_new", replaces=ORDER["id"])
+    made._orders = lambda terms: [old, new]
+    made._by_id = {ORDER["id"]: old, "new": new}.__getitem__
+    assert [row.venue_order_id for row in made.open_orders()] == [ORDER["id"]]
+    assert made.order("ours", ORDER["id"]).venue_order_id == ORDER["id"]
+    new.status = "rejected"  # the old one was filled first
+    assert made.order("ours", ORDER["id"]).venue_order_id == ORDER["id"]
+    new.status = "new"
+    assert made.order("ours", ORDER["id"]).venue_order_id == "new"
+
+
+def test_a_stream_that_does_not_tell_of_orders_is_none():
+    made, said = listening()
+    made._trading = Listener("test", print, print, said.append)
+    made._hear_order({"stream": "listening", "data": {"streams": []}})
+    assert "does not tell of orders" in made._trading._over
+    made.close()
+
+
+def test_a_stream_that_is_silent_about_an_execution_is_given_up():
+    made, said = listening()
+    now = time.time_ns()
+    made._heard_since = now - 60 * 10**9
+    fills = [Fill(now - 20 * 10**9, 0, name, "o", "SPY", "buy", 1.0, 1.0) for name in "ab"]
+    made._names.heard("a")
+    made._watch_stream(fills[:1])
+    assert said == []
+    for _ in range(2):
+        made._watch_stream(fills)
+    assert [type(one) for one in said] == [Disconnected]
 
 
 @pytest.mark.parametrize("event", ["trade_bust", "trade_correct", "<script>", ""])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from regimeflow.errors import ConfigError, NotThere, Refused, VenueError
 from regimeflow.model.events import Cancel, Fill, Replace, Submit
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.market import History
+from regimeflow.model.timeframe import NS_PER_MS, NS_PER_SECOND
 from regimeflow.redaction import Redactor, Secret
 from regimeflow.venues.alpaca import outcomes, wire
 from regimeflow.venues.alpaca.clients import Clients
@@ -54,6 +56,8 @@ _PER_SECOND = 200 / 60
 _PAGE = 500
 _ACTIVITIES = 100
 _BARS = 10_000
+#: How far our clock may be from Alpaca's.
+_SKEW_NS = NS_PER_SECOND
 #: How often an order can have been changed.
 _CHAIN = 100
 _ABLE = {
@@ -169,6 +173,7 @@ class Alpaca(Histories):
         self._trading: Listener | None = None
         self._market: Listener | None = None
         self._timeframe = 0
+        self._heard_since = 2**62
 
     # ------------------------------------------------------------ connection
 
@@ -185,6 +190,7 @@ class Alpaca(Histories):
         self._emit = emit
         self._trading = listener
         self._open(listener, "orders", self._clients.trading_stream)
+        self._heard_since = time.time_ns()
 
     def close(self) -> None:
         """Close both streams."""
@@ -306,7 +312,7 @@ class Alpaca(Histories):
         said: Said | None
         try:
             said = read()
-        except (msgspec.ValidationError, ValueError, TypeError, AttributeError) as error:
+        except (msgspec.ValidationError, ValueError, TypeError, KeyError, AttributeError) as error:
             symbol = message.get("S") if isinstance(message, dict) else None
             why = self._hidden(f"a message cannot be read: {error}")
             said = Garbled(why, symbol if isinstance(symbol, str) else "", orders)
@@ -430,7 +436,7 @@ class Alpaca(Histories):
                 raise VenueError("Alpaca's pages of orders do not go on: not all can be listed")
             # One nanosecond more, since two may have been sent at once.
             until = wire.written(_time(page[-1].submitted_at) + 1)
-        return [self._row(order) for order in found.values()]
+        return [self._row(order) for order in found.values() if wire.in_force(order)]
 
     def _orders(self, terms: dict[str, Any]) -> list[wire.Order]:
         return self._ask(
@@ -445,9 +451,10 @@ class Alpaca(Histories):
         found = self._first(order_id, venue_order_id)
         for _ in range(_CHAIN):
             self._names.learn(found)
-            if not found.replaced_by:
+            newer = self._by_id(found.replaced_by) if found.replaced_by else None
+            if newer is None or not wire.in_force(newer):
                 return found
-            found = self._by_id(found.replaced_by)
+            found = newer
         raise VenueError(f"order {order_id or venue_order_id} was changed too often to follow")
 
     def _first(self, order_id: str, venue_order_id: str) -> wire.Order:
@@ -494,7 +501,20 @@ class Alpaca(Histories):
                 raise VenueError("Alpaca's pages of executions do not go on")
             terms["page_token"] = page[-1].id
         fills = [self._filled(row) for row in rows]
+        self._watch_stream(fills)
         return sorted((f for f in fills if f.ts >= since), key=lambda fill: fill.ts)
+
+    def _watch_stream(self, fills: Sequence[Fill]) -> None:
+        """Give the stream of orders up where it is silent about what it should have told.
+
+        A socket can be well and say nothing; the client library does not notice.
+        """
+        late = time.time_ns() - int(self.capabilities.settle_ms * NS_PER_MS)
+        silent = self._names.unheard(fills, self._heard_since + _SKEW_NS, late)
+        if silent and self._emit is not None:
+            self._heard_since = time.time_ns()  # said once
+            why = "the stream of orders did not tell of an execution that took place"
+            self._say(Disconnected(why))
 
     def _activities(self, terms: dict[str, Any]) -> list[wire.Activity]:
         return self._ask(
@@ -582,17 +602,28 @@ class Alpaca(Histories):
     def _hear_order(self, message: Any) -> None:
         stream = message.get("stream") if isinstance(message, dict) else None
         if stream == "listening":
-            if self._trading is not None:
-                self._trading.confirmed()
+            self._translate(lambda: self._confirm(message), message, orders=True)
             return
         if stream != "trade_updates":
             return
         self._translate(lambda: self._order_news(message), message, orders=True)
 
+    def _confirm(self, message: Any) -> None:
+        listener = self._trading
+        if listener is None:
+            return
+        if "trade_updates" in message["data"]["streams"]:
+            listener.confirmed()
+        else:
+            listener.end("Alpaca does not tell of orders under these keys")
+
     def _order_news(self, message: Any) -> Said | None:
         update = msgspec.convert(message, wire.Told).data
         self._names.learn(update.order)
-        return wire.news(update, self._names.of(update.order.id))
+        said = wire.news(update, self._names.of(update.order.id))
+        if isinstance(said, Fill):
+            self._names.heard(said.execution_id)
+        return said
 
 
 _OF_THIS_PROCESS = frozenset(
@@ -606,6 +637,7 @@ _OF_THIS_PROCESS = frozenset(
         "_emit",
         "_trading",
         "_market",
+        "_heard_since",
     }
 )
 

@@ -1,10 +1,12 @@
-"""Which of our orders an id of Alpaca's belongs to: a memory for names, and for nothing else."""
+"""A memory for names: which order of ours an id of Alpaca's belongs to, and which were told."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 
+from regimeflow.model.events import Fill
 from regimeflow.venues.alpaca import wire
 
 #: So many are remembered; older ones are asked for again.
@@ -20,6 +22,7 @@ class Names:
 
     def __init__(self) -> None:
         self._names: OrderedDict[str, str] = OrderedDict()
+        self._heard: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
 
     def learn(self, order: wire.Order) -> None:
@@ -42,6 +45,20 @@ class Names:
         """Return our name of an order, "" where it has none."""
         with self._lock:
             return self._names.get(venue_order_id, "")
+
+    def heard(self, execution_id: str) -> None:
+        """Remember that the stream of orders told of an execution."""
+        with self._lock:
+            self._heard[execution_id] = None
+            if len(self._heard) > _MOST:
+                self._heard.popitem(last=False)
+
+    def unheard(self, fills: Iterable[Fill], after: int, before: int) -> bool:
+        """Whether there is an execution between two times of which the stream did not tell."""
+        with self._lock:
+            return any(
+                after < fill.ts < before and fill.execution_id not in self._heard for fill in fills
+            )
 
     def _put(self, venue_order_id: str, name: str) -> None:
         self._names[venue_order_id] = name

@@ -55,6 +55,9 @@ STATUSES = {
     "expired": "expired",
     "rejected": "rejected",
 }
+#: Where an order that is to replace another stands while it does not count yet, or never will:
+#: until it works at the exchange the old one does, which may be filled meanwhile.
+NOT_IN_FORCE = frozenset({"accepted", "pending_new", "pending_review", "rejected"})
 #: Event of the trading stream -> what it says of its order; "" for what changes nothing.
 EVENTS = {
     "new": "accepted",
@@ -78,6 +81,8 @@ EVENTS = {
     "order_cancel_rejected": "cancel_rejected",
     "order_replace_rejected": "replace_rejected",
 }
+#: What these events say of the order that is replaced, where one is to take its place.
+_REPLACING = {"new": "replaced", "accepted": "", "rejected": "replace_rejected"}
 _SIDES = {"buy": "buy", "sell": "sell", "sell_short": "sell", "buy_minus": "buy"}
 #: What crypto is quoted in, the longer first: positions come without the slash.
 _QUOTED_IN = ("USDT", "USDC", "USD", "BTC")
@@ -350,6 +355,11 @@ def side_of(text: str) -> str:
 # ---------------------------------------------------------------- in our terms
 
 
+def in_force(order: Order) -> bool:
+    """Whether an order counts, rather than the one that it is to replace."""
+    return not (order.replaces and order.status in NOT_IN_FORCE)
+
+
 def venue_order(order: Order, name: str) -> VenueOrder:
     """Return an order; one by value has no quantity before it is filled."""
     filled = number(order.filled_qty or 0.0)
@@ -382,13 +392,11 @@ def news(update: Update, name: str) -> Fill | OrderUpdate | None:
     ts = moment(update.timestamp or order.updated_at)
     if what == "fill":
         return _fill(update, name, ts)
+    if order.replaces:
+        what = _REPLACING.get(update.event, what)
     # Alpaca tells of a change twice: the old order is replaced, and the new one begins. What it
     # became stands in the new one.
-    if what == "replaced" and order.replaced_by:
-        return None
-    if what == "accepted" and order.replaces:
-        what = "replaced"
-    if not what:
+    if not what or (what == "replaced" and order.replaced_by):
         return None
     terms: dict[str, Any] = {}
     if what == "replaced":
