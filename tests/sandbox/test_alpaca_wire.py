@@ -188,16 +188,19 @@ def test_questions_that_fail_are_not_answers(sandbox, tmp_path):
     assert any("status 500" in why for why in failed)
 
 
-def test_a_mute_market_is_noticed_and_the_session_connects_anew(sandbox, tmp_path):
+def test_streams_that_are_well_and_say_nothing_are_noticed(sandbox, tmp_path):
+    stale = lambda: [feed.symbol for feed in happened(tmp_path / "run", Feed) if feed.stale]  # noqa: E731
     with trading(sandbox, tmp_path / "run") as session:
-        settled(session, 6)
-        sandbox.hand.mute(60_000.0)
-        # Nothing is heard of orders either; a new connection ends the silence.
-        settled(session, 6)
-    stale = [feed for feed in happened(tmp_path / "run", Feed) if feed.stale]
-    assert {feed.symbol for feed in stale} == set(SYMBOLS)
-    bars = [row for row in sandbox.rows() if row.kind == "subscribe" and row.detail[0]]
-    assert len(bars) >= 2
+        settled(session, 3)
+        sandbox.hand.fault(Fault("bar", "half_open"))
+        await_(lambda: set(stale()) == set(SYMBOLS), "the age of the bars to be noticed")
+        settled(session, 3)
+        sandbox.hand.fault(Fault("fill", "lose", times=40))
+        await_(lambda: "did not tell of an execution" in why_lost(tmp_path / "run"), "a doubt")
+
+
+def why_lost(run_dir):
+    return "; ".join(c.why for c in happened(run_dir, Connection) if not c.up)
 
 
 def test_noise_in_the_market_is_counted_and_trading_goes_on(sandbox, tmp_path):
