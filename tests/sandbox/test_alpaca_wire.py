@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from child import settings
-from sockets import await_
+from sockets import Child, await_
 
 import regimeflow as rf
 from regimeflow.journal import events
@@ -19,6 +22,7 @@ from regimeflow.model.events import Connection, Feed, Fill, Gap, OrderUpdate, Re
 from regimeflow.sandbox.script import Fault
 
 SYMBOLS = ("AAA", "BBB")
+SCRIPT = Path(__file__).with_name("alpaca_child.py")
 #: A request is made by the client library in Python, on a machine that does other things.
 UNDER_WAY_MS = 400.0
 
@@ -287,7 +291,68 @@ def test_a_session_that_is_stopped_in_between_goes_on_where_it_was(sandbox, tmp_
     for turn in range(2):
         with trading(sandbox, tmp_path / "run") as session:
             settled(session, 5 * (turn + 1))
-        sandbox.hand.trade("AAA", "buy", 0.0 + 5.0)
+        sandbox.hand.trade("AAA", "buy", 5.0)
+
+
+def test_a_process_that_is_killed_in_between_loses_and_doubles_nothing(sandbox, tmp_path):
+    run_dir = tmp_path / "run"
+    for bars in (3, 5):
+        with Child(sandbox.port, run_dir, script=SCRIPT) as child:
+            child.wait_for("started")
+            child.wait_for("bar", bars)
+    with Child(sandbox.port, run_dir, script=SCRIPT) as child:
+        child.wait_for("started")
+        child.wait_for("bar", 4)
+        child.stop()
+    assert rf.sandbox.check(sandbox.ledger, run_dir, grace_ms=UNDER_WAY_MS) == []
+    assert len(posts(sandbox)) > 5
+
+
+def test_more_than_was_asked_for_is_booked_and_trading_is_halted(sandbox, tmp_path):
+    with trading(sandbox, tmp_path / "run", Once) as session:
+        order_id = session.orders["id"].iloc[0]
+        await_(lambda: session.orders["status"].iloc[0] == "open", "the order to work")
+        sandbox.hand.overfill(order_id, 3.0)
+        await_(lambda: session.state == "halted", "the halt")
+        assert session.fills["qty"].sum() == 13.0
+
+
+CERTIFY = """
+import sys
+for name in ("alpaca", "aiohttp", "msgpack", "websockets", "requests", "pydantic"):
+    sys.modules[name] = None  # not installed
+import regimeflow as rf
+print(rf.certify(sys.argv[1]).identical)
+"""
+
+
+def test_crypto_too_and_its_journal_is_certified_where_nothing_of_alpaca_is(tmp_path):
+    pairs = ("BTC/USD", "ETH/USD")
+
+    class Parts(rf.Strategy):
+        def on_bar(self, ctx, bar):
+            ctx.target(bar.symbol, qty=float(ctx.rng.integers(0, 50)) / 100)
+
+    with rf.sandbox.Alpaca(
+        tmp_path / "venue.jsonl", symbols=pairs, timeframe="100ms", speed=30.0, history=20
+    ) as sandbox:
+        session = rf.LiveSession(
+            Parts, sandbox.venue(settle_ms=250.0), symbols=pairs, timeframe="100ms",
+            run_dir=tmp_path / "run", warmup=5, intervals=settings(),
+        )  # fmt: skip
+        session.start()
+        await_(lambda: len(session.fills) > 10, "fills")
+        session.stop()
+        found = rf.sandbox.check(sandbox.ledger, tmp_path / "run", grace_ms=UNDER_WAY_MS)
+    assert found == []
+    done = subprocess.run(
+        [sys.executable, "-c", CERTIFY, str(tmp_path / "run")],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "True\n", done.stderr
 
 
 def test_no_key_is_in_any_file_of_a_run(sandbox, tmp_path):
