@@ -9,6 +9,7 @@ from typing import Any
 
 #: What can be run -> what its help says.
 _KINDS = {
+    "alpaca": "a venue that speaks Alpaca's protocols",
     "loopback": "a venue that speaks lines of JSON over sockets",
     "tws": "a Trader Workstation, for the clients of Interactive Brokers",
 }

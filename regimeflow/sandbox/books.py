@@ -46,10 +46,19 @@ class BookFile:
         """Write one line."""
         self._write(self._encode(Row(at, kind, order_id, detail)) + b"\n")
 
-    def received(self, at: int, connection: int, role: str, line: bytes) -> None:
-        """Write a line as it was received."""
+    def received(
+        self, at: int, connection: int, role: str, line: bytes, means: bytes = b""
+    ) -> None:
+        """Write a line as it was received.
+
+        Args:
+            means: the same in the words of the loopback venue, where it came in others.
+        """
         text = line.decode("utf-8", "backslashreplace")
-        self.note(at, "bytes", "", {"connection": connection, "role": role, "text": text})
+        detail = {"connection": connection, "role": role, "text": text}
+        if means:
+            detail["means"] = means.decode()
+        self.note(at, "bytes", "", detail)
 
     def take(self, exchange: Exchange) -> None:
         """Write what an exchange has recorded since, and its books where they changed."""

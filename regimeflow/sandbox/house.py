@@ -312,6 +312,7 @@ async def _serve(
         timeframe=parse_timeframe(arguments.timeframe),
         whole=arguments.whole,
     )
+    exchange.remember(arguments.history)
     prices = play(exchange, Path(arguments.prices)) if arguments.prices else walk(exchange)
     books = BookFile(arguments.ledger)
     house = House(exchange, books, Script(faults), prices, arguments.speed)
@@ -350,6 +351,7 @@ def parser(prog: str, **defaults: Any) -> argparse.ArgumentParser:
     add("--fee-bps", type=float, default=1.0, metavar="B", help="of an execution's value")
     add("--whole", type=float, default=0.6, metavar="P", help="share of fills in one piece")
     add("--prices", metavar="FILE", help="play these (Parquet or CSV) instead of a random walk")
+    add("--history", type=int, default=0, metavar="N", help="made-up bars from before it began")
     add("--ledger", metavar="FILE", help="where the venue's own record goes; a new file")
     add("--faults", metavar="FILE", help="a script of faults, JSON")
     add("--attended", action="store_true", help="end when the standard input does")

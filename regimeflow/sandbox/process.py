@@ -34,7 +34,7 @@ class VenueProcess:
 
     Args:
         ledger: file for the venue's own record; must not exist yet. None keeps none.
-        symbols, timeframe, seed, cash, speed, whole, prices: as of the command.
+        symbols, timeframe, seed, cash, speed, whole, prices, history: as of the command.
         faults: what goes wrong from the beginning.
 
     Attributes:
@@ -58,6 +58,7 @@ class VenueProcess:
         speed: float = 20.0,
         whole: float = 0.6,
         prices: Path | str | None = None,
+        history: int = 0,
         faults: Sequence[Fault] = (),
     ) -> None:
         self.ledger = None if ledger is None else Path(ledger)
@@ -71,6 +72,7 @@ class VenueProcess:
             "speed": speed,
             "whole": whole,
             "prices": prices,
+            "history": history,
         }
         arguments = [
             part

@@ -77,7 +77,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     limits: Limits
     intervals: Intervals
-    baseline: Any = None
+    baseline: Report | None = None
 
 
 class Plan(Protocol):

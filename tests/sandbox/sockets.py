@@ -20,12 +20,12 @@ PATIENCE_S = 30.0
 class Child:
     """A session's process."""
 
-    script = CHILD
-
-    def __init__(self, port: int, run_dir: Path, timeout_ms: float = 400.0) -> None:
+    def __init__(
+        self, port: int, run_dir: Path, timeout_ms: float = 400.0, script: Path = CHILD
+    ) -> None:
         self.run_dir = run_dir
         self.process = subprocess.Popen(
-            [sys.executable, str(self.script), str(port), str(run_dir), str(timeout_ms)],
+            [sys.executable, str(script), str(port), str(run_dir), str(timeout_ms)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=dict(os.environ),

@@ -1,0 +1,378 @@
+"""Whole sessions with Alpaca's real client against its sandbox, while things go wrong on the wire.
+
+After each of them the venue's own record is held against the journal by the checker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from child import settings
+from sockets import Child, await_
+
+import regimeflow as rf
+from regimeflow.journal import events
+from regimeflow.model.events import Connection, Feed, Fill, Gap, OrderUpdate, Reconciled, Submit
+from regimeflow.sandbox.script import Fault
+
+SYMBOLS = ("AAA", "BBB")
+SCRIPT = Path(__file__).with_name("alpaca_child.py")
+#: A request is made by the client library in Python, on a machine that does other things.
+UNDER_WAY_MS = 400.0
+
+
+class Lively(rf.Strategy):
+    """Orders of every kind at each bar, changed and taken back."""
+
+    def on_bar(self, ctx, bar):
+        held, rules = ctx.position(bar.symbol), ctx.instrument(bar.symbol)
+        for k in range(3):
+            side = ctx.sell if (held > 0) == (k % 2 == 0) else ctx.buy
+            away = 1.0 if k < 2 else 0.99 if side == ctx.buy else 1.01
+            limit = None if k < 1 else rules.round_price(bar.close * away)
+            side(bar.symbol, float(ctx.rng.integers(1, 40)), limit=limit)
+        for order in ctx.orders(bar.symbol)[:2]:
+            ctx.cancel(order)
+        for order in ctx.orders(bar.symbol)[2:4]:
+            if order.limit:
+                limit = rules.round_price(order.limit * 0.999)
+                ctx.replace(order, qty=order.qty + 1.0, limit=limit)
+
+
+class Once(rf.Strategy):
+    """One limit order far from the price."""
+
+    def on_bar(self, ctx, bar):
+        if not ctx.orders() and not ctx.position("AAA") and bar.symbol == "AAA":
+            ctx.buy("AAA", 10.0, limit=50.0)
+
+
+@pytest.fixture
+def sandbox(tmp_path):
+    made = rf.sandbox.Alpaca(
+        tmp_path / "venue.jsonl", symbols=SYMBOLS, timeframe="100ms", speed=30.0, history=20
+    )
+    with made as running:
+        yield running
+
+
+@contextlib.contextmanager
+def trading(sandbox, run_dir, strategy=Lively, timeout_ms=300.0, **how):
+    """A session that is stopped at the end, and then judged."""
+    session = rf.LiveSession(
+        strategy,
+        sandbox.venue(timeout_ms=timeout_ms, settle_ms=250.0),
+        symbols=SYMBOLS,
+        timeframe="100ms",
+        run_dir=run_dir,
+        warmup=5,
+        limits=rf.Limits(max_position=500, max_open_orders=40),
+        intervals=how.pop("intervals", settings()),
+        **how,
+    )
+    session.start()
+    try:
+        await_(lambda: len(session.orders) > 0, "the first order")
+        yield session
+    finally:
+        session.stop()
+    assert rf.sandbox.check(sandbox.ledger, run_dir, grace_ms=UNDER_WAY_MS) == []
+
+
+def fired(sandbox):
+    return Counter(sandbox.hand.books()["fired"])
+
+
+def settled(session, more=15):
+    """Wait until the session has gone on for some orders."""
+    count = len(session.orders)
+    await_(lambda: len(session.orders) >= count + more, "further orders")
+
+
+def happened(run_dir, kind):
+    return [event for _, event, _ in events(run_dir) if isinstance(event, kind)]
+
+
+def posts(sandbox):
+    """Return client order id -> how many requests to place it came over the wire."""
+    found = Counter()
+    for row in sandbox.rows():
+        text = row.detail["text"] if row.kind == "bytes" else ""
+        if text.startswith("POST /v2/orders "):
+            found[json.loads(text.split(" ", 2)[2])["client_order_id"]] += 1
+    return found
+
+
+LOST = ("drop_before", "drop_after", "no_reply", "ignore", "html", "html_before", "garbage", "cut")
+STATUSES = ("http_429", "http_500", "http_503", "http_504", "http_504_after", "http_403", "refuse")
+
+
+@pytest.mark.parametrize("faults", [LOST, STATUSES], ids=["answers", "statuses"])
+def test_an_intent_is_sent_once_whatever_is_answered(sandbox, tmp_path, faults):
+    for nth, fault in enumerate(faults, 2):
+        sandbox.hand.fault(Fault("submit", fault, nth=nth, every=11, times=2, ms=100.0))
+    with trading(sandbox, tmp_path / "run") as session:
+        await_(lambda: fired(sandbox).total() == 2 * len(faults), "the last fault")
+        settled(session)
+    assert set(posts(sandbox).values()) == {1}
+    written = [o for _, _, outs in events(tmp_path / "run") for o in outs if isinstance(o, Submit)]
+    assert set(posts(sandbox)) <= {order.order_id for order in written}
+
+
+def test_what_is_certainly_refused_is_rejected_and_what_is_not_is_asked_for(sandbox, tmp_path):
+    sandbox.hand.fault(Fault("submit", "http_504_after", nth=3))
+    sandbox.hand.fault(Fault("submit", "http_429", nth=5, ms=100.0))
+    with trading(sandbox, tmp_path / "run") as session:
+        await_(lambda: fired(sandbox).total() == 2, "both faults")
+        settled(session)
+    told = happened(tmp_path / "run", OrderUpdate)
+    assert [event.reason for event in told if event.what == "lost"] == [
+        "Alpaca's answer has the status 504 and does not say what became of it"
+    ]
+    assert [event.reason for event in told if event.what == "rejected"] == [
+        "Alpaca says no: too many requests."
+    ]
+
+
+def test_cancels_and_changes_that_go_wrong_leave_nothing_open(sandbox, tmp_path):
+    wrong = ("drop_before", "drop_after", "no_reply", "html", "http_500", "http_504_after", "delay")
+    for nth, fault in enumerate(wrong, 2):
+        sandbox.hand.fault(Fault("cancel", fault, nth=nth, every=9, times=2, ms=60.0))
+        sandbox.hand.fault(Fault("replace", fault, nth=nth, every=9, ms=60.0))
+    with trading(sandbox, tmp_path / "run") as session:
+        await_(lambda: fired(sandbox).total() >= 3 * len(wrong), "the last fault")
+        settled(session)
+
+
+STREAM = {
+    "twice, late or never": (
+        Fault("fill", "duplicate", nth=2, every=7, times=5),
+        Fault("fill", "reorder", nth=3, every=7, times=5),
+        Fault("fill", "lose", nth=4, every=7, times=5),
+        Fault("order_update", "lose", nth=2, every=5, times=8),
+    ),
+    "wrongly": (Fault("fill", "garbage", nth=2, every=6, times=3),),
+    "no more": (
+        Fault("order_update", "close", nth=9, every=20, times=2),
+        Fault("fill", "half_open", nth=9),
+    ),
+}
+
+
+@pytest.mark.parametrize("how", STREAM)
+def test_the_stream_of_orders_may_say_things(sandbox, tmp_path, how):
+    for fault in STREAM[how]:
+        sandbox.hand.fault(fault)
+    with trading(sandbox, tmp_path / "run") as session:
+        most = sum(fault.times for fault in STREAM[how])
+        await_(lambda: fired(sandbox).total() == most, "the last fault")
+        settled(session)
+    if how == "wrongly":
+        doubts = [r.why for r in happened(tmp_path / "run", Reconciled) if not r.ok]
+        assert any("could not be read" in why for why in doubts)
+    if how == "no more":
+        gone = [c.why for c in happened(tmp_path / "run", Connection) if not c.up]
+        assert any("the stream of orders: the connection broke" in why for why in gone)
+
+
+def test_questions_that_fail_are_not_answers(sandbox, tmp_path):
+    for kind in ("positions", "open_orders", "executions", "balances", "order"):
+        for nth, what in enumerate(("http_500", "html", "cut", "http_429", "garbage"), 2):
+            sandbox.hand.fault(Fault(kind, what, nth=nth, every=7, ms=50.0))
+    with trading(sandbox, tmp_path / "run") as session:
+        await_(lambda: fired(sandbox).total() >= 15, "the faults")
+        settled(session)
+    failed = [r.why for r in happened(tmp_path / "run", Reconciled) if not r.ok]
+    assert any("status 500" in why for why in failed)
+
+
+def test_streams_that_are_well_and_say_nothing_are_noticed(sandbox, tmp_path):
+    stale = lambda: [feed.symbol for feed in happened(tmp_path / "run", Feed) if feed.stale]  # noqa: E731
+    with trading(sandbox, tmp_path / "run") as session:
+        settled(session, 3)
+        sandbox.hand.fault(Fault("bar", "half_open"))
+        await_(lambda: set(stale()) == set(SYMBOLS), "the age of the bars to be noticed")
+        settled(session, 3)
+        sandbox.hand.fault(Fault("fill", "lose", times=40))
+        await_(lambda: "did not tell of an execution" in why_lost(tmp_path / "run"), "a doubt")
+
+
+def why_lost(run_dir):
+    return "; ".join(c.why for c in happened(run_dir, Connection) if not c.up)
+
+
+def test_noise_in_the_market_is_counted_and_trading_goes_on(sandbox, tmp_path):
+    for kind in ("garbage", "duplicate", "lose", "reorder"):
+        sandbox.hand.fault(Fault("bar", kind, nth=4, every=5, times=3))
+    with trading(sandbox, tmp_path / "run") as session:
+        await_(lambda: fired(sandbox).total() >= 10, "the faults")
+        settled(session)
+
+
+def test_streams_that_are_reset_are_opened_again_and_the_gap_is_told(sandbox, tmp_path):
+    with trading(sandbox, tmp_path / "run") as session:
+        for _ in range(3):
+            sandbox.hand.disconnect()
+            settled(session, 6)
+    assert len(happened(tmp_path / "run", Gap)) >= 3
+
+
+def test_a_key_that_is_revoked_stops_all_and_trading_goes_on_once_it_is_valid(sandbox, tmp_path):
+    with trading(sandbox, tmp_path / "run") as session:
+        settled(session, 3)
+        for kind in ("submit", "cancel", "replace", "balances", "open_orders", "positions"):
+            sandbox.hand.fault(Fault(kind, "http_403", times=12))
+        await_(lambda: fired(sandbox)["balances http_403"] >= 3, "the key to be refused")
+        await_(lambda: fired(sandbox)["open_orders http_403"] == 12, "the key to be valid again")
+        settled(session, 3)
+    why = [r.why for r in happened(tmp_path / "run", Reconciled) if not r.ok]
+    assert any("forbidden" in text for text in why)
+
+
+def test_a_clock_that_is_off_keeps_the_session_out(sandbox, tmp_path):
+    strict = rf.venues.Intervals(max_skew_ms=1e-6, reconnect_initial_ms=20, reconnect_max_ms=20)
+    session = rf.LiveSession(
+        Once, sandbox.venue(), symbols=["AAA"], timeframe="100ms", run_dir=tmp_path / "run",
+        warmup=5, cash=1_000.0, intervals=strict,
+    )  # fmt: skip
+    session.start()
+    await_(lambda: sum(r.kind == "bytes" for r in sandbox.rows()) > 6, "the clock to be asked for")
+    session.stop()
+    assert not posts(sandbox)
+    assert not list((tmp_path / "run").glob("journal-*"))  # it never began
+
+
+def test_a_fill_that_overtakes_its_acknowledgement_is_booked(sandbox, tmp_path):
+    sandbox.hand.fault(Fault("submit", "delay", times=1_000, ms=60.0))
+    sandbox.hand.fault(Fault("order_update", "lose", times=40))
+    with trading(sandbox, tmp_path / "run") as session:
+        await_(lambda: len(session.fills) > 5, "fills")
+    first = {}
+    for event in happened(tmp_path / "run", OrderUpdate | Fill):
+        first.setdefault(event.order_id, type(event))
+    assert Fill in first.values()
+
+
+RACES = [None, "drop_after", "no_reply", "html_before"]
+
+
+@pytest.mark.parametrize("fault", RACES, ids=str)
+def test_a_fill_that_races_a_cancel_wins(sandbox, tmp_path, fault):
+    with trading(sandbox, tmp_path / "run", Once) as session:
+        order_id = session.orders["id"].iloc[0]
+        sandbox.hand.hold()
+        await_(lambda: session.orders["status"].iloc[0] == "open", "the order to work")
+        if fault is not None:
+            sandbox.hand.fault(Fault("cancel", fault))
+        sandbox.hand.fill(order_id, 4.0)
+        session.halt("to take it back")
+        await_(lambda: session.orders["status"].iloc[0] == "canceled", "the cancel")
+        assert session.fills["qty"].sum() == 4.0
+
+
+def test_what_the_venue_does_unasked_is_taken_as_it_is(sandbox, tmp_path):
+    with trading(sandbox, tmp_path / "run", Once) as session:
+        order_id = session.orders["id"].iloc[0]
+        await_(lambda: session.orders["status"].iloc[0] == "open", "the order to work")
+        sandbox.hand.end(order_id, "expired")
+        await_(lambda: session.orders["status"].iloc[0] == "expired", "its end")
+        sandbox.hand.order("BBB", "buy", 3.0, 10.0)
+        seen = lambda: [r for r in happened(tmp_path / "run", Reconciled) if r.foreign_orders]  # noqa: E731
+        await_(seen, "the order of somebody else")
+
+
+def test_a_session_that_is_stopped_in_between_goes_on_where_it_was(sandbox, tmp_path):
+    for turn in range(2):
+        with trading(sandbox, tmp_path / "run") as session:
+            settled(session, 5 * (turn + 1))
+        sandbox.hand.trade("AAA", "buy", 5.0)
+
+
+def test_a_process_that_is_killed_in_between_loses_and_doubles_nothing(sandbox, tmp_path):
+    run_dir = tmp_path / "run"
+    for bars in (3, 5):
+        with Child(sandbox.port, run_dir, script=SCRIPT) as child:
+            child.wait_for("started")
+            child.wait_for("bar", bars)
+    with Child(sandbox.port, run_dir, script=SCRIPT) as child:
+        child.wait_for("started")
+        child.wait_for("bar", 4)
+        child.stop()
+    assert rf.sandbox.check(sandbox.ledger, run_dir, grace_ms=UNDER_WAY_MS) == []
+    assert len(posts(sandbox)) > 5
+
+
+def test_more_than_was_asked_for_is_booked_and_trading_is_halted(sandbox, tmp_path):
+    with trading(sandbox, tmp_path / "run", Once) as session:
+        order_id = session.orders["id"].iloc[0]
+        await_(lambda: session.orders["status"].iloc[0] == "open", "the order to work")
+        sandbox.hand.overfill(order_id, 3.0)
+        await_(lambda: session.state == "halted", "the halt")
+        assert session.fills["qty"].sum() == 13.0
+
+
+CERTIFY = """
+import sys
+for name in ("alpaca", "aiohttp", "msgpack", "websockets", "requests", "pydantic"):
+    sys.modules[name] = None  # not installed
+import regimeflow as rf
+print(rf.certify(sys.argv[1]).identical)
+"""
+
+
+def test_crypto_too_and_its_journal_is_certified_where_nothing_of_alpaca_is(tmp_path):
+    pairs = ("BTC/USD", "ETH/USD")
+
+    class Parts(rf.Strategy):
+        def on_bar(self, ctx, bar):
+            ctx.target(bar.symbol, qty=float(ctx.rng.integers(0, 50)) / 100)
+
+    with rf.sandbox.Alpaca(
+        tmp_path / "venue.jsonl", symbols=pairs, timeframe="100ms", speed=30.0, history=20
+    ) as sandbox:
+        session = rf.LiveSession(
+            Parts, sandbox.venue(settle_ms=250.0), symbols=pairs, timeframe="100ms",
+            run_dir=tmp_path / "run", warmup=5, intervals=settings(),
+        )  # fmt: skip
+        session.start()
+        await_(lambda: len(session.fills) > 10, "fills")
+        session.stop()
+        found = rf.sandbox.check(sandbox.ledger, tmp_path / "run", grace_ms=UNDER_WAY_MS)
+    assert found == []
+    done = subprocess.run(
+        [sys.executable, "-c", CERTIFY, str(tmp_path / "run")],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "True\n", done.stderr
+
+
+def test_no_key_is_in_any_file_of_a_run(sandbox, tmp_path):
+    canaries = ("PKCANARYCANARY99", "canary-secret-of-alpaca")
+    session = rf.LiveSession(
+        Lively,
+        sandbox.venue(api_key=canaries[0], secret_key=canaries[1], timeout_ms=300.0),
+        symbols=SYMBOLS,
+        timeframe="100ms",
+        run_dir=tmp_path / "run",
+        warmup=5,
+        intervals=settings(),
+    )
+    sandbox.hand.fault(Fault("submit", "html", times=3))
+    sandbox.hand.fault(Fault("balances", "http_403", nth=3))
+    session.start()
+    await_(lambda: fired(sandbox).total() == 4, "what goes wrong")
+    session.stop()
+    found = rf.sandbox.check(
+        sandbox.ledger, tmp_path / "run", canaries=canaries, grace_ms=UNDER_WAY_MS
+    )
+    assert found == []
+    assert not any(canary in repr(session) for canary in canaries)
