@@ -650,7 +650,7 @@ class Desk:
             order.on_fill(event, instrument)
             return order
         left = order.qty - order.filled
-        self.reserved -= order.reserve * min(qty, left)
+        self.reserved -= order.reserve * min(event.executed, left)
         if order.on_fill(event, instrument):
             if self._asked:
                 self._answered(order, "filled")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 #: Public name -> module it lives in; resolved when first used.
 _HOMES = {
+    "Binance": "binance",
     "Exchange": "exchange",
     "Fault": "script",
     "Proxy": "proxy",
@@ -37,6 +38,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:  # the same table, for editors and type checkers
+    from regimeflow.sandbox.binance import Binance as Binance
     from regimeflow.sandbox.checker import Violation as Violation
     from regimeflow.sandbox.checker import check as check
     from regimeflow.sandbox.conformance import check_venue as check_venue

@@ -87,6 +87,9 @@ class Exchange:
 
     Attributes:
         shy_ns: a new order is shown to those who ask only after up to so long; it works before.
+        name_order, name_fill: what its ids look like: of the how-many-th thing, and of its symbol.
+        ids_for_ever: whether an order id is taken once and for all; else while its order works.
+        fee_in_units: whether a buyer pays the fee in what was bought.
     """
 
     name = "sandbox"
@@ -121,6 +124,10 @@ class Exchange:
         self._fee_rate = _exact(fee_bps) / 10_000
         self._whole = whole
         self.shy_ns = 0
+        self.name_order: Callable[[int], str] = lambda n: f"V{n}"
+        self.name_fill: Callable[[str, int], str] = lambda symbol, n: f"X{n}"
+        self.ids_for_ever = True
+        self.fee_in_units = False
         self.timeframe = timeframe
         self._bars: dict[str, list[Bar]] = {symbol: [] for symbol in self.rules}
         self._forming: dict[str, list[Decimal]] = {}
@@ -236,7 +243,8 @@ class Exchange:
             return ack
 
     def _check(self, order: Submit) -> None:
-        if order.order_id in self.orders:
+        before = self.orders.get(order.order_id)
+        if before is not None and (self.ids_for_ever or before.status == "open"):
             raise Refused(f"order id {order.order_id} is taken", code="duplicate_order_id")
         rules = self._known(order.symbol)
         if order.type not in self.capabilities.order_types:
@@ -254,7 +262,7 @@ class Exchange:
         self._count += 1
         taken = Working(
             order.order_id,
-            f"V{self._count}",
+            self.name_order(self._count),
             order.symbol,
             order.side == "buy",
             _exact(order.qty),
@@ -368,7 +376,7 @@ class Exchange:
         with self._lock:
             self._count += 1
             order = Working(
-                "", f"V{self._count}", symbol, side == "buy", _exact(qty), "market", "gtc",
+                "", self.name_order(self._count), symbol, side == "buy", _exact(qty), "market", "gtc",
                 None, None, 0, ts=self._now(),
             )  # fmt: skip
             self._by_venue_id[order.venue_id] = order
@@ -379,7 +387,7 @@ class Exchange:
         with self._lock:
             self._count += 1
             order = Working(
-                "", f"V{self._count}", symbol, side == "buy", _exact(qty), "limit", "gtc",
+                "", self.name_order(self._count), symbol, side == "buy", _exact(qty), "limit", "gtc",
                 _exact(limit), None, 0, ts=self._now(),
             )  # fmt: skip
             self.orders[f"{HAND}-{order.venue_id}"] = self._by_venue_id[order.venue_id] = order
@@ -403,6 +411,10 @@ class Exchange:
         """Show an order to nobody who asks, for a while: it works all the same."""
         with self._lock:
             self.orders[order_id].hidden_until = self._now() + for_ns
+
+    def by_venue_id(self, venue_order_id: str) -> Working:
+        """Return an order by the exchange's own name of it."""
+        return self._by_venue_id[venue_order_id]
 
     def fill(self, order_id: str, qty: float) -> Fill:
         """Fill a part of a limit order at its limit, wherever the market is."""
@@ -475,7 +487,11 @@ class Exchange:
         multiplier = _exact(self.rules[order.symbol].multiplier)
         notional = qty * price * multiplier
         fee = (notional * self._fee_rate).quantize(Decimal("0.0001"))
-        signed = qty if order.buys else -qty
+        kept = _ZERO
+        if self.fee_in_units and order.buys:
+            kept = (qty * self._fee_rate).quantize(Decimal("0.00000001"))
+            fee = kept * price * multiplier
+        signed = qty - kept if order.buys else -qty
         self._book(order.symbol, signed, price * multiplier)
         self.cash -= signed * price * multiplier + fee
         self.fees += fee
@@ -485,9 +501,9 @@ class Exchange:
         if order.filled >= order.qty:
             order.status = "filled"
         fill = Fill(
-            order.ts, 0, f"X{self._count}", order.id or order.venue_id, order.symbol,
-            "buy" if order.buys else "sell", float(qty), float(price), float(fee),
-            venue=self.name, executed_at=order.ts,
+            order.ts, 0, self.name_fill(order.symbol, self._count), order.id or order.venue_id,
+            order.symbol, "buy" if order.buys else "sell", float(abs(signed)), float(price),
+            float(fee), venue=self.name, executed_at=order.ts, kept=float(kept),
         )  # fmt: skip
         self.fills.append(fill)
         self._note("fill", order.id, fill)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 #: Public name -> module it lives in; resolved when first used.
 _HOMES = {
+    "Ccxt": "ccxt",
     "Faulty": "faulty",
     "Intervals": "intervals",
     "Loopback": "loopback",
@@ -31,6 +32,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:  # the same table, for editors and type checkers
+    from regimeflow.venues.ccxt import Ccxt as Ccxt
     from regimeflow.venues.faulty import Faulty as Faulty
     from regimeflow.venues.intervals import Intervals as Intervals
     from regimeflow.venues.loopback import Loopback as Loopback

@@ -1,0 +1,266 @@
+"""ccxt's own client of one exchange, with what it lacks: answers that stay with their errors, a
+stream that survives a message it cannot read, and addresses that are looked at before they are used.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import copy
+import importlib
+import ipaddress
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from regimeflow.errors import ConfigError, did_you_mean
+from regimeflow.venues.ccxt.habits import Habits, habits_of
+from regimeflow.venues.ccxt.outcomes import answered
+from regimeflow.venues.extras import require
+from regimeflow.venues.port import Garbled
+
+#: Requests about orders do not queue behind questions: exchanges count them apart, and so do we.
+URGENT: contextvars.ContextVar[bool] = contextvars.ContextVar("urgent", default=False)
+#: Milliseconds ccxt waits after it has closed its sessions, for the end of TLS.
+_LAST_MS = 20
+#: What exchanges say to keep a connection, besides JSON.
+_KEEPALIVE = frozenset({"ping", "pong"})
+
+
+def library() -> Any:
+    """Return ccxt's module of clients with streams.
+
+    Raises:
+        MissingExtra: ccxt is not installed.
+    """
+    require("ccxt", extra="ccxt", venue="Ccxt")
+    return importlib.import_module("ccxt.pro")
+
+
+def known_class(exchange_id: str) -> Any:
+    """Return ccxt's class of an exchange.
+
+    Raises:
+        ConfigError: ccxt has no exchange of that name, or no streams of it.
+    """
+    names = library().exchanges
+    if exchange_id not in names:
+        near = did_you_mean(str(exchange_id), names)
+        raise ConfigError(f"ccxt streams no exchange of the name {exchange_id!r}.{near}")
+    return getattr(library(), exchange_id)
+
+
+# ---------------------------------------------------------------- where it connects to
+
+
+def addresses(urls: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield every address in a tree of them, with its place."""
+    if isinstance(urls, str):
+        yield path, urls
+    elif isinstance(urls, dict):
+        for name, below in urls.items():
+            yield from addresses(below, (*path, str(name)))
+
+
+def host_of(url: str, hostname: str) -> str:
+    """Return the host of one of ccxt's addresses, which may leave it to a placeholder."""
+    return urlsplit(url.replace("{hostname}", hostname)).hostname or ""
+
+
+def is_here(host: str) -> bool:
+    """Whether a host is this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def settled(exchange_id: str, paper: bool, config: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of ccxt's client, its addresses settled for paper or for real money.
+
+    A paper client has no address at which real money is: those that ``config`` does not set, and
+    the exchange's paper venue does not have, are left out.
+
+    Raises:
+        ConfigError: a given address does not go with ``paper``, or there is no paper venue.
+    """
+    kind = known_class(exchange_id)
+    plain = kind()
+    given = dict(addresses((config.get("urls") or {}).get("api") or {}))
+    practice = _hosts(plain, "test") | _hosts(plain, "demo")
+    for place, url in given.items():
+        host = host_of(url, str(plain.hostname or ""))
+        if paper and not (is_here(host) or host in practice):
+            raise ConfigError(
+                f"urls.api.{'.'.join(place)} is {host}, where real money is: a paper venue connects "
+                f"to this machine or to the exchange's own paper venue only"
+            )
+        if not paper and (is_here(host) or host in practice):
+            raise ConfigError(
+                f"urls.api.{'.'.join(place)} is {host}, where no real money is: use paper=True"
+            )
+    made = plain.deep_extend(copy.deepcopy(habits_of(exchange_id).config), config)
+    # Retries are the gateway's; of a lost answer ccxt would make a second order.
+    made["options"] = {**(made.get("options") or {}), "maxRetriesOnFailure": 0}
+    if paper:
+        base = plain.urls.get("test") or {}
+        if not base and not given:
+            raise ConfigError(
+                f"{exchange_id} has no paper venue that ccxt knows of: take its prices and let "
+                f"rf.venues.Paper fill the orders, or point config['urls']['api'] at a server of "
+                "your own"
+            )
+        here = given and all(is_here(host_of(u, "")) for u in given.values())
+        own = {} if here or isinstance(base, str) else base
+        api = _within(
+            plain.deep_extend(own, config.get("urls", {}).get("api") or {}), practice, plain
+        )
+        made["urls"] = {**(made.get("urls") or {}), "api": api}
+    return made
+
+
+def _within(urls: Any, practice: set[str], plain: Any) -> Any:
+    """Return a tree of addresses without those that are neither here nor for practice."""
+    if isinstance(urls, str):
+        host = host_of(urls, str(plain.hostname or ""))
+        return urls if is_here(host) or host in practice else None
+    kept = {name: _within(below, practice, plain) for name, below in urls.items()}
+    return {name: below for name, below in kept.items() if below}
+
+
+def _hosts(plain: Any, kind: str) -> set[str]:
+    """Return the hosts of an exchange's addresses of one kind that it does not use for money."""
+    real = {host_of(url, str(plain.hostname or "")) for _, url in addresses(plain.urls["api"])}
+    named = {
+        host_of(url, str(plain.hostname or "")) for _, url in addresses(plain.urls.get(kind) or {})
+    }
+    return named - real - {""}
+
+
+# ---------------------------------------------------------------- the client
+
+
+def make(
+    exchange_id: str,
+    config: dict[str, Any],
+    keys: dict[str, str],
+    paper: bool,
+    heard: Callable[[Garbled], None],
+) -> Any:
+    """Return a client; it belongs to the loop it is first used on.
+
+    Args:
+        config: as `settled` returns it.
+        keys: ccxt's names of secrets -> the secrets.
+        heard: is told of messages that cannot be read.
+    """
+    kind = _wired(known_class(exchange_id))
+    client = kind({**copy.deepcopy({k: v for k, v in config.items() if k != "urls"}), **keys})
+    client.prepare(habits_of(exchange_id), heard)
+    if paper:
+        client.urls["api"] = copy.deepcopy(config["urls"]["api"])
+        client.isSandboxModeEnabled = True
+        client.options["sandboxMode"] = True
+    elif config.get("urls"):
+        client.urls = client.deep_extend(client.urls, config["urls"])
+    client.timeout_on_exit = _LAST_MS
+    return client
+
+
+_WIRED: dict[type, type] = {}
+
+
+def _wired(kind: Any) -> Any:
+    """Return ccxt's class of an exchange with what it lacks."""
+    if kind not in _WIRED:
+        _WIRED[kind] = type(f"Wired{kind.__name__}", (_Wired, kind), {})
+    return _WIRED[kind]
+
+
+class _Wired:
+    """Stands before a class of ccxt and calls it for everything."""
+
+    clients: dict[str, Any]
+
+    def prepare(self, habits: Habits, heard: Callable[[Garbled], None]) -> None:
+        """Say who is to be told of what cannot be read."""
+        self.habits, self.heard = habits, heard
+        #: Names of what is waited for on private streams.
+        self.watching: set[str] = set()
+        self.acknowledged = 0
+
+    async def throttle(self, cost: Any = None) -> Any:
+        if URGENT.get():
+            return None
+        return await super().throttle(cost)  # type: ignore[misc]
+
+    # ---- answers stay with the errors that are made of them
+
+    def handle_errors(self, code: Any, reason: Any, url: Any, method: Any, headers: Any,
+                      body: Any, *rest: Any) -> Any:  # fmt: skip
+        with _keeping(code, body, headers):
+            return super().handle_errors(code, reason, url, method, headers, body, *rest)  # type: ignore[misc]
+
+    def handle_http_status_code(self, code: Any, reason: Any, url: Any, method: Any,
+                                body: Any) -> Any:  # fmt: skip
+        with _keeping(code, body, {}):
+            return super().handle_http_status_code(code, reason, url, method, body)  # type: ignore[misc]
+
+    # ---- streams
+
+    def client(self, url: str) -> Any:
+        there = url in (self.clients or {})
+        made = super().client(url)  # type: ignore[misc]
+        if not there:
+            self._guard(made, url)
+        return made
+
+    def _guard(self, made: Any, url: str) -> None:
+        """Let no message end the loop that reads them: ccxt's ends without a word."""
+        read = made.handle_message
+        private = not self.habits.private or self.habits.private in url
+
+        def guarded(message: Any) -> None:
+            try:
+                text = message.data
+                if isinstance(text, str) and not _may_be_read(text):
+                    raise ValueError("it is not JSON")
+                read(message)
+            except Exception as error:
+                why = f"a message of the stream cannot be read ({type(error).__name__}: {error})"
+                self.heard(Garbled(why[:300], about_orders=private))
+
+        made.handle_message = guarded
+
+    def handle_message(self, client: Any, message: Any) -> Any:
+        field, value, _ = self.habits.acknowledged
+        if field and isinstance(message, dict) and message.get(field) == value:
+            self.acknowledged += 1
+        return super().handle_message(client, message)  # type: ignore[misc]
+
+    def watch(self, url: str, message_hash: str, *rest: Any) -> Any:
+        future = super().watch(url, message_hash, *rest)  # type: ignore[misc]
+        self.watching.add(str(message_hash))
+        return future
+
+    def watch_multiple(self, url: str, message_hashes: Any, *rest: Any) -> Any:
+        future = super().watch_multiple(url, message_hashes, *rest)  # type: ignore[misc]
+        self.watching.update(map(str, message_hashes))
+        return future
+
+
+def _may_be_read(text: str) -> bool:
+    return text.lstrip()[:1] in ("{", "[") or text.strip().strip('"').lower() in _KEEPALIVE
+
+
+class _keeping:
+    """Puts the answer into the exception that is made of it."""
+
+    def __init__(self, status: Any, body: Any, headers: Any) -> None:
+        self._answer = answered(status, body, headers)
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if error is not None and not hasattr(error, "answer"):
+            error.answer = self._answer
