@@ -1,4 +1,4 @@
-"""Binance's spot exchange on this machine: REST, market streams, and the stream of one's own orders.
+"""Binance's spot exchange on this machine: REST, market streams, the stream of one's own orders.
 
 ``python -m regimeflow.sandbox.binance --symbols AAA/USDT,BBB/USDT`` prints its ports. Spoken are
 those parts of Binance's interface that ccxt uses for spot trading, in Binance's own words: its
@@ -179,10 +179,9 @@ class Server(SpotWire):
         rows = self.candles.asked(symbol, since, until, int(asked.get("limit", 500)))
         last = self.candles.timeframe // 10**6 - 1
         return [
-            [ms(r[0]), *(plain(x) for x in r[1:6]), ms(r[0]) + last, plain(r[4] * r[5]), 1, "0", "0",
-             "0"]
+            [ms(r[0]), *map(plain, r[1:6]), ms(r[0]) + last, plain(r[4] * r[5]), 1, "0", "0", "0"]
             for r in rows
-        ]  # fmt: skip
+        ]
 
     def tell_tickers(self, asked: dict[str, str]) -> Any:
         import json

@@ -376,8 +376,8 @@ class Exchange:
         with self._lock:
             self._count += 1
             order = Working(
-                "", self.name_order(self._count), symbol, side == "buy", _exact(qty), "market", "gtc",
-                None, None, 0, ts=self._now(),
+                "", self.name_order(self._count), symbol, side == "buy", _exact(qty), "market",
+                "gtc", None, None, 0, ts=self._now(),
             )  # fmt: skip
             self._by_venue_id[order.venue_id] = order
             return self._fill(order, order.qty, self.prices[symbol])
@@ -387,8 +387,8 @@ class Exchange:
         with self._lock:
             self._count += 1
             order = Working(
-                "", self.name_order(self._count), symbol, side == "buy", _exact(qty), "limit", "gtc",
-                _exact(limit), None, 0, ts=self._now(),
+                "", self.name_order(self._count), symbol, side == "buy", _exact(qty), "limit",
+                "gtc", _exact(limit), None, 0, ts=self._now(),
             )  # fmt: skip
             self.orders[f"{HAND}-{order.venue_id}"] = self._by_venue_id[order.venue_id] = order
             return order.venue_id

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from regimeflow.environment import look_up, read_dotenv
 from regimeflow.errors import ConfigError, NotThere, Refused, VenueError
@@ -161,17 +160,20 @@ class Ccxt(Histories):
         """Return the closed bars of one series that close after ``start`` and up to ``end``."""
         opened = self._open
         if opened is not None:
-            return opened.run(
-                self._past(opened.client, symbol, timeframe, start, end), self._timeout_s * 6
-            )  # type: ignore[no-any-return]
+            return self._past_over(opened, symbol, timeframe, start, end)
         visit = _Connection(self, lambda said: None)
         try:
             visit.run(visit.begin(False), self._timeout_s * 2)
-            return visit.run(  # type: ignore[no-any-return]
-                self._past(visit.client, symbol, timeframe, start, end), self._timeout_s * 6
-            )
+            return self._past_over(visit, symbol, timeframe, start, end)
         finally:
             visit.close()
+
+    def _past_over(
+        self, way: _Connection, symbol: str, timeframe: int, start: int, end: int
+    ) -> History:
+        work = self._past(way.client, symbol, timeframe, start, end)
+        told: History = way.run(work, self._timeout_s * 6)
+        return told
 
     async def _past(
         self, client: Any, symbol: str, timeframe: int, start: int, end: int
@@ -192,8 +194,8 @@ class Ccxt(Histories):
             # What was never traded leaves a hole: an empty page is not the end.
             since = last if last > since else since + page * timeframe
         times = sorted(rows)
-        columns = [[rows[ts][place] for ts in times] for place in range(5)]
-        return History(end, 0, symbol, timeframe, times, *columns)
+        o, h, l, c, v = ([rows[ts][place] for ts in times] for place in range(5))  # noqa: E741
+        return History(end, 0, symbol, timeframe, times, o, h, l, c, v)
 
     def instruments(self, symbols: Sequence[str]) -> list[Instrument]:
         """Return the trading rules of symbols."""
@@ -212,7 +214,7 @@ class Ccxt(Histories):
 
     def time(self) -> int:
         """Return the exchange's clock, UTC nanoseconds."""
-        return int(self._ask(lambda client: self._now(client)))
+        return int(self._ask(self._now))
 
     async def _now(self, client: Any) -> int:
         if not client.has.get("fetchTime"):
@@ -487,19 +489,19 @@ class Ccxt(Histories):
         for symbol in self._symbols:
             return str(client.markets[symbol]["quote"])
         quotes = [m["quote"] for m in client.markets.values() if m.get("spot")]
-        return max(sorted(set(quotes)), key=quotes.count)
+        return str(max(sorted(set(quotes)), key=quotes.count))
 
     def _symbol_of(self, client: Any, asset: str, money: str) -> str:
         symbol = f"{asset}/{money}"
         return symbol if symbol in client.markets else asset
 
     def _timeframe(self, client: Any, timeframe: int) -> str:
-        name = _timeframes(client).get(timeframe)
-        if name is None:
+        names = _timeframes(client)
+        if timeframe not in names:
             raise Refused(
                 f"{self.name} has no bars of {format_timeframe(timeframe)}", code="bad_timeframe"
             )
-        return name
+        return names[timeframe]
 
     def _learn(self, order_id: str, venue_id: str, symbol: str) -> None:
         """Remember under which id and symbol the exchange keeps an order."""
@@ -605,13 +607,9 @@ class _Connection:
 
 def _not_there(error: VenueError) -> Refused:
     """Return an error if it says that there is no such order; raise any other."""
-    if isinstance(error, NotThere):
-        return error
-    _raise(error)
-
-
-def _raise(error: VenueError) -> NoReturn:
-    raise error from None
+    if not isinstance(error, NotThere):
+        raise error from None
+    return error
 
 
 def _by(order_id: str, venue_id: str) -> dict[str, Any]:
@@ -691,4 +689,4 @@ def _from_outside(exchange_id: str, config: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-__all__: Iterable[str] = ["Ccxt"]
+__all__ = ["Ccxt"]

@@ -1,5 +1,5 @@
 """ccxt's own client of one exchange, with what it lacks: answers that stay with their errors, a
-stream that survives a message it cannot read, and addresses that are looked at before they are used.
+stream that survives a message it cannot read, and addresses that are looked at before use.
 """
 
 from __future__ import annotations
@@ -91,14 +91,14 @@ def settled(exchange_id: str, paper: bool, config: dict[str, Any]) -> dict[str, 
         host = host_of(url, str(plain.hostname or ""))
         if paper and not (is_here(host) or host in practice):
             raise ConfigError(
-                f"urls.api.{'.'.join(place)} is {host}, where real money is: a paper venue connects "
-                f"to this machine or to the exchange's own paper venue only"
+                f"urls.api.{'.'.join(place)} is {host}, where real money is: a paper venue "
+                "connects to this machine or to the exchange's own paper venue only"
             )
         if not paper and (is_here(host) or host in practice):
             raise ConfigError(
                 f"urls.api.{'.'.join(place)} is {host}, where no real money is: use paper=True"
             )
-    made = plain.deep_extend(copy.deepcopy(habits_of(exchange_id).config), config)
+    made: dict[str, Any] = plain.deep_extend(copy.deepcopy(habits_of(exchange_id).config), config)
     # Retries are the gateway's; of a lost answer ccxt would make a second order.
     made["options"] = {**(made.get("options") or {}), "maxRetriesOnFailure": 0}
     if paper:
@@ -184,9 +184,11 @@ class _Wired:
     def prepare(self, habits: Habits, heard: Callable[[Garbled], None]) -> None:
         """Say who is to be told of what cannot be read."""
         self.habits, self.heard = habits, heard
-        #: Names of what is waited for on private streams.
+        #: What is waited for on streams, by its names; and how often anything was.
         self.watching: set[str] = set()
-        self.acknowledged = 0
+        self.watched = 0
+        #: Subscriptions that were asked for, and confirmed.
+        self.asked_for = self.confirmed = 0
 
     async def throttle(self, cost: Any = None) -> Any:
         if URGENT.get():
@@ -217,7 +219,7 @@ class _Wired:
     def _guard(self, made: Any, url: str) -> None:
         """Let no message end the loop that reads them: ccxt's ends without a word."""
         read = made.handle_message
-        private = not self.habits.private or self.habits.private in url
+        private = self.is_private(url)
 
         def guarded(message: Any) -> None:
             try:
@@ -232,20 +234,43 @@ class _Wired:
         made.handle_message = guarded
 
     def handle_message(self, client: Any, message: Any) -> Any:
-        field, value, _ = self.habits.acknowledged
-        if field and isinstance(message, dict) and message.get(field) == value:
-            self.acknowledged += 1
+        field, value = self.habits.confirms
+        if field and isinstance(message, dict) and message.get(field, self) == value:
+            self.confirmed += 1
         return super().handle_message(client, message)  # type: ignore[misc]
 
-    def watch(self, url: str, message_hash: str, *rest: Any) -> Any:
-        future = super().watch(url, message_hash, *rest)  # type: ignore[misc]
-        self.watching.add(str(message_hash))
-        return future
+    def watch(self, url: str, message_hash: Any, message: Any = None, subscribe_hash: Any = None,
+              subscription: Any = None) -> Any:  # fmt: skip
+        name = str(message_hash)
+        if not (name.isdigit() or name.startswith("authenticat")):
+            self._note(url, [name], message, [subscribe_hash])
+        return super().watch(url, message_hash, message, subscribe_hash, subscription)  # type: ignore[misc]
 
-    def watch_multiple(self, url: str, message_hashes: Any, *rest: Any) -> Any:
-        future = super().watch_multiple(url, message_hashes, *rest)  # type: ignore[misc]
-        self.watching.update(map(str, message_hashes))
-        return future
+    def watch_multiple(self, url: str, message_hashes: Any, message: Any = None,
+                       subscribe_hashes: Any = None, subscription: Any = None) -> Any:  # fmt: skip
+        self._note(url, [str(name) for name in message_hashes], message, subscribe_hashes or [])
+        return super().watch_multiple(url, message_hashes, message, subscribe_hashes, subscription)  # type: ignore[misc]
+
+    def _note(self, url: str, names: list[str], message: Any, subscribes: Any) -> None:
+        """Remember what is waited for, and whether a subscription leaves for it."""
+        self.watching.update(names)
+        self.watched += 1
+        known = self.clients[url].subscriptions if url in (self.clients or {}) else {}
+        if message is not None and any(name not in known for name in subscribes):
+            self.asked_for += 1
+
+    async def drop_market_streams(self) -> None:
+        """Close the sockets of market data, so that they are opened anew."""
+        for url, client in list((self.clients or {}).items()):
+            if not self.is_private(url):
+                self.clients.pop(url, None)
+                # Else it would tell all who wait that the exchange had closed it.
+                client.error = client.error or ConnectionError("closed on purpose")
+                await client.close()
+
+    def is_private(self, url: str) -> bool:
+        """Whether a stream is the one of our own orders."""
+        return self.habits.private in url if self.habits.private else True
 
 
 def _may_be_read(text: str) -> bool:

@@ -30,13 +30,11 @@ class Habits(msgspec.Struct, frozen=True, kw_only=True):
         own_id: field of a trade's raw message that holds our order id.
         foreign: beginnings of client ids that the exchange or its apps give.
         private: part of the address of the stream of one's own orders.
-        acknowledged: field and value of the message by which a subscription is confirmed, and how
-            many of these make both private streams.
+        confirms: field and value of the message by which a subscription is confirmed.
         trades_page, orders_page: rows of one answer, 0 where it gives all.
         trades_window_ms: longest span one question for trades may have, 0 for any.
         newest_first: whether the rows that a full page leaves out are the older ones.
         replace: whether a working order can be changed and stays the same order.
-        day: whether there are orders for the day.
         trigger_direction: whether a stop must say on which side of the market it lies.
         stop_params: further parameters of a stop order.
     """
@@ -53,7 +51,7 @@ class Habits(msgspec.Struct, frozen=True, kw_only=True):
     own_id: str = ""
     foreign: tuple[str, ...] = ()
     private: str = ""
-    acknowledged: tuple[str, str, int] = ("", "", 0)
+    confirms: tuple[str, str | None] = ("", "")
     trades_page: int = 100
     orders_page: int = 0
     trades_window_ms: int = 0
@@ -96,6 +94,7 @@ BINANCE = Habits(
     own_id="c",
     foreign=("web_", "ios_", "and_", "android_", "electron_", "autoclose-", "x-"),
     private="ws-api",
+    confirms=("result", None),
     trades_page=1_000,
 )
 
@@ -128,7 +127,7 @@ BYBIT = Habits(
     duplicates=("170141", "110072"),
     own_id="orderLinkId",
     private="/private",
-    acknowledged=("op", "subscribe", 2),
+    confirms=("op", "subscribe"),
     trades_page=100,
     orders_page=50,
     trades_window_ms=7 * _DAY_MS,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from regimeflow.errors import VenueError
@@ -26,8 +27,10 @@ _SILENT_NS = 10 * NS_PER_SECOND
 _LATE_NS = NS_PER_SECOND
 #: Executions that are remembered as told.
 _REMEMBERED = 50_000
-#: How long the private streams may take to be confirmed, seconds.
+#: How long streams may take to be confirmed, seconds.
 _PATIENCE_S = 10.0
+#: What exchanges' clients call executions, somewhere in the name of the stream.
+_OWN_TRADES = ("trade", "execution")
 
 
 class Streams:
@@ -61,6 +64,7 @@ class Streams:
         self._private: list[asyncio.Task[None]] = []
         self._market: list[asyncio.Task[None]] = []
         self._broken = False
+        self._why = ""
         self._since = 0
         self._told: dict[str, None] = {}
         self._last_bar: dict[str, int] = {}
@@ -91,23 +95,26 @@ class Streams:
             asyncio.create_task(self._follow(self._client.watch_orders, self._orders)),
             asyncio.create_task(self._follow(self._client.watch_my_trades, self._executions)),
         ]
-        until = time.monotonic() + _PATIENCE_S
-        while not self._confirmed():
-            for task in self._private:
-                if task.done():
-                    task.result()
-            if self._broken or time.monotonic() > until:
-                raise VenueError("the stream of our own orders was not confirmed")
-            await asyncio.sleep(0.002)
+        client = self._client
+        await self._until(
+            lambda: (
+                any("order" in name.lower() for name in client.watching)
+                and any(part in n.lower() for n in client.watching for part in _OWN_TRADES)
+            ),
+            self._private,
+        )
         self._since = self._now()
 
-    def _confirmed(self) -> bool:
-        watching = [n for n in self._client.watching if "order" in n.lower()]
-        trades = [
-            n for n in self._client.watching if "trade" in n.lower() or "execution" in n.lower()
-        ]
-        _, _, count = self._habits.acknowledged
-        return bool(watching and trades) and self._client.acknowledged >= count
+    async def _until(self, begun: Callable[[], bool], tasks: Sequence[asyncio.Task[None]]) -> None:
+        """Wait until streams are followed, and confirmed where the exchange confirms."""
+        client, until = self._client, time.monotonic() + _PATIENCE_S
+        confirms = bool(self._habits.confirms[0])
+        while not begun() or (confirms and client.confirmed < client.asked_for):
+            if self._broken or any(task.done() for task in tasks):
+                raise VenueError(self._why or "a stream ended before it was confirmed")
+            if time.monotonic() > until:
+                raise VenueError("a stream was not confirmed in time")
+            await asyncio.sleep(0.002)
 
     async def _orders(self, rows: Sequence[dict[str, Any]]) -> None:
         for row in rows:
@@ -137,29 +144,25 @@ class Streams:
     async def subscribe(self, symbols: tuple[str, ...], timeframe: int, name: str) -> None:
         """Follow the bars of symbols, or without a timeframe their trades and quotes."""
         await _ended(self._market)
-        before = len(self._client.watching)
+        await self._client.drop_market_streams()
+        before = self._client.watched
         if timeframe:
             follows = [self._bars(symbol, timeframe, name) for symbol in symbols]
         else:
             follows = self._ticks(symbols)
         self._market = [asyncio.create_task(self._survive(follow)) for follow in follows]
-        until = time.monotonic() + _PATIENCE_S
-        while len(self._client.watching) == before and not self._broken:
-            if time.monotonic() > until or all(task.done() for task in self._market):
-                break  # watched before: there is nothing new to wait for
-            await asyncio.sleep(0.002)
-            if before and time.monotonic() > until - _PATIENCE_S + 0.05:
-                break
+        await self._until(lambda: bool(self._client.watched >= before + len(follows)), self._market)
 
     def _ticks(self, symbols: tuple[str, ...]) -> list[Coroutine[Any, Any, None]]:
         client, has = self._client, self._client.has
         wanted = list(symbols)
         if has.get("watchTradesForSymbols"):
-            follows = [self._each(lambda: client.watch_trades_for_symbols(wanted), self._trades)]
+            watch = partial(client.watch_trades_for_symbols, wanted)
+            follows = [self._each(watch, self._trades)]
         else:
-            follows = [self._each(lambda s=s: client.watch_trades(s), self._trades) for s in wanted]
+            follows = [self._each(partial(client.watch_trades, s), self._trades) for s in wanted]
         if has.get("watchBidsAsks"):
-            follows.append(self._each(lambda: client.watch_bids_asks(wanted), self._quotes))
+            follows.append(self._each(partial(client.watch_bids_asks, wanted), self._quotes))
         return follows
 
     async def _trades(self, rows: Sequence[dict[str, Any]]) -> None:
@@ -236,7 +239,7 @@ class Streams:
 
     def _lose(self, why: str) -> None:
         if not self._broken:
-            self._broken = True
+            self._broken, self._why = True, why
             self.say(Disconnected(why))
 
 

@@ -1,4 +1,4 @@
-"""From ccxt's dictionaries to structs of ours, by type: what is not a number raises `Unreadable`."""
+"""From ccxt's dictionaries to structs of ours, by type; what cannot be one is `Unreadable`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def number(value: Any, what: str) -> float:
 def positive(value: Any) -> float | None:
     """Return a positive number, None for none: exchanges write a price that is not there as 0."""
     found = None if value is None else number(value, "a price")
-    return found if found else None
+    return found or None
 
 
 def text(value: Any, what: str) -> str:
@@ -202,8 +202,8 @@ def bar(symbol: str, timeframe: int, row: list[Any]) -> Bar:
     opened, *numbers = row[:6]
     if not isinstance(opened, int) or len(numbers) != 5:
         raise Unreadable("a candle is not six numbers")
-    values = [number(value, "a price of a candle") for value in numbers]
-    return Bar(opened * NS_PER_MS + timeframe, 0, symbol, *values, timeframe)
+    o, h, l, c, v = (number(value, "a price of a candle") for value in numbers)  # noqa: E741
+    return Bar(opened * NS_PER_MS + timeframe, 0, symbol, o, h, l, c, v, timeframe)
 
 
 def trade(row: dict[str, Any]) -> Trade:
