@@ -6,6 +6,7 @@ Their JSON is the journal, so fields are plain and finite on the way in; floats 
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -106,7 +107,9 @@ class Fill(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="fill"):
     @property
     def executed(self) -> float:
         """Units of the order that this execution has done."""
-        return self.qty + self.kept if self.kept else self.qty
+        if not self.kept:
+            return self.qty
+        return float(Decimal(str(self.qty)) + Decimal(str(self.kept)))
 
 
 class Timer(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="timer"):

@@ -136,15 +136,16 @@ def fill(
     side = text(row.get("side"), "an execution's side")
     qty = Decimal(str(number(row.get("amount"), "an execution's quantity")))
     price = number(row.get("price"), "an execution's price")
-    fee, kept = 0.0, Decimal(0)
+    fee, kept = Decimal(0), Decimal(0)
     for cost, currency in fees(row):
+        exact = Decimal(str(cost))
         if currency == market["quote"]:
-            fee += cost
+            fee += exact
         elif currency == market["base"]:
-            kept += Decimal(str(cost))
-            fee += cost * price
+            kept += exact
+            fee += exact * Decimal(str(price))
         else:
-            fee += cost * worth(currency)
+            fee += exact * Decimal(str(worth(currency)))
     ts = nanoseconds(row.get("timestamp"))
     kept = kept if side == "buy" else -kept
     return Fill(
@@ -156,7 +157,7 @@ def fill(
         side,
         float(qty - kept),
         price,
-        fee,
+        float(fee),
         "maker" if row.get("takerOrMaker") == "maker" else "taker",
         venue,
         ts,
