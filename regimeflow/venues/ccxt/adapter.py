@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -24,7 +25,16 @@ from regimeflow.venues.ccxt.streams import Streams
 from regimeflow.venues.histories import Histories
 from regimeflow.venues.keys import secrets_of
 from regimeflow.venues.loop_thread import LoopThread
-from regimeflow.venues.port import Ack, Balances, Capabilities, Emit, Garbled, Holding, VenueOrder
+from regimeflow.venues.port import (
+    Ack,
+    Balances,
+    Capabilities,
+    Disconnected,
+    Emit,
+    Garbled,
+    Holding,
+    VenueOrder,
+)
 
 #: ccxt's names of secrets -> ours.
 _SECRETS = {"apiKey": "api_key", "secret": "secret_key", "password": "password"}
@@ -32,8 +42,8 @@ _SECRETS = {"apiKey": "api_key", "secret": "secret_key", "password": "password"}
 _REMEMBERED = 20_000
 #: Answers of one question for executions that are put together at most.
 _MOST_PAGES = 1_000
-#: An execution that the stream has not told so long after it was made, it will not tell.
-_SILENT_NS = 10 * NS_PER_SECOND
+#: Pages without a candle after which there are none: whoever asks from 1970 on gets an answer, too.
+_MOST_EMPTY = 50
 _PRICE_AGE_S = 60.0
 
 
@@ -183,8 +193,8 @@ class Ccxt(Histories):
         until = min(end, await self._now(client))
         rows: dict[int, list[float]] = {}
         page = self.capabilities.history_page
-        since = max(0, start - timeframe + 1)
-        while since + timeframe <= until:
+        since, empty = max(0, start - timeframe + 1), 0
+        while since + timeframe <= until and empty < _MOST_EMPTY:
             told = await client.fetch_ohlcv(symbol, name, -(-since // NS_PER_MS), page)
             bars = [translate.bar(symbol, timeframe, row) for row in told]
             for bar in bars:
@@ -193,6 +203,7 @@ class Ccxt(Histories):
             last = max((bar.ts for bar in bars), default=0)
             # What was never traded leaves a hole: an empty page is not the end.
             since = last if last > since else since + page * timeframe
+            empty = 0 if last else empty + 1
         times = sorted(rows)
         o, h, l, c, v = ([rows[ts][place] for ts in times] for place in range(5))  # noqa: E741
         return History(end, 0, symbol, timeframe, times, o, h, l, c, v)
@@ -273,8 +284,7 @@ class Ccxt(Histories):
 
     def _on_grid(self, client: Any, market: dict[str, Any], what: str, value: float) -> None:
         step = Decimal(repr(_step(client, market["precision"].get(what))))
-        exact = Decimal(repr(float(value)))
-        if not exact > 0 or exact % step:
+        if not (math.isfinite(value) and value > 0.0) or Decimal(repr(float(value))) % step:
             word, code = ("a quantity", "bad_qty") if what == "amount" else ("a price", "bad_price")
             raise Refused(
                 f"{value!r} is not {word} of {market['symbol']}: its step is {step}", code=code
@@ -433,8 +443,12 @@ class Ccxt(Histories):
         ]
 
     async def _held(self, client: Any) -> dict[str, float]:
-        told = (await client.fetch_balance()).get("total")
-        if not isinstance(told, dict):
+        return self._totals(await client.fetch_balance())
+
+    def _totals(self, answer: dict[str, Any]) -> dict[str, float]:
+        told = answer.get("total")
+        if not isinstance(told, dict) or not told:
+            # An account that can trade has money: nothing at all is no answer.
             raise VenueError(f"{self.name} did not tell what is held")
         return {str(a): translate.number(q, f"units of {a}") for a, q in told.items()}
 
@@ -446,7 +460,7 @@ class Ccxt(Histories):
     async def _balances(self, client: Any) -> Balances:
         money = self._money(client)
         told = await client.fetch_balance()
-        held = {a: translate.number(q, f"units of {a}") for a, q in told["total"].items()}
+        held = self._totals(told)
         free = translate.number((told.get("free") or {}).get(money) or 0.0, "free money")
         equity = held.get(money, 0.0)
         priced = [
@@ -562,7 +576,7 @@ class _Connection:
         keys = {t: venue._secrets[o].reveal() for t, o in _SECRETS.items() if o in venue._secrets}
         self.thread = LoopThread(f"regimeflow-{venue.name}")
         try:
-            self.client = make(venue.name, venue._config, keys, venue.paper, self._garbled)
+            self.client = make(venue.name, venue._config, keys, venue.paper, self._heard)
         except BaseException:
             self.thread.stop()
             raise
@@ -570,8 +584,11 @@ class _Connection:
             self.client, emit, venue._fill, venue._row, venue._translated, venue.habits
         )
 
-    def _garbled(self, said: Garbled) -> None:
-        self.streams.say(Garbled(self._venue._clean(said.why), said.symbol, said.about_orders))
+    def _heard(self, said: Garbled | Disconnected) -> None:
+        if isinstance(said, Disconnected):
+            self.streams.lose(said.why)
+        else:
+            self.streams.say(Garbled(self._venue._clean(said.why), "", said.about_orders))
 
     def run(self, work: Coroutine[Any, Any, Any], timeout_s: float, *, urgent: bool = False) -> Any:
         """Do something on the client's loop; whatever goes wrong there is an error of ours."""

@@ -16,7 +16,7 @@ from regimeflow.errors import ConfigError, did_you_mean
 from regimeflow.venues.ccxt.habits import Habits, habits_of
 from regimeflow.venues.ccxt.outcomes import answered
 from regimeflow.venues.extras import require
-from regimeflow.venues.port import Garbled
+from regimeflow.venues.port import Disconnected, Garbled
 
 #: Requests about orders do not queue behind questions: exchanges count them apart, and so do we.
 URGENT: contextvars.ContextVar[bool] = contextvars.ContextVar("urgent", default=False)
@@ -98,6 +98,12 @@ def settled(exchange_id: str, paper: bool, config: dict[str, Any]) -> dict[str, 
             raise ConfigError(
                 f"urls.api.{'.'.join(place)} is {host}, where no real money is: use paper=True"
             )
+    streams = given.get(("ws", "spot"), "")
+    if streams and habits_of(exchange_id).streams_hold not in streams:
+        raise ConfigError(
+            f"urls.api.ws.spot is {streams}, and ccxt takes it for the market streams of spot only "
+            f"if it holds {habits_of(exchange_id).streams_hold!r}"
+        )
     made: dict[str, Any] = plain.deep_extend(copy.deepcopy(habits_of(exchange_id).config), config)
     # Retries are the gateway's; of a lost answer ccxt would make a second order.
     made["options"] = {**(made.get("options") or {}), "maxRetriesOnFailure": 0}
@@ -144,14 +150,14 @@ def make(
     config: dict[str, Any],
     keys: dict[str, str],
     paper: bool,
-    heard: Callable[[Garbled], None],
+    heard: Callable[[Garbled | Disconnected], None],
 ) -> Any:
     """Return a client; it belongs to the loop it is first used on.
 
     Args:
         config: as `settled` returns it.
         keys: ccxt's names of secrets -> the secrets.
-        heard: is told of messages that cannot be read.
+        heard: is told of messages that cannot be read, and of ends that ccxt tells nobody.
     """
     kind = _wired(known_class(exchange_id))
     client = kind({**copy.deepcopy({k: v for k, v in config.items() if k != "urls"}), **keys})
@@ -181,8 +187,8 @@ class _Wired:
 
     clients: dict[str, Any]
 
-    def prepare(self, habits: Habits, heard: Callable[[Garbled], None]) -> None:
-        """Say who is to be told of what cannot be read."""
+    def prepare(self, habits: Habits, heard: Callable[[Garbled | Disconnected], None]) -> None:
+        """Say who is to be told of what cannot be read, and of ends that ccxt tells nobody."""
         self.habits, self.heard = habits, heard
         #: What is waited for on streams, by its names; and how often anything was.
         self.watching: set[str] = set()
@@ -194,6 +200,13 @@ class _Wired:
         if URGENT.get():
             return None
         return await super().throttle(cost)  # type: ignore[misc]
+
+    async def fetch(self, *args: Any, **how: Any) -> Any:
+        """Refuse an answer that is no JSON: ccxt would read a page of a gateway as an empty one."""
+        told = await super().fetch(*args, **how)  # type: ignore[misc]
+        if not isinstance(told, dict | list):
+            raise library().BadResponse("the answer is no JSON")
+        return told
 
     # ---- answers stay with the errors that are made of them
 
@@ -237,6 +250,11 @@ class _Wired:
         field, value = self.habits.confirms
         if field and isinstance(message, dict) and message.get(field, self) == value:
             self.confirmed += 1
+        ending, says = self.habits.ends
+        if ending and isinstance(message, dict):
+            event = message.get("event", message)
+            if isinstance(event, dict) and event.get(ending) == says:
+                self.heard(Disconnected(f"the stream says {says}"))
         return super().handle_message(client, message)  # type: ignore[misc]
 
     def watch(self, url: str, message_hash: Any, message: Any = None, subscribe_hash: Any = None,

@@ -31,6 +31,9 @@ class Habits(msgspec.Struct, frozen=True, kw_only=True):
         foreign: beginnings of client ids that the exchange or its apps give.
         private: part of the address of the stream of one's own orders.
         confirms: field and value of the message by which a subscription is confirmed.
+        ends: field and value of the message by which a stream says that it tells no more.
+        streams_hold: what the address of the market streams must hold, or ccxt files their
+            messages under other markets.
         trades_page, orders_page: rows of one answer, 0 where it gives all.
         trades_window_ms: longest span one question for trades may have, 0 for any.
         newest_first: whether the rows that a full page leaves out are the older ones.
@@ -52,6 +55,8 @@ class Habits(msgspec.Struct, frozen=True, kw_only=True):
     foreign: tuple[str, ...] = ()
     private: str = ""
     confirms: tuple[str, str | None] = ("", "")
+    ends: tuple[str, str] = ("", "")
+    streams_hold: str = ""
     trades_page: int = 100
     orders_page: int = 0
     trades_window_ms: int = 0
@@ -95,6 +100,8 @@ BINANCE = Habits(
     foreign=("web_", "ios_", "and_", "android_", "electron_", "autoclose-", "x-"),
     private="ws-api",
     confirms=("result", None),
+    ends=("e", "eventStreamTerminated"),
+    streams_hold="/stream",
     trades_page=1_000,
 )
 

@@ -136,7 +136,7 @@ class Streams:
         latest = self._now() - _SILENT_NS
         for fill in fills:
             if self._since < fill.ts < latest and fill.execution_id not in self._told:
-                self._lose(f"the stream of our own executions is silent: {fill.execution_id}")
+                self.lose(f"the stream of our own executions is silent: {fill.execution_id}")
                 return
 
     # ------------------------------------------------------------ market data
@@ -235,9 +235,10 @@ class Streams:
         try:
             await follow
         except Exception as error:
-            self._lose(str(self._translated(error)))
+            self.lose(str(self._translated(error)))
 
-    def _lose(self, why: str) -> None:
+    def lose(self, why: str) -> None:
+        """Give the connection up."""
         if not self._broken:
             self._broken, self._why = True, why
             self.say(Disconnected(why))
