@@ -10,6 +10,7 @@ from typing import Any
 #: What can be run -> what its help says.
 _KINDS = {
     "binance": "Binance's spot exchange, for ccxt",
+    "bybit": "Bybit's spot exchange, for ccxt",
     "loopback": "a venue that speaks lines of JSON over sockets",
 }
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 #: Public name -> module it lives in; resolved when first used.
 _HOMES = {
     "Binance": "binance",
+    "Bybit": "bybit",
     "Exchange": "exchange",
     "Fault": "script",
     "Proxy": "proxy",
@@ -39,6 +40,7 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:  # the same table, for editors and type checkers
     from regimeflow.sandbox.binance import Binance as Binance
+    from regimeflow.sandbox.bybit import Bybit as Bybit
     from regimeflow.sandbox.checker import Violation as Violation
     from regimeflow.sandbox.checker import check as check
     from regimeflow.sandbox.conformance import check_venue as check_venue

@@ -89,6 +89,7 @@ class Exchange:
         shy_ns: a new order is shown to those who ask only after up to so long; it works before.
         name_order, name_fill: what its ids look like: of the how-many-th thing, and of its symbol.
         ids_for_ever: whether an order id is taken once and for all; else while its order works.
+        expires: whether it tells an order that has expired from one that was canceled.
         fee_in_units: whether a buyer pays the fee in what was bought.
     """
 
@@ -128,6 +129,7 @@ class Exchange:
         self.name_fill: Callable[[str, int], str] = lambda symbol, n: f"X{n}"
         self.ids_for_ever = True
         self.fee_in_units = False
+        self.expires = True
         self.timeframe = timeframe
         self._bars: dict[str, list[Bar]] = {symbol: [] for symbol in self.rules}
         self._forming: dict[str, list[Decimal]] = {}
@@ -523,6 +525,8 @@ class Exchange:
         self.held[symbol], self.cost[symbol] = after, cost
 
     def _end(self, order: Working, what: str, why: str) -> None:
+        if what == "expired" and not self.expires:
+            what = "canceled"
         order.status, order.reason, order.ts = what, why, self._now()
         self._tell(order, what, why)
 

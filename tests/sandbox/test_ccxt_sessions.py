@@ -6,6 +6,7 @@ After each of them the exchange's own record is held against the journal by the 
 from __future__ import annotations
 
 import contextlib
+import json
 import urllib.parse
 from collections import Counter
 
@@ -101,6 +102,8 @@ def posts(sandbox):
         if text.startswith("POST /api/v3/order "):
             form = urllib.parse.parse_qs(text.split(" ", 2)[2])
             found[form["newClientOrderId"][0]] += 1
+        elif text.startswith("POST /v5/order/create "):
+            found[json.loads(text.split(" ", 2)[2])["orderLinkId"]] += 1
     return found
 
 
@@ -298,6 +301,38 @@ def test_what_is_left_of_a_fee_in_units_does_not_keep_a_session_from_being_flat(
         left = sum(map(abs, session.positions.values()))
         assert left < 2e-5  # of each symbol less than a lot
     assert any(fill.kept > 0.0 for fill in happened(tmp_path / "run", Fill))
+
+
+@pytest.fixture
+def bybit(tmp_path):
+    made = rf.sandbox.Bybit(tmp_path / "v.jsonl", symbols=SYMBOLS, timeframe="1min", speed=30.0)
+    with made as running:
+        yield running
+
+
+def test_another_exchange_is_traded_the_same_way_while_its_answers_fail(bybit, tmp_path):
+    for nth, fault in enumerate((*LOST, *STATUSES), 2):
+        bybit.hand.fault(Fault("submit", fault, nth=nth, every=20, ms=100.0))
+    for nth, fault in enumerate(("drop_after", "no_reply", "html", "http_504_after"), 2):
+        bybit.hand.fault(Fault("cancel", fault, nth=nth, every=9, ms=60.0))
+    with trading(bybit, tmp_path / "run") as session:
+        await_(lambda: fired(bybit).total() == len(LOST + STATUSES) + 4, "the last fault")
+        settled(session)
+    assert set(posts(bybit).values()) == {1}
+    assert any(fill.kept > 0.0 for fill in happened(tmp_path / "run", Fill))
+
+
+def test_another_exchange_is_traded_the_same_way_while_its_streams_fail(bybit, tmp_path):
+    for fault in (*STREAM["twice, late or never"], *STREAM["wrongly"], *STREAM["no more"]):
+        bybit.hand.fault(fault)
+    for kind in ("positions", "open_orders", "executions"):
+        for nth, what in enumerate(("http_500", "html", "cut", "http_429", "garbage"), 2):
+            bybit.hand.fault(Fault(kind, what, nth=nth, every=7, ms=50.0))
+    with trading(bybit, tmp_path / "run") as session:
+        await_(lambda: fired(bybit).total() >= 25, "the faults")
+        bybit.hand.disconnect()
+        settled(session)
+        bybit.hand.trade(SYMBOLS[1], "buy", 5.0)
 
 
 def test_no_key_is_in_any_file_of_a_run(sandbox, tmp_path):

@@ -255,9 +255,7 @@ class Ccxt(Histories):
         if kind == "limit" and order.tif != "gtc":
             params["timeInForce"] = order.tif.upper()
         if order.stop is not None:
-            params |= {"triggerPrice": _exact(order.stop), **self.habits.stop_params}
-            if self.habits.trigger_direction:
-                params["triggerDirection"] = "ascending" if order.side == "buy" else "descending"
+            params["triggerPrice"] = _exact(order.stop)
         limit = None if order.limit is None else _exact(order.limit)
         answer = await client.create_order(
             order.symbol, kind, order.side, _exact(order.qty), limit, params
@@ -299,31 +297,11 @@ class Ccxt(Histories):
 
     async def _cancel(self, client: Any, order_id: str, venue_id: str) -> None:
         symbol, venue_id = await self._place(client, order_id, venue_id)
-        await client.cancel_order(venue_id or None, symbol, _by(order_id, venue_id))
+        await client.cancel_order(venue_id or None, symbol, self._by(order_id, venue_id))
 
     def replace(self, request: Replace, venue_order_id: str) -> Ack:
-        """Ask to change quantity or prices."""
-        self._needs_keys()
-        return self._ask(lambda client: self._replace(client, request, venue_order_id), urgent=True)  # type: ignore[no-any-return]
-
-    async def _replace(self, client: Any, request: Replace, venue_order_id: str) -> Ack:
-        if not self.capabilities.replace:
-            raise Refused(f"{self.name} changes no orders: cancel it and send another")
-        symbol, venue_id = await self._place(client, request.order_id, venue_order_id)
-        market = self._market(client, symbol)
-        self._on_grid(client, market, "amount", request.qty)
-        params = _by(request.order_id, venue_id)
-        if request.limit is not None:
-            self._on_grid(client, market, "price", request.limit)
-        if request.stop is not None:
-            self._on_grid(client, market, "price", request.stop)
-            params["triggerPrice"] = _exact(request.stop)
-        kind = "market" if request.limit is None else "limit"
-        limit = None if request.limit is None else _exact(request.limit)
-        await client.edit_order(
-            venue_id or None, symbol, kind, "buy", _exact(request.qty), limit, params
-        )
-        return Ack(venue_id)
+        """Refuse: exchanges of ccxt change an order by another one, under another id."""
+        raise Refused(f"{self.name} changes no orders: cancel it and send another")
 
     # ------------------------------------------------------------ questions
 
@@ -361,7 +339,7 @@ class Ccxt(Histories):
         last: Refused | None = None
         for place in places:
             try:
-                row = await client.fetch_order(venue_id or None, place, _by(order_id, venue_id))
+                row = await self._looked_for(client, order_id, venue_id, place)
             except Exception as error:
                 last = _not_there(self._translated(error))
             else:
@@ -369,6 +347,24 @@ class Ccxt(Histories):
         if last is None:
             raise VenueError(f"nobody has said which symbol order {order_id} is of")
         raise last
+
+    def _by(self, order_id: str, venue_id: str) -> dict[str, Any]:
+        """Return how an order is named: the exchange's own id is never used twice."""
+        return {} if venue_id else {self.habits.id_name: order_id}
+
+    async def _looked_for(
+        self, client: Any, order_id: str, venue_id: str, symbol: str
+    ) -> dict[str, Any]:
+        """Return one order as ccxt has it."""
+        if not self.habits.listed:
+            found = await client.fetch_order(venue_id or None, symbol, self._by(order_id, venue_id))
+            return dict(found)
+        named = {"orderId": venue_id} if venue_id else self._by(order_id, "")
+        for ask in (client.fetch_open_orders, client.fetch_canceled_and_closed_orders):
+            for row in await ask(symbol, None, None, named):
+                if (row["id"] == venue_id) if venue_id else (row["clientOrderId"] == order_id):
+                    return dict(row)
+        raise NotThere(f"{self.name} lists no order {order_id or venue_id}", code="not_there")
 
     async def _place(self, client: Any, order_id: str, venue_id: str) -> tuple[str, str]:
         """Return the symbol and the exchange's id of an order, asking for them where need be."""
@@ -629,11 +625,6 @@ def _not_there(error: VenueError) -> Refused:
     return error
 
 
-def _by(order_id: str, venue_id: str) -> dict[str, Any]:
-    """Return how an order is named: the exchange's own id is the one that is never used twice."""
-    return {} if venue_id else {"clientOrderId": order_id}
-
-
 def _exact(value: float) -> str:
     return format(Decimal(repr(float(value))), "f")
 
@@ -671,9 +662,9 @@ def _capabilities(exchange_id: str, settle_ms: float) -> Capabilities:
         "quote": has.get("watchBidsAsks"),
     }
     return Capabilities(
-        order_types=frozenset(types),
+        order_types=frozenset(types) & habits.order_types,
         tifs=frozenset(tifs),
-        replace=habits.replace,
+        replace=False,
         fractional=True,
         short=False,
         order_id_length=habits.order_id_length,

@@ -169,6 +169,8 @@ def make(
     elif config.get("urls"):
         client.urls = client.deep_extend(client.urls, config["urls"])
     client.timeout_on_exit = _LAST_MS
+    # What a wallet can withdraw is not our concern, and a key without that right could not connect.
+    client.has = {**client.has, "fetchCurrencies": False}
     return client
 
 

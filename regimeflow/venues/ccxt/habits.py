@@ -37,9 +37,10 @@ class Habits(msgspec.Struct, frozen=True, kw_only=True):
         trades_page, orders_page: rows of one answer, 0 where it gives all.
         trades_window_ms: longest span one question for trades may have, 0 for any.
         newest_first: whether the rows that a full page leaves out are the older ones.
-        replace: whether a working order can be changed and stays the same order.
-        trigger_direction: whether a stop must say on which side of the market it lies.
-        stop_params: further parameters of a stop order.
+        order_types: what it takes, where that is less than ccxt says.
+        id_name: what ccxt calls our order id when it asks for an order by it.
+        listed: whether one order is looked for in the lists of working and of past orders, because
+            ccxt has no other way.
     """
 
     config: dict[str, Any] = {}
@@ -61,9 +62,9 @@ class Habits(msgspec.Struct, frozen=True, kw_only=True):
     orders_page: int = 0
     trades_window_ms: int = 0
     newest_first: bool = False
-    replace: bool = False
-    trigger_direction: bool = False
-    stop_params: dict[str, Any] = {}
+    order_types: frozenset[str] = frozenset({"market", "limit", "stop", "stop_limit"})
+    id_name: str = "clientOrderId"
+    listed: bool = False
 
 
 BINANCE = Habits(
@@ -112,6 +113,9 @@ BYBIT = Habits(
             "fetchMarkets": {"types": ["spot"]},
             "fetchCurrencies": False,
             "createMarketBuyOrderRequiresPrice": False,
+            # All accounts are of this kind by now; ccxt would ask each time which it is.
+            "enableUnifiedMargin": False,
+            "enableUnifiedAccount": True,
         }
     },
     code="retCode",
@@ -139,7 +143,10 @@ BYBIT = Habits(
     orders_page=50,
     trades_window_ms=7 * _DAY_MS,
     newest_first=True,
-    replace=True,
+    # Its conditional orders are of a kind of their own: to be canceled, they must be known as such.
+    order_types=frozenset({"market", "limit"}),
+    id_name="orderLinkId",
+    listed=True,
 )
 
 #: Exchange -> its ways; others are taken as `Habits` has them.

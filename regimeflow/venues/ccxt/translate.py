@@ -76,9 +76,22 @@ def own_id(client_id: Any, habits: Habits) -> str:
     return client_id
 
 
+def status_of(row: dict[str, Any]) -> str:
+    """Return an order's status; closed before it was filled, it was canceled."""
+    status = STATUS.get(str(row.get("status")), str(row.get("status")))
+    asked, filled = row.get("amount"), row.get("filled")
+    if (
+        status == "filled"
+        and asked
+        and filled is not None
+        and number(filled, "") < number(asked, "")
+    ):
+        return "canceled"
+    return status
+
+
 def venue_order(row: dict[str, Any], habits: Habits) -> VenueOrder:
     """Return an order as the exchange shows it."""
-    status = row.get("status")
     limited = row.get("type") == "limit"
     filled = row.get("filled")
     return VenueOrder(
@@ -89,7 +102,7 @@ def venue_order(row: dict[str, Any], habits: Habits) -> VenueOrder:
         # An order by its cost has no quantity of its own: what is filled is all that is known.
         number(row.get("amount") or filled, "an order's quantity"),
         number(filled or 0.0, "what is filled of an order"),
-        STATUS.get(str(status), str(status)),
+        status_of(row),
         nanoseconds(row.get("lastUpdateTimestamp"), row.get("timestamp")),
         positive(row.get("price")) if limited else None,
         positive(row.get("triggerPrice")),
@@ -100,7 +113,7 @@ def venue_order(row: dict[str, Any], habits: Habits) -> VenueOrder:
 
 def order_update(row: dict[str, Any], habits: Habits) -> OrderUpdate | None:
     """Return what the stream says of an order; None where its executions say it."""
-    status = STATUS.get(str(row.get("status")), str(row.get("status")))
+    status = status_of(row)
     if status == "filled" or (status == "open" and row.get("filled")):
         return None
     return OrderUpdate(
