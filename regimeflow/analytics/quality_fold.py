@@ -291,7 +291,7 @@ class QualityFold:
 
     def _grow(self, order: _Order, event: Fill) -> None:
         """Add an execution to its order, whatever the order's state."""
-        order.filled = self._instruments[order.symbol].snap_qty(order.filled + event.qty)
+        order.filled = self._instruments[order.symbol].snap_qty(order.filled + event.executed)
         if order.filled >= order.qty:
             order.filled_up = True
             self._count_once(order, "filled")
@@ -300,7 +300,7 @@ class QualityFold:
         end = order.end
         if end is not None and end.left > 0.0:
             # Told after the order's end: so much less was missed.
-            late = min(event.qty, end.left)
+            late = min(event.executed, end.left)
             end.left -= late
             if end.settled:
                 end.add_to(self._sums, -late)

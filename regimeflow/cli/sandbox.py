@@ -10,6 +10,8 @@ from typing import Any
 #: What can be run -> what its help says.
 _KINDS = {
     "alpaca": "a venue that speaks Alpaca's protocols",
+    "binance": "Binance's spot exchange, for ccxt",
+    "bybit": "Bybit's spot exchange, for ccxt",
     "loopback": "a venue that speaks lines of JSON over sockets",
     "tws": "a Trader Workstation, for the clients of Interactive Brokers",
 }

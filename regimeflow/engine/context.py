@@ -333,7 +333,7 @@ class Context:
         desk = self._desk
         if symbol not in self._engine.symbol_set:
             self._unknown(symbol)
-        held = self.position(symbol)
+        held = desk.instruments[symbol].round_qty(self.position(symbol))
         leaving: Order | None = None
         for order in list(desk.working.get(symbol, {}).values()):
             # An exit that is on its way already stays: were it canceled too late, it and a second

@@ -523,7 +523,7 @@ class Desk:
         held = position.qty if position is not None else 0.0
         if working is None:
             change = qty - held
-            if change == 0.0:
+            if self.instruments[symbol].round_qty(change) == 0.0:
                 return None
             order = self.submit(symbol, 1.0 if change > 0 else -1.0, abs(change))
             if order.status is not Status.DENIED:
@@ -539,6 +539,22 @@ class Desk:
         else:
             self.cancel(working)
         return None
+
+    def dust(self, symbol: str) -> bool:
+        """Whether so little is held that the venue takes no order for it."""
+        position = self.ledger.held.get(symbol)
+        if position is None:
+            return True
+        rules = self.instruments[symbol]
+        qty = rules.round_qty(abs(position.qty))
+        if qty == 0.0 or qty < rules.min_qty:
+            return True
+        return 0.0 < qty * self._market.price(symbol) * rules.multiplier < rules.min_notional
+
+    @property
+    def flat(self) -> bool:
+        """Whether nothing works, and nothing is held that an order could sell or buy back."""
+        return not self.working and all(map(self.dust, self.ledger.held))
 
     def change_towards(
         self, symbol: str, value: float, price: float, *, feasible: bool = True
@@ -650,7 +666,7 @@ class Desk:
             order.on_fill(event, instrument)
             return order
         left = order.qty - order.filled
-        self.reserved -= order.reserve * min(qty, left)
+        self.reserved -= order.reserve * min(event.executed, left)
         if order.on_fill(event, instrument):
             if self._asked:
                 self._answered(order, "filled")

@@ -395,7 +395,7 @@ class Engine:
         simulator and whoever follows the run are then as far as the engine is.
         """
         desk = self.desk
-        if event.when == "flat" and (desk.ledger.held or desk.working):
+        if event.when == "flat" and not desk.flat:
             return
         self.strategy, take_history = heir
         self._heir = None
@@ -621,14 +621,14 @@ class Engine:
         # the answer may be the same, and there would be no end to it.
         waits = ("connection", "") in self.holds or self.now < self._exit_at
         for symbol, position in list(desk.ledger.held.items()):
-            if symbol not in desk.working and not waits:
+            if symbol not in desk.working and not waits and not desk.dust(symbol):
                 if desk.gate.check_exit() is not None:
                     break  # asked again with the next news and the next tick of the clock
                 sign = -1.0 if position.qty > 0 else 1.0
                 desk.submit(
                     symbol, sign, abs(position.qty), reduce_only=True, tag="flatten", exit_=True
                 )
-        if not desk.ledger.held and not desk.working:
+        if desk.flat:
             self._set_state(HALTED, f"flat after: {self._flattening}")
             self._flattening = ""
 

@@ -139,7 +139,7 @@ def _executions(books: Books, snapshot: Snapshot, found: Findings) -> dict[str, 
             continue
         seen.add(fill.execution_id)
         found.events.append(msgspec.structs.replace(fill, order_id=order.id))
-        booked[order.id] = booked.get(order.id, order.filled) + fill.qty
+        booked[order.id] = booked.get(order.id, order.filled) + fill.executed
     return booked
 
 

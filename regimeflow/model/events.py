@@ -6,6 +6,7 @@ Their JSON is the journal, so fields are plain and finite on the way in; floats 
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -83,7 +84,10 @@ class OrderUpdate(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="
 class Fill(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="fill"):
     """One execution. A fact: booked once per ``execution_id``, whatever the order's state.
 
-    ``fee`` is money, positive = paid; ``executed_at`` says when inside a bar it happened.
+    ``qty`` are the units that changed hands with the account. ``kept`` are those of the execution
+    that did not, because the venue took them as its fee: an order is done by ``executed``, both.
+    ``fee`` is money, positive = paid, that of ``kept`` included; ``executed_at`` says when inside a
+    bar it happened.
     """
 
     ts: int
@@ -98,6 +102,14 @@ class Fill(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="fill"):
     liquidity: str = "taker"
     venue: str = ""
     executed_at: int = 0
+    kept: float = 0.0
+
+    @property
+    def executed(self) -> float:
+        """Units of the order that this execution has done."""
+        if not self.kept:
+            return self.qty
+        return float(Decimal(str(self.qty)) + Decimal(str(self.kept)))
 
 
 class Timer(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="timer"):

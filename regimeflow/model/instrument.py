@@ -30,6 +30,8 @@ class Instrument(msgspec.Struct, frozen=True):
         margin: fraction of the position's value that equity must cover; 1.0 is a cash account.
         shortable: whether it can be sold short.
         calendar: exchange calendar (``exchange_calendars`` name), or "" for UTC days.
+        unit: smallest quantity that can be held, 0 for the lot. It is finer than the lot where
+            a venue keeps its fee in the units that were bought.
 
     >>> Instrument("SPY").round_qty(10.7)
     10.0
@@ -46,6 +48,7 @@ class Instrument(msgspec.Struct, frozen=True):
     margin: float = 1.0
     shortable: bool = True
     calendar: str = ""
+    unit: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("tick", "lot", "multiplier"):
@@ -54,7 +57,7 @@ class Instrument(msgspec.Struct, frozen=True):
                 raise ConfigError(
                     f"{self.symbol}: {name} must be a positive finite number, got {value}"
                 )
-        for name in ("min_qty", "min_notional"):
+        for name in ("min_qty", "min_notional", "unit"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ConfigError(f"{self.symbol}: {name} must not be negative, got {value}")
@@ -77,10 +80,11 @@ class Instrument(msgspec.Struct, frozen=True):
 
     def snap_qty(self, qty: float) -> float:
         """Return the nearest quantity on the grid: takes off what float sums leave behind."""
-        if self.lot == 1.0:
+        step = self.unit or self.lot
+        if step == 1.0:
             return float(round(qty))
-        lots = round(qty / self.lot)
-        return on_grid(lots, self.lot) if lots else 0.0
+        steps = round(qty / step)
+        return on_grid(steps, step) if steps else 0.0
 
     def round_price(self, price: float, side: str = "") -> float:
         """Return the price on the tick grid, never worse for the trader than was asked.

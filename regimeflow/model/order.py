@@ -258,7 +258,7 @@ class Order(msgspec.Struct, gc=False, eq=False):
 
     def on_fill(self, event: Fill, instrument: Instrument) -> bool:
         """Apply an execution, whatever the state; return whether the order is now filled."""
-        qty = event.qty
+        qty = event.executed
         if qty == self.qty and not self.filled and not self.replace_pending:  # as nearly all
             whole = True
             self.filled, self.average_price = self.qty, event.price

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 #: Public name -> module it lives in; resolved when first used.
 _HOMES = {
     "Alpaca": "alpaca",
+    "Binance": "binance",
+    "Bybit": "bybit",
     "Exchange": "exchange",
     "Fault": "script",
     "Proxy": "proxy",
@@ -40,6 +42,8 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:  # the same table, for editors and type checkers
     from regimeflow.sandbox.alpaca import Alpaca as Alpaca
+    from regimeflow.sandbox.binance import Binance as Binance
+    from regimeflow.sandbox.bybit import Bybit as Bybit
     from regimeflow.sandbox.checker import Violation as Violation
     from regimeflow.sandbox.checker import check as check
     from regimeflow.sandbox.conformance import check_venue as check_venue

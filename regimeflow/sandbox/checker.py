@@ -125,7 +125,7 @@ class _Case:
         self.told: dict[str, list[str]] = {}
         self._read_journal()
         self.wire: list[tuple[int, wire.Question]] = list(_questions(self.rows))
-        self.sent = [Sent(at, q.order) for at, q in self.wire if isinstance(q, wire.SubmitOrder)]
+        self.sent = list(_sent(self.wire, self.rows))
         self.executions = [_fill(row) for row in self.rows if row.kind == "fill"]
         self.theirs = {f.execution_id: f for f in self.executions if f.order_id in self.submits}
         self.life = self._read_lives()
@@ -156,7 +156,7 @@ class _Case:
         """Return units filled of each order."""
         sums: dict[str, Decimal] = {}
         for fill in fills:
-            sums[fill.order_id] = sums.get(fill.order_id, _ZERO) + _exact(fill.qty)
+            sums[fill.order_id] = sums.get(fill.order_id, _ZERO) + _exact(fill.executed)
         return sums
 
     def held(self) -> dict[str, Decimal]:
@@ -317,7 +317,7 @@ def _limits(case: _Case) -> Iterator[str]:
             held[fill.symbol] = held.get(fill.symbol, 0.0) + sign * fill.qty
             if row.order_id in open_:
                 symbol, sign, left = open_[row.order_id]
-                open_[row.order_id] = (symbol, sign, left - fill.qty)
+                open_[row.order_id] = (symbol, sign, left - fill.executed)
         elif row.kind in _ENDS or row.kind == "refused":
             open_.pop(row.order_id, None)
         elif row.kind == "submit":
@@ -504,7 +504,19 @@ def _questions(rows: Sequence[Row]) -> Iterator[tuple[int, wire.Question]]:
 
 def _terms(order: Submit) -> tuple[Any, ...]:
     """Return what every protocol carries of an order; most know nothing of our events."""
-    return tuple(getattr(order, name) for name in _CARRIED)
+    return tuple(getattr(order, name) for name in _TERMS)
+
+
+def _sent(asked: Sequence[tuple[int, wire.Question]], rows: Sequence[Row]) -> Iterator[Sent]:
+    """Yield the orders that came over the wire, in whatever language it speaks."""
+    if asked:
+        for at, question in asked:
+            if isinstance(question, wire.SubmitOrder):
+                yield Sent(at, question.order)
+        return
+    for row in rows:
+        if row.kind == "submit":
+            yield Sent(row.at, msgspec.convert(row.detail, Submit))
 
 
 def _fill(row: Row) -> Fill:
@@ -515,8 +527,9 @@ def _exact(number: Any) -> Decimal:
     return Decimal(str(number))
 
 
-_CARRIED = ("order_id", "symbol", "side", "qty", "type", "limit", "stop", "tif")
-_FACTS = ("order_id", "symbol", "side", "qty", "price", "fee")
+#: What of an order stands in a request of any venue.
+_TERMS = ("order_id", "symbol", "side", "qty", "type", "limit", "stop", "tif")
+_FACTS = ("order_id", "symbol", "side", "qty", "price", "fee", "kept")
 #: What must hold -> what looks for a breach of it.
 INVARIANTS: dict[str, Callable[[_Case], Iterator[str]]] = {
     "at most once": _once,

@@ -281,7 +281,7 @@ def _fills(side: str, type: str) -> Callable[[Bench], None]:
         terms = {"limit": at} if type == "limit" else {}
         order, _ = bench.connect().send(side, type, 1.0, **terms)
         fill = bench.filled(order.order_id)
-        assert (fill.symbol, fill.side, fill.qty) == (order.symbol, side, 1.0)
+        assert (fill.symbol, fill.side, fill.executed) == (order.symbol, side, 1.0)
         assert fill.price > 0
         assert fill.execution_id
         assert fill.ts > 0
@@ -361,7 +361,7 @@ def _the_longest_order_id_is_kept_whole(bench: Bench) -> None:
 def _a_part_that_fills_is_told_and_counted(bench: Bench) -> None:
     order, _ = bench.connect().send()
     bench.control.fill(order.order_id, 4.0)
-    assert bench.filled(order.order_id).qty == 4.0
+    assert bench.filled(order.order_id).executed == 4.0
     row = bench.adapter.order(order.order_id)
     assert (row.filled, row.status) == (4.0, "open")
 
@@ -372,7 +372,7 @@ def _parts_have_ids_of_their_own(bench: Bench) -> None:
     for _ in range(3):
         bench.control.fill(order.order_id, 2.0)
     fills = [f for f in bench.adapter.executions(0) if f.order_id == order.order_id]
-    assert [f.qty for f in fills] == [2.0] * 3
+    assert [f.executed for f in fills] == [2.0] * 3
     assert len({f.execution_id for f in fills}) == 3
 
 
@@ -382,15 +382,20 @@ def _a_stop_trades_when_it_is_reached(bench: Bench) -> None:
         return
     order, _ = bench.send("buy", "stop", 1.0, stop=110.0)
     bench.control.tick(bench.symbol, 111.0)
-    assert bench.filled(order.order_id).qty == 1.0
+    assert bench.filled(order.order_id).executed == 1.0
 
 
 @_promise
 def _the_venue_may_end_an_order_unasked(bench: Bench) -> None:
     order, _ = bench.connect().send()
     bench.control.end(order.order_id, "expired")
-    bench.update(order.order_id, "expired")
-    assert bench.adapter.order(order.order_id).status == "expired"
+    # Some venues have one word for both.
+    said = bench.hear(
+        lambda s: isinstance(s, OrderUpdate) and s.what in ("expired", "canceled"), "its end"
+    )
+    assert isinstance(said, OrderUpdate)
+    assert said.order_id == order.order_id
+    assert bench.adapter.order(order.order_id).status == said.what
 
 
 # ---------------------------------------------------------------- cancel and replace
@@ -536,9 +541,11 @@ def _executions_can_be_asked_for_from_a_time_on(bench: Bench) -> None:
 @_promise
 def _positions_follow_the_fills(bench: Bench) -> None:
     before = _held(bench.connect())
+    moved = 0.0
     for side in ("buy", "sell", "buy"):
-        bench.filled(bench.send(side, "market", 1.0)[0].order_id)
-    assert _held(bench) == before + 1.0
+        fill = bench.filled(bench.send(side, "market", 1.0)[0].order_id)
+        moved += fill.qty if side == "buy" else -fill.qty
+    assert abs(_held(bench) - before - moved) < 1e-9
 
 
 @_promise
@@ -554,7 +561,8 @@ def _positions_can_be_short(bench: Bench) -> None:
 def _trades_by_hand_are_in_the_positions(bench: Bench) -> None:
     before = _held(bench.connect())
     bench.control.trade(bench.symbol, "buy", 7.0)
-    assert _held(bench) == before + 7.0
+    # A venue that keeps its fee in units keeps a small part of them.
+    assert 6.9 < _held(bench) - before <= 7.0
 
 
 def _held(bench: Bench) -> float:

@@ -89,6 +89,9 @@ class Exchange:
         shy_ns: a new order is shown to those who ask only after up to so long; it works before.
         name_order: count -> the exchange's own id of an order.
         name_execution: order, count -> id of an execution of it, which is counted in already.
+        ids_for_ever: whether an order id is taken once and for all; else while its order works.
+        expires: whether it tells an order that has expired from one that was canceled.
+        fee_in_units: whether a buyer pays the fee in what was bought.
     """
 
     name = "sandbox"
@@ -126,6 +129,9 @@ class Exchange:
         self.shy_ns = 0
         self.name_order: Callable[[int], str] = lambda count: f"V{count}"
         self.name_execution: Callable[[Working, int], str] = lambda _, count: f"X{count}"
+        self.ids_for_ever = True
+        self.fee_in_units = False
+        self.expires = True
         self.timeframe = timeframe
         self._bars: dict[str, list[Bar]] = {symbol: [] for symbol in self.rules}
         self._forming: dict[str, list[Decimal]] = {}
@@ -221,15 +227,6 @@ class Exchange:
             self._closes_at[symbol] = self._now()
             self._close_bar(symbol, self._now())
 
-    def forming(self, symbol: str) -> Bar | None:
-        """Return the bar that is not closed yet, with the close time it will have; or None."""
-        with self._lock:
-            at, forming = self._closes_at.get(symbol, 0), self._forming.get(symbol)
-            if forming is None or not at:
-                return None
-            o, h, l, c, v = (float(x) for x in forming)  # noqa: E741
-            return Bar(at, 0, symbol, o, h, l, c, v, self.timeframe)
-
     def _close_bar(self, symbol: str, now: int) -> None:
         """Close the forming bar if its time is over, and tell of it."""
         at = self._closes_at.get(symbol, 0)
@@ -263,7 +260,8 @@ class Exchange:
             return ack
 
     def _check(self, order: Submit) -> None:
-        if order.order_id in self.orders:
+        before = self.orders.get(order.order_id)
+        if before is not None and (self.ids_for_ever or before.status == "open"):
             raise Refused(f"order id {order.order_id} is taken", code="duplicate_order_id")
         rules = self._known(order.symbol)
         if order.type not in self.capabilities.order_types:
@@ -533,7 +531,11 @@ class Exchange:
         multiplier = _exact(self.rules[order.symbol].multiplier)
         notional = qty * price * multiplier
         fee = (notional * self._fee_rate).quantize(Decimal("0.0001"))
-        signed = qty if order.buys else -qty
+        kept = _ZERO
+        if self.fee_in_units and order.buys:
+            kept = (qty * self._fee_rate).quantize(Decimal("0.00000001"))
+            fee = kept * price * multiplier
+        signed = qty - kept if order.buys else -qty
         self._book(order.symbol, signed, price * multiplier)
         self.cash -= signed * price * multiplier + fee
         self.fees += fee
@@ -544,9 +546,8 @@ class Exchange:
             order.status = "filled"
         fill = Fill(
             order.ts, 0, self.name_execution(order, self._count), order.id or order.venue_id,
-            order.symbol,
-            "buy" if order.buys else "sell", float(qty), float(price), float(fee),
-            venue=self.name, executed_at=order.ts,
+            order.symbol, "buy" if order.buys else "sell", float(abs(signed)), float(price),
+            float(fee), venue=self.name, executed_at=order.ts, kept=float(kept),
         )  # fmt: skip
         self.fills.append(fill)
         self._note("fill", order.id, fill)
@@ -566,6 +567,8 @@ class Exchange:
         self.held[symbol], self.cost[symbol] = after, cost
 
     def _end(self, order: Working, what: str, why: str) -> None:
+        if what == "expired" and not self.expires:
+            what = "canceled"
         order.status, order.reason, order.ts = what, why, self._now()
         self._tell(order, what, why)
 

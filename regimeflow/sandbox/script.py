@@ -27,6 +27,8 @@ ON_REQUEST: dict[str, str] = {
     "http_500": "the same",
     "http_503": "the same",
     "http_504": "the same",
+    "revoke": "from this request on the venue takes the client's key no more",
+    "skew": "the venue finds its clock `ms` ahead of the time of the request",
     "http_504_after": "the request takes effect, the answer has the status 504",
 }
 #: What can be wrong with what the stream says.

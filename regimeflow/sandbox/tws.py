@@ -428,7 +428,7 @@ class Server:
         return f"{fill.execution_id}.{revision:02d}"
 
     def _working(self, name: str) -> Working:
-        return self.exchange.orders.get(name) or self.exchange._by_venue_id[name]
+        return self.exchange.orders.get(name) or self.exchange.by_venue_id[name]
 
     def _positions(self, client: Client, fields: list[str]) -> None:
         for held in self.exchange.positions():

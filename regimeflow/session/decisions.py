@@ -458,7 +458,7 @@ class Decisions:
         if order is None:
             return "unordered", "", ", without an order of ours"
         rules = self.ledger.position(fill.symbol).instrument
-        order.filled = rules.snap_qty(order.filled + fill.qty)
+        order.filled = rules.snap_qty(order.filled + fill.executed)
         whole = order.filled >= order.qty
         happening = Happening.FILLED if whole else Happening.PARTLY_FILLED
         after = MOVES.get((order.status, happening), order.status)

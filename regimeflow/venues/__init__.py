@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 #: Public name -> module it lives in; resolved when first used.
 _HOMES = {
     "Alpaca": "alpaca",
+    "Ccxt": "ccxt",
     "Faulty": "faulty",
     "InteractiveBrokers": "ib",
     "Intervals": "intervals",
@@ -34,6 +35,7 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:  # the same table, for editors and type checkers
     from regimeflow.venues.alpaca import Alpaca as Alpaca
+    from regimeflow.venues.ccxt import Ccxt as Ccxt
     from regimeflow.venues.faulty import Faulty as Faulty
     from regimeflow.venues.ib import InteractiveBrokers as InteractiveBrokers
     from regimeflow.venues.intervals import Intervals as Intervals

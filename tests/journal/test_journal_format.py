@@ -174,7 +174,7 @@ def test_the_golden_journal_is_written_as_ever() -> None:
         body = one.pop("body")
         made = other.pop("body")
         assert one == other
-        if one["kind"] not in ("start", "bars"):  # these nest structs that may have grown
+        if one["kind"] not in ("start", "bars", "rules"):  # these nest structs that may have grown
             assert {name: made[name] for name in body} == body
 
 

@@ -13,6 +13,7 @@ from regimeflow.journal import events
 from regimeflow.model.events import Reconciled
 from regimeflow.sandbox import TWS, Fault, check
 
+TWS_CHILD = Path(__file__).with_name("tws_child.py")
 LIMITS = rf.Limits(max_position=500, max_open_orders=40, duplicate_window_ms=0)
 #: What goes wrong with orders, their answers, and what is asked for.
 FAULTS = {
@@ -143,19 +144,15 @@ def test_a_tws_that_restarts_again_and_again_loses_nothing(tws, tmp_path):
 def test_a_session_that_is_killed_takes_up_where_it_was(tws, tmp_path):
     for _ in range(2):
         before = orders(tws)
-        with TwsChild(tws.port, tmp_path / "run") as child:
+        with Child(tws.port, tmp_path / "run", script=TWS_CHILD) as child:
             child.wait_for("started")
             await_(lambda n=before: orders(tws) > n + 3, "orders")
-    with TwsChild(tws.port, tmp_path / "run") as child:
+    with Child(tws.port, tmp_path / "run", script=TWS_CHILD) as child:
         child.wait_for("started")
         before = orders(tws)
         await_(lambda: orders(tws) > before + 3, "orders")
         child.stop()
     assert [str(v) for v in check(tws.ledger, tmp_path / "run", LIMITS)] == []
-
-
-class TwsChild(Child):
-    script = Path(__file__).with_name("tws_child.py")
 
 
 def test_what_was_traded_and_ordered_by_hand_is_reported_and_left_alone(tws, tmp_path):

@@ -1,0 +1,352 @@
+"""Whole sessions with ccxt's own client against Binance's sandbox, while the wire fails.
+
+After each of them the exchange's own record is held against the journal by the checker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import urllib.parse
+from collections import Counter
+
+import msgspec
+import pytest
+from child import settings
+from sockets import await_
+
+import regimeflow as rf
+from regimeflow.journal import events
+from regimeflow.model.events import Connection, Feed, Fill, Gap, OrderUpdate, Reconciled, Submit
+from regimeflow.sandbox.script import Fault
+
+SYMBOLS = ("AAA/USDT", "BBB/USDT")
+#: Two processes and ccxt lie between a decision and its request.
+GRACE_MS = 300.0
+
+
+class Lively(rf.Strategy):
+    """Orders of every kind with every fifth trade, and some of them taken back."""
+
+    def on_start(self, ctx):
+        self.count = 0
+
+    def on_tick(self, ctx, tick):
+        self.count += 1
+        if self.count % 5:
+            return
+        held, rules = ctx.position(tick.symbol), ctx.instrument(tick.symbol)
+        qty = rules.round_qty(float(ctx.rng.integers(1, 40)) / 7.0)
+        ctx.buy(tick.symbol, qty)
+        ctx.buy(tick.symbol, qty, limit=rules.round_price(tick.price * 0.99))
+        if held > 1.0:
+            ctx.sell(tick.symbol, rules.round_qty(held * 0.7))
+        for order in ctx.orders(tick.symbol)[:2]:
+            ctx.cancel(order)
+
+
+class Once(rf.Strategy):
+    """One limit order far from the price."""
+
+    def on_tick(self, ctx, tick):
+        if not ctx.orders() and not ctx.position(SYMBOLS[0]) and tick.symbol == SYMBOLS[0]:
+            ctx.buy(SYMBOLS[0], 10.0, limit=50.0)
+
+
+@pytest.fixture
+def sandbox(tmp_path):
+    with rf.sandbox.Binance(tmp_path / "venue.jsonl", symbols=SYMBOLS, speed=30.0) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def trading(sandbox, run_dir, strategy=Lively, timeout_ms=400.0, venue=None, **how):
+    """A session that is stopped at the end, and then judged."""
+    session = rf.LiveSession(
+        strategy,
+        venue or sandbox.venue(timeout_ms=timeout_ms, settle_ms=250.0),
+        symbols=SYMBOLS,
+        run_dir=run_dir,
+        limits=rf.Limits(max_position=500, max_open_orders=60),
+        intervals=how.pop("intervals", settings()),
+        **how,
+    )
+    session.start()
+    try:
+        await_(lambda: len(session.orders) > 0, "the first order")
+        yield session
+    finally:
+        session.stop()
+    assert [str(v) for v in rf.sandbox.check(sandbox.ledger, run_dir, grace_ms=GRACE_MS)] == []
+
+
+def fired(sandbox):
+    return Counter(sandbox.hand.books()["fired"])
+
+
+def settled(session, more=12):
+    """Wait until the session has gone on for some orders."""
+    count = len(session.orders)
+    await_(lambda: len(session.orders) >= count + more, "further orders")
+
+
+def happened(run_dir, kind):
+    return [event for _, event, _ in events(run_dir) if isinstance(event, kind)]
+
+
+def posts(sandbox):
+    """Return client order id -> how many requests to place it came over the wire."""
+    found = Counter()
+    for row in sandbox.rows():
+        text = row.detail["text"] if row.kind == "bytes" else ""
+        if text.startswith("POST /api/v3/order "):
+            form = urllib.parse.parse_qs(text.split(" ", 2)[2])
+            found[form["newClientOrderId"][0]] += 1
+        elif text.startswith("POST /v5/order/create "):
+            found[json.loads(text.split(" ", 2)[2])["orderLinkId"]] += 1
+    return found
+
+
+LOST = ("drop_before", "drop_after", "no_reply", "ignore", "html", "html_before", "garbage", "cut")
+STATUSES = ("http_429", "http_500", "http_503", "http_504", "http_504_after", "http_403", "refuse")
+
+
+@pytest.mark.parametrize("faults", [LOST, STATUSES], ids=["answers", "statuses"])
+def test_an_intent_is_sent_once_whatever_is_answered(sandbox, tmp_path, faults):
+    for nth, fault in enumerate(faults, 2):
+        sandbox.hand.fault(Fault("submit", fault, nth=nth, every=11, times=2, ms=100.0))
+    with trading(sandbox, tmp_path / "run") as session:
+        await_(lambda: fired(sandbox).total() == 2 * len(faults), "the last fault")
+        settled(session)
+    assert set(posts(sandbox).values()) == {1}
+    written = [o for _, _, outs in events(tmp_path / "run") for o in outs if isinstance(o, Submit)]
+    assert set(posts(sandbox)) <= {order.order_id for order in written}
+
+
+def test_what_is_certainly_refused_is_rejected_and_what_is_not_is_asked_for(sandbox, tmp_path):
+    sandbox.hand.fault(Fault("submit", "http_504_after", nth=3))
+    sandbox.hand.fault(Fault("submit", "http_429", nth=5, ms=100.0))
+    with trading(sandbox, tmp_path / "run") as session:
+        await_(lambda: fired(sandbox).total() == 2, "both faults")
+        settled(session)
+    told = happened(tmp_path / "run", OrderUpdate)
+    lost = {event.reason for event in told if event.what == "lost"}
+    # Its stream may tell of the order before the answer that says nothing is there.
+    assert lost <= {"the exchange answered with status 504 and nothing that can be read"}
+    rejected = [event.reason for event in told if event.what == "rejected"]
+    assert len(rejected) == 1
+    assert "Too many requests" in rejected[0]
+
+
+def test_cancels_that_go_wrong_leave_nothing_open(sandbox, tmp_path):
+    wrong = ("drop_before", "drop_after", "no_reply", "html", "http_500", "http_504_after", "delay")
+    for nth, fault in enumerate(wrong, 2):
+        sandbox.hand.fault(Fault("cancel", fault, nth=nth, every=9, times=2, ms=60.0))
+    with trading(sandbox, tmp_path / "run") as session:
+        await_(lambda: fired(sandbox).total() >= 2 * len(wrong), "the last fault")
+        settled(session)
+
+
+STREAM = {
+    "twice, late or never": (
+        Fault("fill", "duplicate", nth=2, every=7, times=5),
+        Fault("fill", "reorder", nth=3, every=7, times=5),
+        Fault("fill", "lose", nth=4, every=7, times=5),
+        Fault("order_update", "lose", nth=2, every=5, times=8),
+    ),
+    "wrongly": (Fault("fill", "garbage", nth=2, every=6, times=3),),
+    "no more": (Fault("order_update", "close", nth=9, every=20, times=2),),
+}
+
+
+@pytest.mark.parametrize("how", STREAM)
+def test_the_stream_of_orders_may_say_things(sandbox, tmp_path, how):
+    for fault in STREAM[how]:
+        sandbox.hand.fault(fault)
+    with trading(sandbox, tmp_path / "run") as session:
+        most = sum(fault.times for fault in STREAM[how])
+        await_(lambda: fired(sandbox).total() == most, "the last fault")
+        settled(session)
+    if how == "wrongly":
+        doubts = [r.why for r in happened(tmp_path / "run", Reconciled) if not r.ok]
+        assert any("cannot be read" in why for why in doubts)
+    if how == "no more":
+        gone = [c.why for c in happened(tmp_path / "run", Connection) if not c.up]
+        assert any("closed" in why.lower() for why in gone)
+
+
+def test_questions_that_fail_are_not_answers(sandbox, tmp_path):
+    for kind in ("positions", "open_orders", "executions", "order"):
+        for nth, what in enumerate(("http_500", "html", "cut", "http_429", "garbage"), 2):
+            sandbox.hand.fault(Fault(kind, what, nth=nth, every=7, ms=50.0))
+    with trading(sandbox, tmp_path / "run") as session:
+        await_(lambda: fired(sandbox).total() >= 15, "the faults")
+        settled(session)
+    failed = [r.why for r in happened(tmp_path / "run", Reconciled) if not r.ok]
+    assert any("status 500" in why for why in failed)
+
+
+def test_a_mute_exchange_is_noticed_and_the_session_connects_anew(sandbox, tmp_path):
+    with trading(sandbox, tmp_path / "run") as session:
+        settled(session, 6)
+        sandbox.hand.mute(4_500.0)
+        settled(session, 6)
+    stale = [feed for feed in happened(tmp_path / "run", Feed) if feed.stale]
+    assert {feed.symbol for feed in stale} == set(SYMBOLS)
+
+
+def test_noise_in_the_market_is_counted_and_trading_goes_on(sandbox, tmp_path):
+    for kind in ("garbage", "duplicate", "lose", "reorder"):
+        sandbox.hand.fault(Fault("trade", kind, nth=4, every=5, times=3))
+        sandbox.hand.fault(Fault("quote", kind, nth=4, every=5, times=3))
+    with trading(sandbox, tmp_path / "run") as session:
+        await_(lambda: fired(sandbox).total() >= 16, "the faults")
+        settled(session)
+
+
+def test_streams_that_are_reset_are_opened_again_and_the_gap_is_told(sandbox, tmp_path):
+    with trading(sandbox, tmp_path / "run") as session:
+        for _ in range(3):
+            sandbox.hand.disconnect()
+            settled(session, 6)
+    assert len(happened(tmp_path / "run", Gap)) >= 3
+
+
+def test_a_key_that_is_revoked_is_a_definite_no_and_nothing_is_sent_twice(sandbox, tmp_path):
+    run_dir = tmp_path / "run"
+    hasty = msgspec.structs.replace(settings(), stop_ms=500)
+    with trading(sandbox, run_dir, Once, intervals=hasty) as session:
+        await_(lambda: session.orders["status"].iloc[0] == "open", "the order to work")
+        order_id = session.orders["id"].iloc[0]
+        sandbox.hand.end(order_id, "canceled")
+        sandbox.hand.fault(Fault("submit", "revoke"))
+        await_(lambda: "rejected" in set(session.orders["status"]), "the refusal of the next")
+    reasons = [u.reason for u in happened(run_dir, OrderUpdate) if u.what == "rejected"]
+    assert "Invalid API-key, IP, or permissions for action. (-2015)" in reasons
+
+
+def test_a_request_outside_the_window_of_time_is_a_definite_no(sandbox, tmp_path):
+    sandbox.hand.fault(Fault("submit", "skew", ms=30_000.0))
+    with trading(sandbox, tmp_path / "run") as session:
+        settled(session, 6)
+    rejected = [u for u in happened(tmp_path / "run", OrderUpdate) if u.what == "rejected"]
+    assert "outside of the recvWindow" in rejected[0].reason
+
+
+def test_a_clock_that_is_off_keeps_the_session_out(sandbox, tmp_path):
+    sandbox.hand.fault(Fault("time", "skew", times=10_000, ms=30_000.0))
+    session = rf.LiveSession(
+        Once, sandbox.venue(), symbols=SYMBOLS, run_dir=tmp_path / "run", cash=1_000.0,
+        intervals=settings(),
+    )  # fmt: skip
+    session.start()
+    await_(lambda: fired(sandbox).total() > 2, "the clock to be asked for")
+    session.stop()
+    assert not posts(sandbox)
+
+
+def test_a_fill_that_overtakes_its_acknowledgement_is_booked(sandbox, tmp_path):
+    sandbox.hand.fault(Fault("submit", "delay", times=1_000, ms=60.0))
+    sandbox.hand.fault(Fault("order_update", "lose", times=40))
+    with trading(sandbox, tmp_path / "run") as session:
+        await_(lambda: len(session.fills) > 5, "fills")
+    first = {}
+    for event in happened(tmp_path / "run", OrderUpdate | Fill):
+        first.setdefault(event.order_id, type(event))
+    assert Fill in first.values()
+
+
+RACES = [None, "drop_after", "no_reply", "html_before"]
+
+
+@pytest.mark.parametrize("fault", RACES, ids=str)
+def test_a_fill_that_races_a_cancel_wins(sandbox, tmp_path, fault):
+    with trading(sandbox, tmp_path / "run", Once) as session:
+        order_id = session.orders["id"].iloc[0]
+        sandbox.hand.hold()
+        await_(lambda: session.orders["status"].iloc[0] == "open", "the order to work")
+        if fault is not None:
+            sandbox.hand.fault(Fault("cancel", fault))
+        sandbox.hand.fill(order_id, 4.0)
+        session.halt("to take it back")
+        await_(lambda: session.orders["status"].iloc[0] == "canceled", "the cancel")
+        assert session.fills["qty"].sum() == pytest.approx(4.0 * (1 - 1e-4))
+
+
+def test_what_the_exchange_does_unasked_is_taken_as_it_is(sandbox, tmp_path):
+    with trading(sandbox, tmp_path / "run", Once) as session:
+        order_id = session.orders["id"].iloc[0]
+        await_(lambda: session.orders["status"].iloc[0] == "open", "the order to work")
+        sandbox.hand.end(order_id, "expired")
+        await_(lambda: session.orders["status"].iloc[0] == "expired", "its end")
+        sandbox.hand.order(SYMBOLS[1], "buy", 3.0, 10.0)
+        await_(
+            lambda: any(r.foreign_orders for r in happened(tmp_path / "run", Reconciled)),
+            "the order of somebody else",
+        )
+
+
+def test_a_session_that_is_stopped_in_between_goes_on_where_it_was(sandbox, tmp_path):
+    for turn in range(2):
+        with trading(sandbox, tmp_path / "run") as session:
+            settled(session, 5 * (turn + 1))
+        sandbox.hand.trade(SYMBOLS[0], "buy", 5.0)
+
+
+def test_what_is_left_of_a_fee_in_units_does_not_keep_a_session_from_being_flat(sandbox, tmp_path):
+    with trading(sandbox, tmp_path / "run") as session:
+        await_(lambda: len(session.fills) > 3, "fills")
+        session.flatten("enough")
+        await_(lambda: session.state == "halted", "the end of all positions")
+        left = sum(map(abs, session.positions.values()))
+        assert left < 2e-5  # of each symbol less than a lot
+    assert any(fill.kept > 0.0 for fill in happened(tmp_path / "run", Fill))
+
+
+@pytest.fixture
+def bybit(tmp_path):
+    made = rf.sandbox.Bybit(tmp_path / "v.jsonl", symbols=SYMBOLS, timeframe="1min", speed=30.0)
+    with made as running:
+        yield running
+
+
+def test_another_exchange_is_traded_the_same_way_while_its_answers_fail(bybit, tmp_path):
+    for nth, fault in enumerate((*LOST, *STATUSES), 2):
+        bybit.hand.fault(Fault("submit", fault, nth=nth, every=20, ms=100.0))
+    for nth, fault in enumerate(("drop_after", "no_reply", "html", "http_504_after"), 2):
+        bybit.hand.fault(Fault("cancel", fault, nth=nth, every=9, ms=60.0))
+    with trading(bybit, tmp_path / "run") as session:
+        await_(lambda: fired(bybit).total() == len(LOST + STATUSES) + 4, "the last fault")
+        settled(session)
+    assert set(posts(bybit).values()) == {1}
+    assert any(fill.kept > 0.0 for fill in happened(tmp_path / "run", Fill))
+
+
+def test_another_exchange_is_traded_the_same_way_while_its_streams_fail(bybit, tmp_path):
+    for fault in (*STREAM["twice, late or never"], *STREAM["wrongly"], *STREAM["no more"]):
+        bybit.hand.fault(fault)
+    for kind in ("positions", "open_orders", "executions"):
+        for nth, what in enumerate(("http_500", "html", "cut", "http_429", "garbage"), 2):
+            bybit.hand.fault(Fault(kind, what, nth=nth, every=7, ms=50.0))
+    with trading(bybit, tmp_path / "run") as session:
+        await_(lambda: fired(bybit).total() >= 25, "the faults")
+        bybit.hand.disconnect()
+        settled(session)
+        bybit.hand.trade(SYMBOLS[1], "buy", 5.0)
+
+
+def test_no_key_is_in_any_file_of_a_run(sandbox, tmp_path):
+    canaries = ("CANARYKEYOFBINANCE99", "canary-secret-of-binance")
+    venue = sandbox.venue(api_key=canaries[0], secret_key=canaries[1], timeout_ms=300.0)
+    session = rf.LiveSession(
+        Lively, venue, symbols=SYMBOLS, run_dir=tmp_path / "run", intervals=settings()
+    )
+    session.start()
+    asked = lambda: sum("exchangeInfo" in str(row.detail) for row in sandbox.rows())  # noqa: E731
+    await_(lambda: asked() > 2, "attempts to connect")
+    session.stop()
+    files = [p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()]
+    for canary in canaries:
+        assert not any(canary.encode() in content for content in files)
+        assert canary not in repr(session) + repr(venue)
+    assert canaries[1] not in sandbox.ledger.read_text()
