@@ -199,7 +199,9 @@ class VenuePlan:
             source_sha256=source_hash(strategy),
             history=strategy.history_depth,
             warmup=self._warmup,
-            flavour=baseline.flavour if baseline is not None else "pandas",
+            # The strategy is given frames as in its backtest.
+            flavour=baseline.data.flavour if baseline is not None else "pandas",
+            timezone=(baseline.data.timezone or "") if baseline is not None else "",
             calendar=self._calendar,
         )
 

@@ -57,6 +57,7 @@ from regimeflow.venues.line import Line
 from regimeflow.venues.outbox import Outbox
 from regimeflow.venues.port import Adapter, Disconnected, Garbled, Refreshed, Said, VenueOrder
 from regimeflow.venues.runtime import Answer, Message, Overflow, Runtime
+from regimeflow.venues.splice import Splice
 
 _NEVER = 2**63 - 1
 #: Messages that cannot be read, in a row, after which the connection is made anew.
@@ -113,6 +114,7 @@ class Gateway:
         self.intake = Intake(symbols, timeframe)
         self.watch = FeedWatch(symbols, timeframe, intervals.ns("heartbeat_ms"), self.hours)
         self._gather = Gather(self._symbols, intervals.ns("grace_ms"))
+        self._splice = Splice(symbols, timeframe, self.hours)
         self.outbox = Outbox(adapter, runtime, intervals, lambda: engine.desk.orders)
         self.comparing = Comparing(
             adapter, runtime, intervals, lambda: engine.desk, run, lambda: self.outbox.in_flight
@@ -267,7 +269,7 @@ class Gateway:
                 return []
             self.watch.heard(said.symbol, said.ts)
             told: list[Input] = list(self.watch.look(now)) if self.watch.stale else []
-            return [*told, *(self._gather.add(said, now) if isinstance(said, Bar) else [said])]
+            return [*told, *(self._bar(said, now) if isinstance(said, Bar) else [said])]
         if isinstance(said, OrderUpdate | Fill):
             return self._order_news(said)
         if isinstance(said, Disconnected):
@@ -275,6 +277,29 @@ class Gateway:
         if isinstance(said, Refreshed):
             return [Rules(now, 0, said.instrument, said.tradable)] if self._begun else []
         return self._cannot_read(said)
+
+    def _bar(self, bar: Bar, now: int) -> list[Input]:
+        """Return what is complete with a bar; the first of a subscription may have to wait."""
+        if self._splice.holds(bar):
+            return []
+        latest = self._engine.history.latest(bar.symbol, _NEVER)
+        missing = self._splice.missing_before(bar, latest.ts if latest else None)
+        if missing is None:
+            return list(self._gather.add(bar, now))
+        work = functools.partial(self.adapter.past, bar.symbol, self._timeframe, *missing)
+        self.runtime.call("control", ("splice", bar.symbol), work)
+        return []
+
+    def _spliced(self, answer: Answer) -> list[Input]:
+        """Return what was missing before the first live bars of a symbol, and those bars."""
+        waited = self._splice.release(answer.key[1])
+        if not waited:
+            return []  # the connection was lost meanwhile
+        now = self.runtime.now()
+        told = self._past(answer)
+        for bar in waited:
+            told += self._gather.add(bar, now)
+        return told
 
     def _order_news(self, said: OrderUpdate | Fill) -> list[Input]:
         """Return news of an order under our own name for it; of others' orders there is none."""
@@ -330,6 +355,8 @@ class Gateway:
             return self._connected(answer)
         if what == "history":
             return self._history(answer)
+        if what == "splice":
+            return self._spliced(answer)
         if what == "subscribe" and answer.error is not None:
             return self._lose_line(f"market data cannot be subscribed to: {answer.error}")
         return []
@@ -359,6 +386,10 @@ class Gateway:
         self.watch.stale |= {symbol for source, symbol in self._engine.holds if source == "feed"}
         if self._timeframe:
             self._backfill = set(self._symbols)
+        for symbol in self._symbols:
+            latest = self._engine.history.latest(symbol, _NEVER)
+            if latest is not None:
+                self.intake.knows(symbol, latest.ts)
         return [resumed, Connection(resumed.ts, 0, False, "the run is taken up again")]
 
     def _connect(self) -> None:
@@ -427,12 +458,15 @@ class Gateway:
         if not self._line.lost(why):
             return []  # known already
         self.outbox.connected = False
+        self._splice.forget()
         never_sent = self.outbox.withdraw(f"the connection was lost: {why}")
         if self._timeframe:
             self._backfill = set(self._symbols)
         if not self._begun:
             return []
-        return [Connection(now, 0, False, why), *never_sent, Gap(now, 0, why, (), since)]
+        # Bars that wait for others are told now: missed history would bring them again.
+        waiting = self._gather.due(_NEVER)
+        return [*waiting, Connection(now, 0, False, why), *never_sent, Gap(now, 0, why, (), since)]
 
     def _ask_for_history(self, now: int) -> list[Input]:
         """Ask for the bars from before, or for those that were missed."""
@@ -446,14 +480,18 @@ class Gateway:
         return self._open_when_ready()
 
     def _history(self, answer: Answer) -> list[Input]:
+        self._backfill.discard(answer.key[1])
+        return [*self._past(answer), *self._open_when_ready()]
+
+    def _past(self, answer: Answer) -> list[Input]:
+        """Return the bars of an answer that are not known yet, or that there is none."""
         symbol = answer.key[1]
-        self._backfill.discard(symbol)
-        told: list[Input] = []
         if answer.error is not None:
-            told.append(Gap(self.runtime.now(), 0, f"no history: {answer.error}", (symbol,)))
-        elif answer.value.times:
-            told += _new_bars(answer.value, self._engine, self._warmup, self._line.ever_up)
-        return [*told, *self._open_when_ready()]
+            return [Gap(self.runtime.now(), 0, f"no history: {answer.error}", (symbol,))]
+        if not answer.value.times:
+            return []
+        self.intake.knows(symbol, answer.value.times[-1])
+        return _new_bars(answer.value, self._engine, self._warmup, self._line.ever_up)
 
     def _compared(self, answer: Answer) -> list[Input]:
         told = self._news(self.comparing.answered(answer))
@@ -473,12 +511,17 @@ class Gateway:
         line.opened(now)
         self._garbled = 0
         self.watch.begin(now)
+        self._subscribe()
+        self._clock_at = now
+        return [Connection(now, 0, True, "")]
+
+    def _subscribe(self) -> None:
         adapter, symbols, timeframe = self.adapter, self._symbols, self._timeframe
+        if timeframe and adapter.capabilities.history:
+            self._splice.begin()
         self.runtime.call(
             "control", ("subscribe", ""), lambda: adapter.subscribe(symbols, timeframe)
         )
-        self._clock_at = now
-        return [Connection(now, 0, True, "")]
 
     def _look_back_ns(self) -> int:
         """Return a span that holds the warm-up, nights and weekends included."""
@@ -545,10 +588,7 @@ class Gateway:
         if not self.watch.stale:
             self._line.fresh()
         elif self._line.resubscribe(now):
-            adapter, symbols, timeframe = self.adapter, self._symbols, self._timeframe
-            self.runtime.call(
-                "control", ("subscribe", ""), lambda: adapter.subscribe(symbols, timeframe)
-            )
+            self._subscribe()
         elif self._line.mute(now):
             told += self._lose_line("no market data, though subscribed again")
         return told
