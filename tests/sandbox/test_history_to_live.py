@@ -55,7 +55,7 @@ def traded(venue, tmp_path_factory):
         baseline=report, warmup=5,
     )  # fmt: skip
     session.start()
-    while len(session.fills) < 6:
+    while len(session.fills) < 20:
         enough.wait(0.02)
         assert session.status.phase == "running", session.status
     session.stop()
