@@ -90,6 +90,7 @@ class Exchange:
     """
 
     name = "sandbox"
+    paper = True
 
     def __init__(
         self,

@@ -3,41 +3,23 @@
 from __future__ import annotations
 
 import html
-import importlib.metadata
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from regimeflow.analytics.report import Report
 from regimeflow.model.events import Start
 from regimeflow.model.models import Limits
+from regimeflow.session.real_money import NEEDED_LIMITS, Finding, packages
 from regimeflow.session.run_dir import holds_a_run
 from regimeflow.session.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: What real money does not start without.
-NEEDED_LIMITS = ("max_notional", "max_position", "daily_loss", "max_orders_per_minute")
 _LEAST_FREE_MB = 500.0
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One thing that was looked at.
-
-    Attributes:
-        name: what.
-        ok: whether it stands in nobody's way.
-        text: a sentence.
-    """
-
-    name: str
-    ok: bool
-    text: str
 
 
 class Checkup:
@@ -78,6 +60,7 @@ def check_session(
     baseline: Report | None,
     killed: str,
     failures: Sequence[str],
+    real: Sequence[Finding] = (),
 ) -> Checkup:
     """Return what is to be said of a session.
 
@@ -88,15 +71,16 @@ def check_session(
         baseline: what was expected, or None.
         killed: why everything must halt, or "".
         failures: what could not be kept or told.
+        real: the conditions for real money, where it trades that.
     """
     looks: tuple[Callable[[], Iterator[Finding]], ...] = (
         lambda: _directory(run_dir, status),
         lambda: _kill(killed),
-        lambda: _limits(start.limits),
+        lambda: iter(real) if real else _limits(start.limits),
         lambda: _baseline(baseline, start),
         lambda: _trading(status),
         lambda: _files(failures),
-        _packages,
+        lambda: iter(()) if real else packages(),
     )
     return Checkup([finding for look in looks for finding in look()])
 
@@ -151,16 +135,3 @@ def _trading(status: Status) -> Iterator[Finding]:
 def _files(failures: Sequence[str]) -> Iterator[Finding]:
     for text in failures:
         yield Finding("files", False, text)
-
-
-def _packages() -> Iterator[Finding]:
-    try:
-        version = importlib.metadata.version("regimeflow")
-    except importlib.metadata.PackageNotFoundError:
-        return
-    yield Finding(
-        "packages",
-        False,
-        f"the package regimeflow {version} of another project is installed and overwrites files "
-        "of this one: pip uninstall regimeflow, then install regimeflow-jupyter again",
-    )

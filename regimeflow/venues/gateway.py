@@ -76,6 +76,7 @@ class Gateway:
         series: symbols and timeframe of the market data; timeframe 0 for trades and quotes.
         warmup: how many bars from before are asked for.
         trades: whether orders go to the venue; else it gives market data only.
+        account: the number of the account that it must be, or the end of it; "" for any.
         probe: returns the health of the process; None leaves it out.
         killed: returns why everything must halt, or "".
     """
@@ -95,6 +96,7 @@ class Gateway:
         cash: float | None = None,
         run: str,
         trades: bool = True,
+        account: str = "",
         probe: Callable[[], Health] | None = None,
         killed: Callable[[], str] = lambda: "",
     ) -> None:
@@ -108,6 +110,7 @@ class Gateway:
         self._warmup = warmup
         self._cash = cash
         self._trades = trades
+        self._account = account
         self._probe = probe
         self._killed = killed
         self.hours = Hours(calendar)
@@ -395,6 +398,7 @@ class Gateway:
     def _connect(self) -> None:
         adapter, runtime, symbols = self.adapter, self.runtime, self._symbols
         begun, trades, asked = self._begun, self._trades, self._cash is None
+        named = self._account
 
         def work() -> dict[str, Any]:
             adapter.close()
@@ -402,9 +406,11 @@ class Gateway:
             before = runtime.now()
             skew_ms = (adapter.time() - (before + runtime.now()) // 2) / 1e6
             facts: dict[str, Any] = {"skew_ms": skew_ms}
+            if named or (not begun and trades and asked):
+                money = adapter.balances()
+                facts["cash"], facts["account"] = money.cash, money.account
             if not begun:
                 facts["rules"] = adapter.instruments(symbols)
-                facts["cash"] = adapter.balances().cash if trades and asked else None
             return facts
 
         self._line.connecting(runtime.now())
@@ -417,6 +423,11 @@ class Gateway:
         skew_ms = answer.value["skew_ms"]
         if abs(skew_ms) > self.intervals.max_skew_ms:
             return self._not_connected(f"our clock is {abs(skew_ms) / 1e3:.1f} s off the venue's")
+        if self._account and not same_account(self._account, answer.value["account"]):
+            return self._not_connected(
+                f"the venue's account ends in {answer.value['account'][-4:]!r}, and the session is "
+                f"for the one that ends in {self._account[-4:]!r}"
+            )
         self._line.connected()
         told: list[Input] = []
         if not self._begun:
@@ -648,6 +659,26 @@ def _new_bars(told: History, engine: Engine, warmup: int, gap: bool) -> list[Inp
     return [msgspec.structs.replace(told, ts=cut["times"][-1], features=features, **cut)]
 
 
+def same_account(named: str, told: str) -> bool:
+    """Return whether the account that a venue tells is the one that was named.
+
+    Either may be no more than the end of the number, the venue's with the rest hidden.
+
+    >>> same_account("4321", "PA-987654321"), same_account("111111114321", "PA-987654321")
+    (True, False)
+    >>> same_account("PA-987654321", "•••4321"), same_account("4321", "")
+    (True, False)
+    """
+    if len(named) <= _END_OF_ACCOUNT or len(told) <= _END_OF_ACCOUNT or not _is_plain(told):
+        return len(told) >= _END_OF_ACCOUNT and told[-_END_OF_ACCOUNT:] == named[-_END_OF_ACCOUNT:]
+    return told == named
+
+
+def _is_plain(account: str) -> bool:
+    """Return whether an account is told whole: nothing in it stands for what is hidden."""
+    return account.replace("-", "").replace("_", "").isalnum()
+
+
 def _halts(changed: StateChanged) -> bool:
     return changed.after == HALTED and not changed.symbol
 
@@ -664,6 +695,8 @@ def _over(message: Message | None) -> str:
 #: Events that carry a venue's own words.
 _WORDY = frozenset({Trade, OrderUpdate, Fill, Connection, Gap, Reconciled, Adjusted, Command})
 _COLUMNS = ("times", "open", "high", "low", "close", "volume")
+#: So many of an account's last characters tell it.
+_END_OF_ACCOUNT = 4
 _ENDS = frozenset({"canceled", "rejected", "expired"})
 _TOLD = _ENDS | {
     "accepted",

@@ -45,6 +45,7 @@ class Loopback(Histories):
         host, port: where it listens.
         timeout_ms: how long an answer is waited for.
         settle_ms: how long after an order was sent the venue may still not show it.
+        paper: False lets the session treat its money as real, to practise that.
 
     Example:
         >>> import regimeflow as rf
@@ -62,11 +63,13 @@ class Loopback(Histories):
         *,
         timeout_ms: float = 5_000.0,
         settle_ms: float = 1_000.0,
+        paper: bool = True,
     ) -> None:
         if not 0 < port < 65_536:
             raise ConfigError(f"port must lie in 1..65535, got {port!r}: the server prints its own")
         if not timeout_ms > 0:
             raise ConfigError(f"timeout_ms must be positive, got {timeout_ms!r}")
+        self.paper = bool(paper)
         self.host = host
         self.port = port
         self.capabilities = Capabilities(
