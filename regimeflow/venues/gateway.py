@@ -23,6 +23,7 @@ import msgspec
 
 from regimeflow.engine.desk import HALTED
 from regimeflow.engine.engine import Engine
+from regimeflow.errors import Refused
 from regimeflow.model.events import (
     Adjusted,
     Cancel,
@@ -424,10 +425,13 @@ class Gateway:
         if abs(skew_ms) > self.intervals.max_skew_ms:
             return self._not_connected(f"our clock is {abs(skew_ms) / 1e3:.1f} s off the venue's")
         if self._account and not same_account(self._account, answer.value["account"]):
-            return self._not_connected(
-                f"the venue's account ends in {answer.value['account'][-4:]!r}, and the session is "
-                f"for the one that ends in {self._account[-4:]!r}"
+            why = (
+                f"the venue's account ends in {answer.value['account'][-_END_OF_ACCOUNT:]!r}, and "
+                f"the session is for the one that ends in {self._account[-_END_OF_ACCOUNT:]!r}"
             )
+            if not self._begun:
+                raise Refused(why, code="account")  # nothing that is waited for changes that
+            return self._not_connected(why)
         self._line.connected()
         told: list[Input] = []
         if not self._begun:
