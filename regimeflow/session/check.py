@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import os
 import shutil
@@ -74,18 +75,20 @@ def check_session(
         real: the conditions for real money, where it trades that.
     """
     looks: tuple[Callable[[], Iterator[Finding]], ...] = (
-        lambda: _directory(run_dir, status),
-        lambda: _kill(killed),
-        lambda: iter(real) if real else _limits(start.limits),
+        lambda: directory(run_dir),
+        lambda: kill_switch(killed),
+        lambda: iter(real) if real else complete(start.limits),
         lambda: _baseline(baseline, start),
         lambda: _trading(status),
         lambda: _files(failures),
         lambda: iter(()) if real else packages(),
+        asyncio_of,
     )
     return Checkup([finding for look in looks for finding in look()])
 
 
-def _directory(run_dir: Path, status: Status) -> Iterator[Finding]:
+def directory(run_dir: Path) -> Iterator[Finding]:
+    """Yield whether a run can be written there, and how much of it."""
     folder = next((p for p in (run_dir, *run_dir.absolute().parents) if p.is_dir()), Path("/"))
     writable = os.access(folder, os.W_OK)
     yield Finding(
@@ -98,15 +101,28 @@ def _directory(run_dir: Path, status: Status) -> Iterator[Finding]:
     yield Finding("disk", free_mb >= _LEAST_FREE_MB, f"{free_mb:,.0f} MB are free for the journal")
 
 
-def _kill(killed: str) -> Iterator[Finding]:
+def kill_switch(killed: str) -> Iterator[Finding]:
+    """Yield why everything must halt, where it must."""
     if killed:
         yield Finding("kill switch", False, f"{killed}: remove the file to trade again")
 
 
-def _limits(limits: Limits) -> Iterator[Finding]:
+def complete(limits: Limits) -> Iterator[Finding]:
+    """Yield which of the limits are missing that real money needs."""
     missing = [name for name in NEEDED_LIMITS if getattr(limits, name) is None]
     text = f"not set: {', '.join(missing)}; real money needs them" if missing else "are set"
     yield Finding("limits", not missing, text)
+
+
+def asyncio_of() -> Iterator[Finding]:
+    """Yield whether somebody has patched asyncio in this process."""
+    if hasattr(asyncio, "_nest_patched"):
+        yield Finding(
+            "asyncio",
+            False,
+            "nest_asyncio has patched asyncio in this process: cells and clicks can get lost; "
+            "start the kernel anew without it (sessions have threads of their own)",
+        )
 
 
 def _baseline(baseline: Report | None, start: Start) -> Iterator[Finding]:

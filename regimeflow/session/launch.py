@@ -89,6 +89,20 @@ def check(settings: Settings) -> None:
         ConfigError: with the key and what to do instead.
     """
     config = settings.config
+    check_keys(settings)
+    if not config.live.paper:
+        obstacles = real_money_obstacles(settings)
+        if obstacles:
+            raise ConfigError(f"real money is refused: {'; '.join(obstacles)}")
+
+
+def check_keys(settings: Settings) -> None:
+    """Refuse what this version cannot do, whatever money it is about.
+
+    Raises:
+        ConfigError: with the key and what to do instead.
+    """
+    config = settings.config
     if config.live.replay_journal_path is not None:
         origin = settings.origin(("live", "replay_journal_path"))
         raise ConfigError(f"{origin}: live.replay_journal_path: {_ONE_PLACE}")
@@ -97,10 +111,6 @@ def check(settings: Settings) -> None:
     model_of(config)
     limits_of(config)
     output_dir_of(config, run_dir_of(config, "run"))
-    if not config.live.paper:
-        obstacles = real_money_obstacles(settings)
-        if obstacles:
-            raise ConfigError(f"real money is refused: {'; '.join(obstacles)}")
 
 
 def real_money_obstacles(settings: Settings) -> list[str]:
