@@ -81,7 +81,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     limits: Limits
     intervals: Intervals
-    baseline: Any = None
+    baseline: Report | None = None
     account: str = ""
 
 
