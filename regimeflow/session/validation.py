@@ -18,7 +18,7 @@ from regimeflow.engine.context import Context
 from regimeflow.engine.strategy import Strategy
 from regimeflow.errors import ConfigError, RegimeflowError, did_you_mean
 from regimeflow.journal import events
-from regimeflow.model.events import Account, Fill, OrderUpdate, Reconciled
+from regimeflow.model.events import Account, Fill, OrderUpdate, Reconciled, Start
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.market import Bar, Quote, Trade
 from regimeflow.model.order import OrderHandle, Status
@@ -210,9 +210,6 @@ def _run(session: LiveSession, mode: str, timeout_s: float) -> Iterator[Finding]
     if session.failure is not None:
         yield Finding("session", False, str(session.failure))
     yield from _orders(session, mode, wanted, timeout_s)
-    held = {symbol: qty for symbol, qty in session.positions.items() if qty}
-    text = ", ".join(f"{qty:g} {symbol}" for symbol, qty in held.items())
-    yield Finding("position", not held, f"{text} is left" if held else "nothing is left")
     yield from _recorded(session)
 
 
@@ -248,15 +245,19 @@ def _recorded(session: LiveSession) -> Iterator[Finding]:
     """Yield what the journal says: the last comparison, and whether the run can be repeated."""
     if not session.run_dir.exists():
         return
+    lots: dict[str, float] = {}
     verdict: Reconciled | None = None
     asked = False  # whether the books were asked for after the last that happened to an order
     for _, event, _ in events(session.run_dir):
+        if isinstance(event, Start):
+            lots = {rules.symbol: rules.lot for rules in event.instruments}
         if isinstance(event, Reconciled):
             verdict = event  # told again only where it is another
         if isinstance(event, OrderUpdate | Fill):
             asked = False
         elif isinstance(event, Account | Reconciled):
             asked = True
+    yield _position(session.positions, lots)
     why = "" if asked and verdict is not None else "the books were not compared"
     if verdict is not None and not (verdict.ok and not verdict.unmatched):
         why = verdict.why or f"{', '.join(verdict.unmatched)} is not explained"
@@ -268,3 +269,14 @@ def _recorded(session: LiveSession) -> Iterator[Finding]:
         f"{certificate.events:,} events, {'identical' if certificate.identical else 'different'}: "
         f"{session.run_dir}",
     )
+
+
+def _position(held: dict[str, float], lots: dict[str, float]) -> Finding:
+    """Return whether anything is left that could be sold; a fee can leave less than a lot."""
+    left = {symbol: qty for symbol, qty in held.items() if abs(qty) >= lots.get(symbol, 0.0)}
+    dust = {symbol: qty for symbol, qty in held.items() if qty and symbol not in left}
+    if any(left.values()):
+        text = ", ".join(f"{qty:g} {symbol}" for symbol, qty in left.items())
+        return Finding("position", False, f"{text} is left")
+    text = ", ".join(f"{qty:g} {symbol}" for symbol, qty in dust.items())
+    return Finding("position", True, f"{text} is left, less than a lot" if dust else "none is left")
