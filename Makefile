@@ -1,9 +1,9 @@
 # Everything runs in .venv, which the first target that needs it makes from requirements.lock.
-#   make demo | lab | test | check | format | bench | soak | lock | clean
+#   make demo | lab | test | matrix | check | format | bench | soak | lock | clean
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test notebooks check format bench soak lock clean
+.PHONY: help demo lab test matrix notebooks check format bench soak lock clean
 
 PY := .venv/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -42,6 +42,9 @@ test: .venv/.installed ## run the tests, then the notebooks
 	  PYTHONHASHSEED=0 $(PY) -m pytest --timeout 900 --nbval notebooks --nbval-current-env \
 	    --nbval-cell-timeout 300 --nbval-sanitize-with tests/nbval_sanitize.cfg; \
 	fi
+
+matrix: .venv/.installed ## run the brokers' tests without, with older and with newer client libraries
+	@$(PY) scripts/matrix.py $(ONLY)
 
 check: .venv/.installed ## check format, lint, types and floors
 	@$(PY) -m ruff format --check --quiet --output-format concise .

@@ -23,6 +23,7 @@ from regimeflow.redaction import Secret, is_secret
 #: Broker -> its key -> the variable that gives it.
 _NAMES: dict[str, dict[str, str]] = {
     "simulated": {},
+    "loopback": {},
     "alpaca": {
         "api_key": "ALPACA_API_KEY",
         "secret_key": "ALPACA_API_SECRET",

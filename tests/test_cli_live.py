@@ -124,7 +124,7 @@ def test_explained(capsys, here):
     assert "note: .env:1 sets SOMETHING_URL" in out
 
 
-def test_a_broker_of_another_version_is_explained_and_refused(capsys, monkeypatch):
+def test_keys_of_another_broker_are_explained_and_refused(capsys, monkeypatch):
     monkeypatch.setenv("ALPACA_API_KEY", "canary-1234")
     write()
     text = Path("c.yaml").read_text().replace("simulated", "alpaca")
@@ -132,7 +132,7 @@ def test_a_broker_of_another_version_is_explained_and_refused(capsys, monkeypatc
     code, out, err = run(capsys, "config", "--config", "c.yaml", "--explain")
     assert code == 1
     assert "environment ALPACA_API_KEY" in out
-    assert "this version has no broker 'alpaca'" in err
+    assert "there is no key live.broker_config.data" in err
     assert "canary" not in out + err
 
 

@@ -1,8 +1,9 @@
-"""The command line: ``regimeflow backtest | live | config | certify | replay | sandbox``, and the
-commands to running sessions: ``status | attach | halt | flatten | stop``.
+"""The command line: ``regimeflow backtest | live | config | doctor | validate | certify | replay |
+sandbox``, and the commands to running sessions: ``status | attach | halt | flatten | stop``.
 
 Exit codes: 0 for a result, 1 for something wrong with the command, the data or a file, 2 where the
-strategy failed or a recorded run is not what its strategy decides, 130 after a second interrupt.
+strategy failed, a recorded run is not what its strategy decides, or doctor or validate found
+something, 130 after a second interrupt.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from regimeflow.cli import control, sandbox, sessions
+from regimeflow.cli import control, readiness, sandbox, sessions
 from regimeflow.cli.codes import DIFFERENT, OK, WRONG
 from regimeflow.errors import ConfigError, RegimeflowError, StrategyError
 from regimeflow.redaction import Redactor
@@ -260,6 +261,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_backtest(commands)
     sessions.add(commands)
+    readiness.add(commands)
     control.add(commands)
     sandbox.add(commands)
     _add_recorded(

@@ -35,6 +35,11 @@ def _add_live(commands: Any) -> None:
     )
     parser.set_defaults(command=_live)
     parser.add_argument("--config", required=True, metavar="FILE", help="YAML")
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="trade real money: needed where live.paper is false, refused where it is true",
+    )
 
 
 def _add_config(commands: Any) -> None:
@@ -75,7 +80,7 @@ def _live(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     settings.redactor.guard()
     _tell(settings)
-    session = session_of(settings)
+    session = session_of(settings, live_money=arguments.live)
     with ExitStack() as held:
         _introduce(session, _metrics_url(session, settings, held))
         held.enter_context(_interruptible())

@@ -95,6 +95,7 @@ class Exchange:
     """
 
     name = "sandbox"
+    paper = True
 
     def __init__(
         self,

@@ -6,22 +6,27 @@ that makes its venue.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
+from regimeflow import venues
 from regimeflow.data import datasets
 from regimeflow.data.files import read_file
 from regimeflow.errors import ConfigError, did_you_mean
 from regimeflow.model.models import Model
-from regimeflow.session.config import Config, Count, Positive, Section, Text
+from regimeflow.redaction import Secret
+from regimeflow.session.config import Config, Count, NotNegative, Positive, Section, Text
 from regimeflow.session.decode import decode
 from regimeflow.session.settings import Settings
 from regimeflow.venues.simulated import Simulated
 
 _AT = ("live", "broker_config")
+_PAPER = "_PAPER_"
 
 
 class SimulatedKeys(Section, frozen=True, kw_only=True):
@@ -53,6 +58,125 @@ class SimulatedKeys(Section, frozen=True, kw_only=True):
     data_seed: Count = 0
 
 
+#: Where something listens.
+Port = Annotated[int, Meta(ge=1, le=65_535)]
+
+
+class LoopbackKeys(Section, frozen=True, kw_only=True):
+    """Keys of the venue on this machine, ``regimeflow sandbox loopback``.
+
+    Attributes:
+        port: where it listens; it prints its own.
+        timeout_ms: how long an answer is waited for.
+        settle_ms: how long after an order was sent the venue may still not show it.
+    """
+
+    port: Port
+    host: Text = "127.0.0.1"
+    timeout_ms: Positive = 5_000.0
+    settle_ms: NotNegative = 1_000.0
+
+
+class AlpacaKeys(Section, frozen=True, kw_only=True):
+    """Keys of Alpaca; ``live.broker_asset_class`` says whether it is stocks or crypto.
+
+    Attributes:
+        api_key, secret_key: of the account.
+        base_url, data_url: where orders and historical bars are asked for, without a version.
+        stream_url, data_stream_url: full addresses of the two streams.
+        fractional: whether stocks may be bought in fractions of a share.
+        calendar: exchange calendar; XNYS for stocks, none for crypto.
+        timeout_ms, settle_ms: as of `regimeflow.venues.Alpaca`.
+    """
+
+    api_key: Secret
+    secret_key: Secret
+    base_url: str = ""
+    data_url: str = ""
+    stream_url: str = ""
+    data_stream_url: str = ""
+    fractional: bool = False
+    calendar: str | None = None
+    timeout_ms: Positive = 10_000.0
+    settle_ms: NotNegative = 5_000.0
+
+
+class ExchangeKeys(Section, frozen=True, kw_only=True):
+    """Keys of any exchange that ccxt knows.
+
+    Attributes:
+        api_key, secret_key, password: what the exchange has given.
+        config: merged into ccxt's own settings.
+        timeout_ms, settle_ms: as of `regimeflow.venues.Ccxt`.
+    """
+
+    api_key: Secret
+    secret_key: Secret
+    password: Secret | None = None
+    config: dict[str, Any] = msgspec.field(default_factory=dict)
+    timeout_ms: Positive = 10_000.0
+    settle_ms: NotNegative = 5_000.0
+
+
+class BinanceKeys(ExchangeKeys, frozen=True, kw_only=True):
+    """Keys of Binance's spot exchange.
+
+    Attributes:
+        base_url: of its REST service, without a version.
+        stream_url: of its market streams.
+        recv_window_ms: how long a request may take to arrive, milliseconds.
+    """
+
+    base_url: str = ""
+    stream_url: str = ""
+    recv_window_ms: Annotated[int, Meta(gt=0, le=60_000)] | None = None
+
+
+SecurityType = Literal["STK", "FUT", "OPT", "FOP", "CASH", "CRYPTO", "CFD", "CMDTY", "IND"]
+
+
+class ContractKeys(Section, frozen=True, kw_only=True):
+    """What a symbol stands for at Interactive Brokers; what is left out is taken from
+    ``defaults``, else as the names say: a stock in US dollars, routed by SMART.
+    """
+
+    symbol_override: Text | None = None
+    security_type: SecurityType | None = None
+    exchange: Text | None = None
+    currency: Text | None = None
+    primary_exchange: Text | None = None
+    local_symbol: Text | None = None
+    trading_class: Text | None = None
+    last_trade_date_or_contract_month: Text | int | None = None
+    right: Literal["C", "P", "CALL", "PUT"] | None = None
+    multiplier: Text | Positive | None = None
+    strike: NotNegative | None = None
+    con_id: Count | None = None
+    include_expired: bool | None = None
+
+
+class IbKeys(Section, frozen=True, kw_only=True):
+    """Keys of Interactive Brokers: where TWS or the Gateway listens, and what symbols mean.
+
+    Attributes:
+        host, port, client_id: of the connection; 7497 is TWS with a paper account.
+        account: which one, where the login has several.
+        defaults: for every symbol.
+        contracts: symbol -> what is special about it.
+        calendar: exchange calendar; none for what trades around the clock.
+        timeout_ms: how long an answer is waited for.
+    """
+
+    host: Text = "127.0.0.1"
+    port: Port = 7497
+    client_id: Count = 1
+    account: str = ""
+    defaults: ContractKeys = ContractKeys()
+    contracts: dict[str, ContractKeys] = msgspec.field(default_factory=dict)
+    calendar: str = "XNYS"
+    timeout_ms: Positive = 5_000.0
+
+
 class Broker(NamedTuple):
     """One broker.
 
@@ -63,7 +187,7 @@ class Broker(NamedTuple):
     """
 
     keys: type[msgspec.Struct]
-    venue: Callable[[Config, Any, Model], Simulated]
+    venue: Callable[[Config, Any, Model], Any]
     paper_only: bool
 
 
@@ -108,9 +232,115 @@ def _data(config: Config, keys: SimulatedKeys) -> Any:
     return read_file(Path(keys.data).expanduser(), keys.frames)
 
 
+def _loopback(config: Config, keys: LoopbackKeys, model: Model) -> Any:
+    return venues.Loopback(
+        keys.host,
+        keys.port,
+        timeout_ms=keys.timeout_ms,
+        settle_ms=keys.settle_ms,
+        paper=config.live.paper,
+    )
+
+
+def _alpaca(config: Config, keys: AlpacaKeys, model: Model) -> Any:
+    live = config.live
+    given = msgspec.structs.asdict(keys)
+    return _made("Alpaca", paper=live.paper, asset_class=live.broker_asset_class, **given)
+
+
+def _exchange(config: Config, keys: ExchangeKeys, model: Model) -> Any:
+    live = config.live
+    return _made("Ccxt", live.broker, paper=live.paper, **msgspec.structs.asdict(keys))
+
+
+def _binance(config: Config, keys: BinanceKeys, model: Model) -> Any:
+    given = msgspec.structs.asdict(keys)
+    base, stream, window_ms = (given.pop(n) for n in ("base_url", "stream_url", "recv_window_ms"))
+    api: dict[str, Any] = {}
+    if base := base.rstrip("/"):
+        api |= {"public": f"{base}/api/v3", "private": f"{base}/api/v3"}
+    if stream := stream.rstrip("/"):
+        api |= {"ws": {"spot": stream}}
+    asked: dict[str, Any] = {}
+    if api:
+        asked["urls"] = {"api": api}
+    if window_ms is not None:
+        asked["options"] = {"recvWindow": window_ms}
+    given["config"] = _merged(asked, keys.config)
+    return _made("Ccxt", "binance", paper=config.live.paper, **given)
+
+
+def _ib(config: Config, keys: IbKeys, model: Model) -> Any:
+    unknown = [symbol for symbol in keys.contracts if symbol not in config.live.symbols]
+    if unknown:
+        raise ConfigError(
+            f"live.broker_config.contracts names {unknown[0]!r}, which is not among live.symbols."
+            f"{did_you_mean(unknown[0], config.live.symbols)}"
+        )
+    contracts = {
+        symbol: _given(keys.defaults) | _given(keys.contracts.get(symbol, ContractKeys()))
+        for symbol in config.live.symbols
+    }
+    return _made(
+        "InteractiveBrokers",
+        paper=config.live.paper,
+        host=keys.host,
+        port=keys.port,
+        client_id=keys.client_id,
+        account=keys.account,
+        contracts={symbol: fields for symbol, fields in contracts.items() if fields},
+        calendar=keys.calendar,
+        timeout_ms=keys.timeout_ms,
+    )
+
+
+def _given(keys: ContractKeys) -> dict[str, Any]:
+    """Return the fields that were given, in the adapter's words."""
+    found = {k: v for k, v in msgspec.structs.asdict(keys).items() if v is not None}
+    if "right" in found:
+        found["right"] = found["right"][0]
+    if "last_trade_date_or_contract_month" in found:
+        month = found["last_trade_date_or_contract_month"]
+        found["last_trade_date_or_contract_month"] = str(month)
+    return found
+
+
+def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Return nested settings, the second stronger."""
+    merged = dict(under)
+    for key, value in over.items():
+        before = merged.get(key)
+        if isinstance(before, dict) and isinstance(value, dict):
+            merged[key] = _merged(before, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _made(name: str, *given: Any, **named: Any) -> Any:
+    """Return a venue by the name of its class, which is imported only now."""
+    return getattr(venues, name)(*given, **named)
+
+
 BROKERS: dict[str, Broker] = {
     "simulated": Broker(SimulatedKeys, _simulated, paper_only=True),
+    "loopback": Broker(LoopbackKeys, _loopback, paper_only=False),
+    "alpaca": Broker(AlpacaKeys, _alpaca, paper_only=False),
+    "binance": Broker(BinanceKeys, _binance, paper_only=False),
+    "ib": Broker(IbKeys, _ib, paper_only=False),
 }
+_EXCHANGE = Broker(ExchangeKeys, _exchange, paper_only=False)
+#: Files beside ccxt's exchanges that are none.
+_NO_EXCHANGES = frozenset({"base", "abstract", "async_support", "pro", "test"})
+
+
+def exchanges() -> list[str]:
+    """Return the exchanges that ccxt has, by the names of its files: importing it takes long."""
+    spec = importlib.util.find_spec("ccxt")
+    if spec is None or spec.submodule_search_locations is None:
+        return []
+    names = {f.stem for place in spec.submodule_search_locations for f in Path(place).glob("*.py")}
+    return sorted(n for n in names - _NO_EXCHANGES if not n.startswith("_"))
 
 
 def broker_of(settings: Settings) -> Broker:
@@ -122,17 +352,26 @@ def broker_of(settings: Settings) -> Broker:
     live = settings.config.live
     broker = BROKERS.get(live.broker)
     if broker is None:
-        near = did_you_mean(live.broker, BROKERS)
-        raise ConfigError(
-            f"{settings.origin(('live', 'broker'))}: this version has no broker {live.broker!r}; "
-            f"live.broker can be {', '.join(BROKERS)}.{near}"
-        )
+        known = exchanges()
+        if live.broker not in known:
+            raise ConfigError(
+                f"{settings.origin(('live', 'broker'))}: there is no broker {live.broker!r}; "
+                f"live.broker can be {', '.join(BROKERS)} or {_exchanges_in_words(known)}."
+                f"{did_you_mean(live.broker, [*BROKERS, *known])}"
+            )
+        broker = _EXCHANGE
     if broker.paper_only and not live.paper:
         raise ConfigError(
             f"{settings.origin(('live', 'paper'))}: the broker {live.broker!r} has no real money: "
             "leave live.paper out"
         )
     return broker
+
+
+def _exchanges_in_words(known: list[str]) -> str:
+    if known:
+        return f"one of the {len(known)} exchanges of ccxt"
+    return 'an exchange of ccxt (pip install "regimeflow-jupyter[ccxt]")'
 
 
 def keys_of(settings: Settings, values: dict[str, Any] | None = None) -> Any:
@@ -144,10 +383,15 @@ def keys_of(settings: Settings, values: dict[str, Any] | None = None) -> Any:
     """
     broker = broker_of(settings)
     given = {key: value.value for key, value in settings.broker.items()}
-    return decode(values or given, broker.keys, settings.file, settings.lines, _AT)
+    wanted = dict(values or given)
+    for key, value in settings.broker.items():
+        # A variable that says in its name that it is for paper is not for real money.
+        if not settings.config.live.paper and _PAPER in value.origin:
+            wanted.pop(key, None)
+    return decode(wanted, broker.keys, settings.file, settings.lines, _AT)
 
 
-def venue_of(settings: Settings, model: Model) -> Simulated:
+def venue_of(settings: Settings, model: Model) -> Any:
     """Return the venue that a configuration describes, secrets fetched from their stores."""
     broker = broker_of(settings)
     return broker.venue(settings.config, keys_of(settings, settings.broker_values()), model)

@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
-import importlib.metadata
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from regimeflow.analytics.report import Report
 from regimeflow.model.events import Start
 from regimeflow.model.models import Limits
+from regimeflow.session.real_money import NEEDED_LIMITS, Finding, packages
 from regimeflow.session.run_dir import holds_a_run
 from regimeflow.session.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: What real money does not start without.
-NEEDED_LIMITS = ("max_notional", "max_position", "daily_loss", "max_orders_per_minute")
 _LEAST_FREE_MB = 500.0
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One thing that was looked at.
-
-    Attributes:
-        name: what.
-        ok: whether it stands in nobody's way.
-        text: a sentence.
-    """
-
-    name: str
-    ok: bool
-    text: str
 
 
 class Checkup:
@@ -78,6 +61,7 @@ def check_session(
     baseline: Report | None,
     killed: str,
     failures: Sequence[str],
+    real: Sequence[Finding] = (),
 ) -> Checkup:
     """Return what is to be said of a session.
 
@@ -88,20 +72,23 @@ def check_session(
         baseline: what was expected, or None.
         killed: why everything must halt, or "".
         failures: what could not be kept or told.
+        real: the conditions for real money, where it trades that.
     """
     looks: tuple[Callable[[], Iterator[Finding]], ...] = (
-        lambda: _directory(run_dir, status),
-        lambda: _kill(killed),
-        lambda: _limits(start.limits),
+        lambda: directory(run_dir),
+        lambda: kill_switch(killed),
+        lambda: iter(real) if real else complete(start.limits),
         lambda: _baseline(baseline, start),
         lambda: _trading(status),
         lambda: _files(failures),
-        _packages,
+        lambda: iter(()) if real else packages(),
+        asyncio_of,
     )
     return Checkup([finding for look in looks for finding in look()])
 
 
-def _directory(run_dir: Path, status: Status) -> Iterator[Finding]:
+def directory(run_dir: Path) -> Iterator[Finding]:
+    """Yield whether a run can be written there, and how much of it."""
     folder = next((p for p in (run_dir, *run_dir.absolute().parents) if p.is_dir()), Path("/"))
     writable = os.access(folder, os.W_OK)
     yield Finding(
@@ -114,15 +101,28 @@ def _directory(run_dir: Path, status: Status) -> Iterator[Finding]:
     yield Finding("disk", free_mb >= _LEAST_FREE_MB, f"{free_mb:,.0f} MB are free for the journal")
 
 
-def _kill(killed: str) -> Iterator[Finding]:
+def kill_switch(killed: str) -> Iterator[Finding]:
+    """Yield why everything must halt, where it must."""
     if killed:
         yield Finding("kill switch", False, f"{killed}: remove the file to trade again")
 
 
-def _limits(limits: Limits) -> Iterator[Finding]:
+def complete(limits: Limits) -> Iterator[Finding]:
+    """Yield which of the limits are missing that real money needs."""
     missing = [name for name in NEEDED_LIMITS if getattr(limits, name) is None]
     text = f"not set: {', '.join(missing)}; real money needs them" if missing else "are set"
     yield Finding("limits", not missing, text)
+
+
+def asyncio_of() -> Iterator[Finding]:
+    """Yield whether somebody has patched asyncio in this process."""
+    if hasattr(asyncio, "_nest_patched"):
+        yield Finding(
+            "asyncio",
+            False,
+            "nest_asyncio has patched asyncio in this process: cells and clicks can get lost; "
+            "start the kernel anew without it (sessions have threads of their own)",
+        )
 
 
 def _baseline(baseline: Report | None, start: Start) -> Iterator[Finding]:
@@ -151,16 +151,3 @@ def _trading(status: Status) -> Iterator[Finding]:
 def _files(failures: Sequence[str]) -> Iterator[Finding]:
     for text in failures:
         yield Finding("files", False, text)
-
-
-def _packages() -> Iterator[Finding]:
-    try:
-        version = importlib.metadata.version("regimeflow")
-    except importlib.metadata.PackageNotFoundError:
-        return
-    yield Finding(
-        "packages",
-        False,
-        f"the package regimeflow {version} of another project is installed and overwrites files "
-        "of this one: pip uninstall regimeflow, then install regimeflow-jupyter again",
-    )

@@ -95,6 +95,7 @@ class Live(Section, frozen=True, kw_only=True):
         broker_config: the broker's own keys.
         broker_asset_class: decides which orders the broker takes.
         paper: no real money.
+        account: whose real money it is: its number at the broker, or the last four characters.
         dry_run: decide everything and send nothing.
         log_dir: run directories are made in it.
         run: name of the run directory; the strategy's name and the time without it.
@@ -117,6 +118,7 @@ class Live(Section, frozen=True, kw_only=True):
     broker_config: dict[str, Any] = {}
     broker_asset_class: Literal["equity", "crypto"] = "equity"
     paper: bool = True
+    account: Annotated[str, Meta(min_length=4)] | None = None
     dry_run: bool = False
     log_dir: Text = "./logs"
     run: Text | None = None

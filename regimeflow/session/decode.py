@@ -92,7 +92,12 @@ def _known(
                 f"{where(file, lines, place)}: there is no key {dotted(place)}."
                 f"{_nearest(name, list(hints), kind, at)}"
             )
-        section = _section(hints[name])
+        section, each = _section(hints[name]), _section_of_each(hints[name])
+        if each is not None and isinstance(value, Mapping):
+            # One by one: of a mapping's values msgspec does not say which one is wrong.
+            for key, one in value.items():
+                if isinstance(one, Mapping):
+                    decode(one, each, file, lines, (*place, key))
         if section is None:
             kept[name] = value
         elif isinstance(value, Mapping):
@@ -116,6 +121,11 @@ def _nearest(name: str, here: list[str], kind: type[msgspec.Struct], at: Place) 
 
 def _section(wanted: Any) -> type[msgspec.Struct] | None:
     return wanted if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct) else None
+
+
+def _section_of_each(wanted: Any) -> type[msgspec.Struct] | None:
+    """Return the section that every value of a mapping is."""
+    return _section(typing.get_args(wanted)[1]) if typing.get_origin(wanted) is dict else None
 
 
 # ---------------------------------------------------------------- values

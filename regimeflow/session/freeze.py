@@ -63,6 +63,7 @@ class Manifest(msgspec.Struct, kw_only=True):
         python, libraries: versions.
         venue: what it ran on, in words.
         suspects: names in its code that read a clock or unseeded random numbers.
+        armed_for: last characters of the account whose real money it may trade, "" for paper.
     """
 
     schema: str = "regimeflow.manifest.v1"
@@ -77,6 +78,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     libraries: dict[str, str] = {}
     venue: str = ""
     suspects: list[str] = []
+    armed_for: str = ""
 
 
 def freeze(strategy: Strategy) -> bytes:

@@ -11,11 +11,11 @@ from regimeflow.engine.strategy import Strategy, as_strategy
 from regimeflow.errors import ConfigError
 from regimeflow.model.models import Costs, FillModel, Latency, Limits, Model
 from regimeflow.session.brokers import broker_of, keys_of, venue_of
-from regimeflow.session.check import NEEDED_LIMITS
 from regimeflow.session.config import Config, Execution, TransactionCost
 from regimeflow.session.live import LiveSession
 from regimeflow.session.load_strategy import load_strategy
 from regimeflow.session.paths import root_of, under
+from regimeflow.session.real_money import NEEDED_LIMITS, conditions_of, packages
 from regimeflow.session.settings import Settings
 from regimeflow.session.source import name_of
 from regimeflow.venues.intervals import Intervals
@@ -28,18 +28,23 @@ _ONE_PLACE = (
 )
 
 
-def session_of(settings: Settings) -> LiveSession:
+def session_of(settings: Settings, *, live_money: bool = False) -> LiveSession:
     """Return the session that a configuration describes, not yet started.
 
+    Args:
+        live_money: whether somebody has said in so many words that it may trade real money.
+
     Raises:
-        ConfigError: it asks for something that this version does not have.
+        ConfigError: it asks for something that this version does not have, or for real money while
+            a condition for that is missing.
     """
     check(settings)
     live = settings.config.live
+    check_consent(settings, live_money)
     strategy = strategy_of(settings.config)
     venue = venue_of(settings, model_of(settings.config))
     run_dir = run_dir_of(settings.config, name_of(strategy))
-    return LiveSession(
+    session = LiveSession(
         strategy,
         venue,
         symbols=live.symbols,
@@ -56,10 +61,43 @@ def session_of(settings: Settings) -> LiveSession:
         redact=settings.redactor.text,
         output_dir=output_dir_of(settings.config, run_dir),
     )
+    if not live.paper and live.account is not None:
+        session.arm(live.account)
+    return session
+
+
+def check_consent(settings: Settings, live_money: bool) -> None:
+    """Refuse real money that was not asked for on the command line, and the reverse.
+
+    Raises:
+        ConfigError: ``live.paper`` and the command say different things.
+    """
+    live = settings.config.live
+    if live_money and live.paper:
+        raise ConfigError(
+            f"{settings.origin(('live', 'paper'))}: --live is for real money, and live.paper is "
+            "true: set live.paper to false, or leave --live out"
+        )
+    if not live_money and not (live.paper or live.dry_run):
+        raise ConfigError("real money is refused: --live is missing on the command line")
 
 
 def check(settings: Settings) -> None:
     """Refuse what cannot be done, without starting or fetching anything.
+
+    Raises:
+        ConfigError: with the key and what to do instead.
+    """
+    config = settings.config
+    check_keys(settings)
+    if not config.live.paper:
+        obstacles = real_money_obstacles(settings)
+        if obstacles:
+            raise ConfigError(f"real money is refused: {'; '.join(obstacles)}")
+
+
+def check_keys(settings: Settings) -> None:
+    """Refuse what this version cannot do, whatever money it is about.
 
     Raises:
         ConfigError: with the key and what to do instead.
@@ -73,17 +111,18 @@ def check(settings: Settings) -> None:
     model_of(config)
     limits_of(config)
     output_dir_of(config, run_dir_of(config, "run"))
-    if not config.live.paper:
-        obstacles = real_money_obstacles(settings)
-        if obstacles:
-            raise ConfigError(f"real money is refused: {'; '.join(obstacles)}")
 
 
 def real_money_obstacles(settings: Settings) -> list[str]:
     """Return why a configuration must not trade real money; empty if nothing speaks against it."""
     limits = limits_of(settings.config)
     missing = [name for name in NEEDED_LIMITS if getattr(limits, name) is None]
-    return [f"the limit {name} is missing" for name in missing] + list(settings.findings)
+    reasons = [f"the limit {name} is missing" for name in missing]
+    if settings.config.live.account is None:
+        reasons.append("live.account is missing: whose money it is")
+    looked_at = (*conditions_of(intervals_of(settings.config)), *packages())
+    reasons += [finding.text for finding in looked_at if not finding.ok]
+    return reasons + list(settings.findings)
 
 
 # ---------------------------------------------------------------- strategy and places

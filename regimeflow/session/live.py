@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self, get_args
 
+import msgspec
+
 from regimeflow.analytics.drift import Drift
 from regimeflow.analytics.execution_quality import ExecutionQuality
 from regimeflow.analytics.report import Report
@@ -32,6 +34,14 @@ from regimeflow.session.detached import Detached, launch, worker_of
 from regimeflow.session.in_process import InProcess, same_run
 from regimeflow.session.metrics import LiveMetrics
 from regimeflow.session.plan import Wish
+from regimeflow.session.real_money import (
+    LAST,
+    Finding,
+    check_account,
+    conditions,
+    is_real_money,
+    refuse,
+)
 from regimeflow.session.recorded import report_of
 from regimeflow.session.run_dir import BASELINE_NAME
 from regimeflow.session.source import name_of, source_hash
@@ -204,6 +214,41 @@ class LiveSession:
 
     # ------------------------------------------------------------ run and stop
 
+    def arm(self, account: str) -> Self:
+        """Say that this session may trade the real money of an account.
+
+        Real money needs, besides, a complete set of limits and a process of its own; `check` names
+        what is missing. At every connection the venue must say that it is this account, its clock
+        must agree with ours, and the books must agree, before any order leaves.
+
+        Args:
+            account: its number at the venue, or the last four characters of it.
+
+        Raises:
+            ConfigError: that is too short.
+            SessionError: there is no real money here, or the session has begun.
+        """
+        named = check_account(account)
+        with self._lock:
+            spec = self._spec
+            if spec is None or self.status.phase != "new":
+                raise SessionError(f"this session is {self.status.phase}: arm it before the start")
+            if not is_real_money(spec.venue):
+                raise SessionError(f"{spec.venue!r} has no real money: there is nothing to arm")
+            wish = msgspec.structs.replace(spec.wish, account=named)
+            manifest = msgspec.structs.replace(spec.manifest, armed_for=named[-LAST:])
+            self._spec = spec._replace(wish=wish, manifest=manifest)
+            self._worker = InProcess(self._spec)
+        return self
+
+    def _real_money(self, detached: bool) -> list[Finding]:
+        """Return the conditions for real money, none where there is none."""
+        spec = self._spec
+        if spec is None or spec.dry_run or not is_real_money(spec.venue):
+            return []
+        limits, wish = self._worker.begin.limits, spec.wish
+        return list(conditions(limits, wish.intervals, wish.account, detached=detached))
+
     def start(self, detached: bool = False) -> Self:
         """Begin, and return at once. A session that runs already goes on.
 
@@ -213,7 +258,8 @@ class LiveSession:
 
         Raises:
             SessionBusy: another process or session owns ``run_dir``.
-            SessionError: it has ended already, or ``run_dir`` holds another run.
+            SessionError: it has ended already, ``run_dir`` holds another run, or it is about real
+                money and a condition for that is missing.
         """
         with self._lock:
             phase = self.status.phase
@@ -221,6 +267,7 @@ class LiveSession:
                 return self
             if phase != "new" or self._spec is None:
                 raise SessionError(f"this session is {phase}: make a new one")
+            refuse(self._real_money(detached))
             if detached:
                 self._worker = self._elsewhere(self._spec)
                 _RUNNING[self.run_dir.resolve()] = self
@@ -504,7 +551,13 @@ class LiveSession:
         """Return what stands between this session and trading, one line each."""
         worker = self._worker
         return check_session(
-            self.run_dir, worker.begin, self.status, self.baseline, worker.killed(), worker.failures
+            self.run_dir,
+            worker.begin,
+            self.status,
+            self.baseline,
+            worker.killed(),
+            worker.failures,
+            self._real_money(detached=isinstance(worker, Detached)),
         )
 
     def report(self) -> Report:

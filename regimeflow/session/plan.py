@@ -68,7 +68,11 @@ class Link(Protocol):
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user asks of a session, besides strategy and venue."""
+    """What a user asks of a session, besides strategy and venue.
+
+    Attributes:
+        account: whose real money it may trade; the venue must name the same one.
+    """
 
     symbols: tuple[str, ...] | None
     timeframe: str | int | None
@@ -78,6 +82,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits
     intervals: Intervals
     baseline: Report | None = None
+    account: str = ""
 
 
 class Plan(Protocol):
@@ -199,7 +204,9 @@ class VenuePlan:
             source_sha256=source_hash(strategy),
             history=strategy.history_depth,
             warmup=self._warmup,
+            # The strategy is given frames as in its backtest.
             flavour=baseline.data.flavour if baseline is not None else "pandas",
+            timezone=(baseline.data.timezone or "") if baseline is not None else "",
             calendar=self._calendar,
         )
 
@@ -221,6 +228,7 @@ class VenuePlan:
             cash=self._cash,
             run=self.start.run,
             trades=self._paper is None,
+            account=self._wish.account,
             probe=probe,
             killed=killed,
         )

@@ -15,6 +15,7 @@ _HOMES = {
     "Loopback": "loopback",
     "Paper": "paper",
     "Simulated": "simulated",
+    "capabilities": "support",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605  the table above is the list
@@ -42,3 +43,4 @@ if TYPE_CHECKING:  # the same table, for editors and type checkers
     from regimeflow.venues.loopback import Loopback as Loopback
     from regimeflow.venues.paper import Paper as Paper
     from regimeflow.venues.simulated import Simulated as Simulated
+    from regimeflow.venues.support import capabilities as capabilities

@@ -77,6 +77,7 @@ class Faulty:
         self.adapter = adapter
         self.name = adapter.name
         self.capabilities = adapter.capabilities
+        self.paper = adapter.paper
         self.fired: Counter[str] = Counter()
         self._rates = dict(rates)
         self._random = random.Random(seed)

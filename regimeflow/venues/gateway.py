@@ -23,6 +23,7 @@ import msgspec
 
 from regimeflow.engine.desk import HALTED
 from regimeflow.engine.engine import Engine
+from regimeflow.errors import Refused
 from regimeflow.model.events import (
     Adjusted,
     Cancel,
@@ -57,6 +58,7 @@ from regimeflow.venues.line import Line
 from regimeflow.venues.outbox import Outbox
 from regimeflow.venues.port import Adapter, Disconnected, Garbled, Refreshed, Said, VenueOrder
 from regimeflow.venues.runtime import Answer, Message, Overflow, Runtime
+from regimeflow.venues.splice import Splice
 
 _NEVER = 2**63 - 1
 #: Messages that cannot be read, in a row, after which the connection is made anew.
@@ -75,6 +77,7 @@ class Gateway:
         series: symbols and timeframe of the market data; timeframe 0 for trades and quotes.
         warmup: how many bars from before are asked for.
         trades: whether orders go to the venue; else it gives market data only.
+        account: the number of the account that it must be, or the end of it; "" for any.
         probe: returns the health of the process; None leaves it out.
         killed: returns why everything must halt, or "".
     """
@@ -94,6 +97,7 @@ class Gateway:
         cash: float | None = None,
         run: str,
         trades: bool = True,
+        account: str = "",
         probe: Callable[[], Health] | None = None,
         killed: Callable[[], str] = lambda: "",
     ) -> None:
@@ -107,12 +111,14 @@ class Gateway:
         self._warmup = warmup
         self._cash = cash
         self._trades = trades
+        self._account = account
         self._probe = probe
         self._killed = killed
         self.hours = Hours(calendar)
         self.intake = Intake(symbols, timeframe)
         self.watch = FeedWatch(symbols, timeframe, intervals.ns("heartbeat_ms"), self.hours)
         self._gather = Gather(self._symbols, intervals.ns("grace_ms"))
+        self._splice = Splice(symbols, timeframe, self.hours)
         self.outbox = Outbox(adapter, runtime, intervals, lambda: engine.desk.orders)
         self.comparing = Comparing(
             adapter, runtime, intervals, lambda: engine.desk, run, lambda: self.outbox.in_flight
@@ -267,7 +273,7 @@ class Gateway:
                 return []
             self.watch.heard(said.symbol, said.ts)
             told: list[Input] = list(self.watch.look(now)) if self.watch.stale else []
-            return [*told, *(self._gather.add(said, now) if isinstance(said, Bar) else [said])]
+            return [*told, *(self._bar(said, now) if isinstance(said, Bar) else [said])]
         if isinstance(said, OrderUpdate | Fill):
             return self._order_news(said)
         if isinstance(said, Disconnected):
@@ -275,6 +281,29 @@ class Gateway:
         if isinstance(said, Refreshed):
             return [Rules(now, 0, said.instrument, said.tradable)] if self._begun else []
         return self._cannot_read(said)
+
+    def _bar(self, bar: Bar, now: int) -> list[Input]:
+        """Return what is complete with a bar; the first of a subscription may have to wait."""
+        if self._splice.holds(bar):
+            return []
+        latest = self._engine.history.latest(bar.symbol, _NEVER)
+        missing = self._splice.missing_before(bar, latest.ts if latest else None)
+        if missing is None:
+            return list(self._gather.add(bar, now))
+        work = functools.partial(self.adapter.past, bar.symbol, self._timeframe, *missing)
+        self.runtime.call("control", ("splice", bar.symbol), work)
+        return []
+
+    def _spliced(self, answer: Answer) -> list[Input]:
+        """Return what was missing before the first live bars of a symbol, and those bars."""
+        waited = self._splice.release(answer.key[1])
+        if not waited:
+            return []  # the connection was lost meanwhile
+        now = self.runtime.now()
+        told = self._past(answer)
+        for bar in waited:
+            told += self._gather.add(bar, now)
+        return told
 
     def _order_news(self, said: OrderUpdate | Fill) -> list[Input]:
         """Return news of an order under our own name for it; of others' orders there is none."""
@@ -330,6 +359,8 @@ class Gateway:
             return self._connected(answer)
         if what == "history":
             return self._history(answer)
+        if what == "splice":
+            return self._spliced(answer)
         if what == "subscribe" and answer.error is not None:
             return self._lose_line(f"market data cannot be subscribed to: {answer.error}")
         return []
@@ -359,11 +390,16 @@ class Gateway:
         self.watch.stale |= {symbol for source, symbol in self._engine.holds if source == "feed"}
         if self._timeframe:
             self._backfill = set(self._symbols)
+        for symbol in self._symbols:
+            latest = self._engine.history.latest(symbol, _NEVER)
+            if latest is not None:
+                self.intake.knows(symbol, latest.ts)
         return [resumed, Connection(resumed.ts, 0, False, "the run is taken up again")]
 
     def _connect(self) -> None:
         adapter, runtime, symbols = self.adapter, self.runtime, self._symbols
         begun, trades, asked = self._begun, self._trades, self._cash is None
+        named = self._account
 
         def work() -> dict[str, Any]:
             adapter.close()
@@ -371,9 +407,11 @@ class Gateway:
             before = runtime.now()
             skew_ms = (adapter.time() - (before + runtime.now()) // 2) / 1e6
             facts: dict[str, Any] = {"skew_ms": skew_ms}
+            if named or (not begun and trades and asked):
+                money = adapter.balances()
+                facts["cash"], facts["account"] = money.cash, money.account
             if not begun:
                 facts["rules"] = adapter.instruments(symbols)
-                facts["cash"] = adapter.balances().cash if trades and asked else None
             return facts
 
         self._line.connecting(runtime.now())
@@ -386,6 +424,14 @@ class Gateway:
         skew_ms = answer.value["skew_ms"]
         if abs(skew_ms) > self.intervals.max_skew_ms:
             return self._not_connected(f"our clock is {abs(skew_ms) / 1e3:.1f} s off the venue's")
+        if self._account and not same_account(self._account, answer.value["account"]):
+            why = (
+                f"the venue's account ends in {answer.value['account'][-_END_OF_ACCOUNT:]!r}, and "
+                f"the session is for the one that ends in {self._account[-_END_OF_ACCOUNT:]!r}"
+            )
+            if not self._begun:
+                raise Refused(why, code="account")  # nothing that is waited for changes that
+            return self._not_connected(why)
         self._line.connected()
         told: list[Input] = []
         if not self._begun:
@@ -427,12 +473,15 @@ class Gateway:
         if not self._line.lost(why):
             return []  # known already
         self.outbox.connected = False
+        self._splice.forget()
         never_sent = self.outbox.withdraw(f"the connection was lost: {why}")
         if self._timeframe:
             self._backfill = set(self._symbols)
         if not self._begun:
             return []
-        return [Connection(now, 0, False, why), *never_sent, Gap(now, 0, why, (), since)]
+        # Bars that wait for others are told now: missed history would bring them again.
+        waiting = self._gather.due(_NEVER)
+        return [*waiting, Connection(now, 0, False, why), *never_sent, Gap(now, 0, why, (), since)]
 
     def _ask_for_history(self, now: int) -> list[Input]:
         """Ask for the bars from before, or for those that were missed."""
@@ -446,14 +495,18 @@ class Gateway:
         return self._open_when_ready()
 
     def _history(self, answer: Answer) -> list[Input]:
+        self._backfill.discard(answer.key[1])
+        return [*self._past(answer), *self._open_when_ready()]
+
+    def _past(self, answer: Answer) -> list[Input]:
+        """Return the bars of an answer that are not known yet, or that there is none."""
         symbol = answer.key[1]
-        self._backfill.discard(symbol)
-        told: list[Input] = []
         if answer.error is not None:
-            told.append(Gap(self.runtime.now(), 0, f"no history: {answer.error}", (symbol,)))
-        elif answer.value.times:
-            told += _new_bars(answer.value, self._engine, self._warmup, self._line.ever_up)
-        return [*told, *self._open_when_ready()]
+            return [Gap(self.runtime.now(), 0, f"no history: {answer.error}", (symbol,))]
+        if not answer.value.times:
+            return []
+        self.intake.knows(symbol, answer.value.times[-1])
+        return _new_bars(answer.value, self._engine, self._warmup, self._line.ever_up)
 
     def _compared(self, answer: Answer) -> list[Input]:
         told = self._news(self.comparing.answered(answer))
@@ -473,12 +526,17 @@ class Gateway:
         line.opened(now)
         self._garbled = 0
         self.watch.begin(now)
+        self._subscribe()
+        self._clock_at = now
+        return [Connection(now, 0, True, "")]
+
+    def _subscribe(self) -> None:
         adapter, symbols, timeframe = self.adapter, self._symbols, self._timeframe
+        if timeframe and adapter.capabilities.history:
+            self._splice.begin()
         self.runtime.call(
             "control", ("subscribe", ""), lambda: adapter.subscribe(symbols, timeframe)
         )
-        self._clock_at = now
-        return [Connection(now, 0, True, "")]
 
     def _look_back_ns(self) -> int:
         """Return a span that holds the warm-up, nights and weekends included."""
@@ -545,10 +603,7 @@ class Gateway:
         if not self.watch.stale:
             self._line.fresh()
         elif self._line.resubscribe(now):
-            adapter, symbols, timeframe = self.adapter, self._symbols, self._timeframe
-            self.runtime.call(
-                "control", ("subscribe", ""), lambda: adapter.subscribe(symbols, timeframe)
-            )
+            self._subscribe()
         elif self._line.mute(now):
             told += self._lose_line("no market data, though subscribed again")
         return told
@@ -608,6 +663,26 @@ def _new_bars(told: History, engine: Engine, warmup: int, gap: bool) -> list[Inp
     return [msgspec.structs.replace(told, ts=cut["times"][-1], features=features, **cut)]
 
 
+def same_account(named: str, told: str) -> bool:
+    """Return whether the account that a venue tells is the one that was named.
+
+    Either may be no more than the end of the number, the venue's with the rest hidden.
+
+    >>> same_account("4321", "PA-987654321"), same_account("111111114321", "PA-987654321")
+    (True, False)
+    >>> same_account("PA-987654321", "•••4321"), same_account("4321", "")
+    (True, False)
+    """
+    if len(named) <= _END_OF_ACCOUNT or len(told) <= _END_OF_ACCOUNT or not _is_plain(told):
+        return len(told) >= _END_OF_ACCOUNT and told[-_END_OF_ACCOUNT:] == named[-_END_OF_ACCOUNT:]
+    return told == named
+
+
+def _is_plain(account: str) -> bool:
+    """Return whether an account is told whole: nothing in it stands for what is hidden."""
+    return account.replace("-", "").replace("_", "").isalnum()
+
+
 def _halts(changed: StateChanged) -> bool:
     return changed.after == HALTED and not changed.symbol
 
@@ -624,6 +699,8 @@ def _over(message: Message | None) -> str:
 #: Events that carry a venue's own words.
 _WORDY = frozenset({Trade, OrderUpdate, Fill, Connection, Gap, Reconciled, Adjusted, Command})
 _COLUMNS = ("times", "open", "high", "low", "close", "volume")
+#: So many of an account's last characters tell it.
+_END_OF_ACCOUNT = 4
 _ENDS = frozenset({"canceled", "rejected", "expired"})
 _TOLD = _ENDS | {
     "accepted",

@@ -56,6 +56,11 @@ class Intake:
             return False
         return True
 
+    def knows(self, symbol: str, ts: int) -> None:
+        """Bars of a symbol are known up to a close time: from history, say."""
+        place = (Bar, symbol)
+        self._newest[place] = max(self._newest.get(place, ts), ts)
+
     def _why_not(self, said: Market, now: int) -> str:
         if said.symbol not in self._symbols:
             return "a symbol that is not part of the session"

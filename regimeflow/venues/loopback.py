@@ -36,6 +36,8 @@ from regimeflow.venues.port import (
 T = TypeVar("T")
 #: Bytes taken from a socket at a time.
 _PIECE = 64 << 10
+#: What a copy in another process does not have: it begins without a connection.
+_HERE = frozenset({"_lock", "_pair"})
 
 
 class Loopback(Histories):
@@ -45,6 +47,7 @@ class Loopback(Histories):
         host, port: where it listens.
         timeout_ms: how long an answer is waited for.
         settle_ms: how long after an order was sent the venue may still not show it.
+        paper: False lets the session treat its money as real, to practise that.
 
     Example:
         >>> import regimeflow as rf
@@ -62,11 +65,13 @@ class Loopback(Histories):
         *,
         timeout_ms: float = 5_000.0,
         settle_ms: float = 1_000.0,
+        paper: bool = True,
     ) -> None:
         if not 0 < port < 65_536:
             raise ConfigError(f"port must lie in 1..65535, got {port!r}: the server prints its own")
         if not timeout_ms > 0:
             raise ConfigError(f"timeout_ms must be positive, got {timeout_ms!r}")
+        self.paper = bool(paper)
         self.host = host
         self.port = port
         self.capabilities = Capabilities(
@@ -78,6 +83,13 @@ class Loopback(Histories):
 
     def __repr__(self) -> str:
         return f"<Loopback venue at {self.host}:{self.port}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in _HERE}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock, self._pair = threading.Lock(), None
 
     # ------------------------------------------------------------ connection
 

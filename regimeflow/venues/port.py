@@ -117,10 +117,15 @@ class Adapter(Protocol):
     """A venue's client library, translated.
 
     Every method may raise `VenueError`: nothing is known then. `Refused` is a definite no.
+
+    Attributes:
+        paper: whether its orders are for no real money. One that says so has no client that could
+            reach real money; one that does not say so is taken to trade it.
     """
 
     name: str
     capabilities: Capabilities
+    paper: bool
 
     def connect(self, emit: Emit) -> None:
         """Open whatever must be open to ask and to be told about our own orders."""

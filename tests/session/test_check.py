@@ -10,7 +10,8 @@ from collections import namedtuple
 import pytest
 
 import regimeflow as rf
-from regimeflow.session.check import NEEDED_LIMITS, Checkup, Finding
+from regimeflow.session.check import Checkup
+from regimeflow.session.real_money import NEEDED_LIMITS, Finding
 
 COMPLETE = rf.Limits(
     max_notional=1e9, max_position=1e9, daily_loss=1e9, max_orders_per_minute=1_000

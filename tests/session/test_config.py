@@ -29,6 +29,7 @@ KEYS = [
     ("live.broker_config", {}, "{host: x}", {"host": "x"}, "[a]"),
     ("live.broker_asset_class", "equity", "crypto", "crypto", "bonds"),
     ("live.paper", True, "false", False, "no"),
+    ("live.account", None, "'4321'", "4321", "123"),
     ("live.dry_run", False, "true", True, "1"),
     ("live.log_dir", "./logs", "elsewhere", "elsewhere", "5"),
     ("live.run", None, "first", "first", "[]"),

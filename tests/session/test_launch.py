@@ -243,14 +243,6 @@ def test_what_the_simulator_cannot_do_is_refused(execution, sentence):
 # ---------------------------------------------------------------- brokers
 
 
-@pytest.mark.parametrize("broker", ["alpaca", "binance", "ib", "kraken"])
-def test_brokers_of_other_versions_are_refused(broker):
-    with pytest.raises(rf.ConfigError) as refused:
-        check(load(broker=broker, keys=""))
-    assert f"c.yaml:3: this version has no broker {broker!r}" in str(refused.value)
-    assert f"live.broker can be {', '.join(BROKERS)}." in str(refused.value)
-
-
 def test_a_typing_error_in_the_broker():
     with pytest.raises(rf.ConfigError, match="Did you mean 'simulated'"):
         check(load(broker="simulate"))
@@ -376,8 +368,9 @@ def test_real_money_needs_limits_and_private_secrets(here):
     assert real_money_obstacles(settings) == [
         "the limit max_position is missing",
         "the limit daily_loss is missing",
+        "live.account is missing: whose money it is",
     ]
-    complete = "daily_loss_limit: 100\nrisk: {limits: {max_position: 10}}"
+    complete = "account: U-1234\ndaily_loss_limit: 100\nrisk: {limits: {max_position: 10}}"
     assert real_money_obstacles(load(complete)) == []
     (here / ".env").write_text("ALPACA_API_KEY=x\n")
     (here / ".env").chmod(0o644)
