@@ -15,9 +15,9 @@ from regimeflow.analytics.report import Report
 from regimeflow.engine.desk import ACTIVE, REDUCING
 from regimeflow.engine.drive import drive
 from regimeflow.errors import JournalError, SessionError, StrategyError
-from regimeflow.journal import JournalWriter, Position
+from regimeflow.journal import JournalWriter, Mark, Place, Position
 from regimeflow.model.events import Command, Fill, Input, Output, Start
-from regimeflow.session import freeze
+from regimeflow.session import freeze, snapshot
 from regimeflow.session.collector import rare_collections
 from regimeflow.session.companions import (
     Account,
@@ -116,6 +116,9 @@ class InProcess:
         self._over = threading.Event()
         self._when_over: list[Callable[[], None]] = []
         self._journal: SharedJournal | None = None
+        #: How many events lie between two snapshots, where time allows.
+        self.snapshot_every = snapshot.EVERY_EVENTS
+        self._epoch, self._lived = begin.epoch, 0
         self._remark_due = self._stopping = False
         self._status = self._snapshot()
 
@@ -154,7 +157,16 @@ class InProcess:
                 raise
         else:
             journal = self._take_up(self._earlier)
-        self._journal = SharedJournal(journal)
+        self._snapshots = snapshot.Snapshots(
+            spec.run_dir, self._parts(), self.link.saved, self._mark, self._tell
+        )
+        self._snapshots.begin(
+            self._epoch,
+            (self._earlier or self.begin).frozen_sha256,
+            self._lived,
+            self.snapshot_every,
+        )
+        self._journal = SharedJournal(journal, self._snapshots.saved)
         self.records.begin()
         self._phase = "running"
         self._remark_due = True
@@ -165,20 +177,50 @@ class InProcess:
     def _take_up(self, earlier: Start) -> JournalWriter:
         """Live through the run's earlier life, and let the link begin where it ended."""
         fold = Fold(self.engine, self.link, (self.records, self))
+        run_dir, said = self._spec.run_dir, ""
 
-        def replay(seq: int, event: Input, outputs: list[Output]) -> None:
-            if seq == 1:
-                self.records.open(earlier.run)  # the run directory is ours by now
-            fold.take(seq, event, outputs)
+        def since() -> Place | None:
+            nonlocal said
+            self.records.open(earlier.run)  # the run directory is ours by now
+            try:
+                head, place, state = snapshot.begin(run_dir, earlier, self._parts())
+            except snapshot.Untrusted as error:
+                said = str(error)
+                return None
+            self.link.restore(state)
+            fold.epoch = head.epoch
+            return place
 
         with rare_collections():
-            journal = continue_run(self._spec.run_dir, earlier.run, replay, self._spec.disk)
+            journal = continue_run(run_dir, earlier.run, fold.take, self._spec.disk, since)
         try:
-            self.link.resume(fold.resumed(self.begin.limits, time.time_ns()))
+            resumed = fold.resumed(self.begin.limits, time.time_ns())
+            self.link.resume(resumed)
         except BaseException:
             journal.close()
             raise
+        self._epoch, self._lived = resumed.epoch, fold.count
+        if said:
+            self._tell(f"no snapshot was begun from, all {fold.count} events were lived: {said}")
         return journal
+
+    def _parts(self) -> snapshot.Parts:
+        """Return what the session is made of, as far as a snapshot holds it."""
+        return {
+            "engine": self.engine,
+            "shadow": self._shadow,
+            "twin": self.twin,
+            "twin's engine": self.twin.engine,
+            "keeper": self._keeper,
+            **self.records.parts(),
+        }
+
+    def _mark(self) -> Mark:
+        assert self._journal is not None
+        return self._journal.mark()
+
+    def _tell(self, text: str) -> None:
+        self._keeper.note(self.engine.event.seen, "warning", text)
 
     def when_over(self, told: Callable[[], None]) -> None:
         """Call ``told`` on the engine's thread once everything is over."""
@@ -291,7 +333,7 @@ class InProcess:
     def _work(self) -> None:
         journal = self._journal
         try:
-            drive(self.engine, self.link, journal, (self.records, self))
+            drive(self.engine, self.link, journal, (self.records, self, self._snapshots))
         except BaseException as error:
             self._error = error
             self._keeper.note(self.engine.event.seen, "error", f"the session broke: {error}")

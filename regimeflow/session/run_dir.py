@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from regimeflow.errors import SessionError
-from regimeflow.journal import Disk, JournalWriter, events
+from regimeflow.journal import Disk, JournalWriter, Place, events
 from regimeflow.model.events import Input, Output, Start
 from regimeflow.session.freeze import FROZEN_NAME, MANIFEST_NAME, Manifest
 
@@ -58,18 +58,20 @@ def continue_run(
     run: str,
     replay: Callable[[int, Input, list[Output]], None],
     disk: Disk | None = None,
+    since: Callable[[], Place | None] = lambda: None,
 ) -> JournalWriter:
     """Return the journal of a run that is taken up again.
 
     Args:
         replay: is given each event of its earlier life, verified, with its outputs.
         disk: as for `open_run`.
+        since: is asked, once the directory is ours, from which place on; None for all of it.
 
     Raises:
         SessionBusy: another process or session owns the directory.
         JournalCorrupt: a line of the journal was altered, swapped or removed.
     """
-    return JournalWriter(run_dir, run, replay=replay, disk=disk)
+    return JournalWriter(run_dir, run, replay=replay, disk=disk, since=since)
 
 
 def holds_a_run(run_dir: Path) -> bool:

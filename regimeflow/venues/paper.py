@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from regimeflow.errors import ConfigError
 from regimeflow.model.events import Input, Output, Resumed, Upgraded
@@ -72,6 +73,19 @@ class PaperLink:
     def recall(self, event: Input, outputs: Sequence[Output]) -> None:
         """Live through an event of the run's earlier life."""
         self._recalling.take(event, outputs)
+
+    def saved(self, event: Input) -> object | None:
+        """Return what `restore` needs after ``event``; None between two answers."""
+        gateway = self._gateway.saved(event)
+        if gateway is None or not self._recalling.at_rest(event):
+            return None
+        return self._matched.matcher, gateway
+
+    def restore(self, state: Any) -> None:
+        """Be where the run's earlier life was when this was saved."""
+        matcher, gateway = state
+        self._gateway.restore(gateway)
+        self._matched.matcher, self._recalling = matcher, Recalling(matcher)
 
     def resume(self, resumed: Resumed) -> None:
         """Begin where the run's earlier life ended."""
