@@ -224,9 +224,11 @@ def _within(value: Any) -> Iterable[Any]:
         return value
     if isinstance(value, types.MethodType):
         return value.__self__, value.__func__
-    if isinstance(value, types.FunctionType) and not _importable(value):
+    if isinstance(value, types.FunctionType) and not _of_a_module(value):
         cells = [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
         return [*cells, *(v for n, v in value.__globals__.items() if n != "__builtins__")]
+    if isinstance(value, types.ModuleType):
+        return vars(value).values() if sys.modules.get(value.__name__) is not value else ()
     if isinstance(value, type) and not _importable(value):
         return [*vars(value).values(), *value.__bases__]
     if hasattr(value, "__dict__") and not _importable(type(value)):
@@ -241,12 +243,18 @@ def _filled(cell: types.CellType) -> bool:
         return False
 
 
-def _importable(thing: Any) -> bool:
-    """Whether a class or function is found by its name, and so is not copied with the strategy."""
-    module = sys.modules.get(str(thing.__module__))
-    return getattr(module, str(thing.__qualname__).partition(".")[0], None) is not None and (
-        module is not sys.modules.get("__main__")
-    )
+def _of_a_module(function: types.FunctionType) -> bool:
+    """Whether a function's variables are those of a module, and so not its own."""
+    module = sys.modules.get(str(function.__module__))
+    return module is not None and function.__globals__ is vars(module)
+
+
+def _importable(kind: type) -> bool:
+    """Whether a class is found by its name, and so is not copied with the strategy."""
+    found: Any = sys.modules.get(str(kind.__module__))
+    for name in kind.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is kind
 
 
 #: What holds nothing, as nearly everything in long lists.
@@ -417,9 +425,11 @@ def begin(run_dir: Path, start: Start, parts: Parts) -> tuple[Head, Place, Any]:
         Untrusted: there is none; with what is wrong with those that are there.
     """
     doubts = []
-    for _, path in found(run_dir):
+    for seq, path in found(run_dir):
         try:
             head, place, payload = _trusted(path, run_dir, start.run, start.frozen_sha256)
+            if head.mark.seq != seq:
+                raise Untrusted("its name says another event")
             state, link = load(payload, parts)
             _fit(parts, state)
         except Exception as error:  # whatever it is, the journal is there

@@ -211,6 +211,11 @@ class Matcher:
         """Whether `at_once` must be asked after every event."""
         return self._at_close
 
+    @property
+    def answers_at_close(self) -> bool:
+        """Whether `at_once` may still have something to say of the current event."""
+        return self._at_close and bool(self._arrivals)
+
     # ------------------------------------------------------------ the short way
 
     def _promptly(self, event: Input) -> Sequence[Input] | None:

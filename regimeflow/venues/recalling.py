@@ -41,8 +41,7 @@ class Recalling:
     def at_rest(self, event: Input) -> bool:
         """Whether the matcher is all there is, now that ``event`` was handled: nothing is told
         again any more, and nothing of what the event brings is still to be told."""
-        matcher = self._matcher
-        told = self._told or (matcher.fills_at_close and matcher.busy)
+        told = self._told or self._matcher.answers_at_close
         return not (told or isinstance(event, OrderUpdate | Fill | Timer))
 
     def rest_of(self, events: Iterator[Input]) -> Iterator[Input]:

@@ -178,7 +178,7 @@ class SimulatedLink:
         Raises:
             SessionError: it was played to its end.
         """
-        if self._recalled >= sum(1 for s in self._tape.segments() for _ in s) - 1:
+        if self._recalled >= self._tape.length:
             raise SessionError("the venue's data were played to their end: begin another run")
         self._resumed = msgspec.structs.replace(resumed, ts=self._last, seen=self._last)
 
