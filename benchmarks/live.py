@@ -54,9 +54,20 @@ def interrupted(folder: Path, scale: int) -> None:
     last.write_bytes(b"".join(lines[:-100]))
 
 
-def resume(folder: Path, scale: int) -> tuple[Any, Any, int]:
-    """Return the work of taking that session up again, up to where it would trade on."""
-    session = _session_of(folder, scale)
+def resume(folder: Path, scale: int, *, snapshots: bool) -> tuple[Any, Any, int]:
+    """Return the work of taking that session up again, up to where it would trade on.
+
+    Args:
+        folder, scale: where it lies, and how large it is.
+        snapshots: whether its snapshots are there to begin from.
+    """
+    run_dir = folder / "taken-up"
+    shutil.rmtree(run_dir, ignore_errors=True)
+    shutil.copytree(folder / "interrupted", run_dir)
+    if not snapshots:
+        for path in run_dir.glob("snapshot-*.pkl"):
+            path.unlink()
+    session = _session_of(folder, scale, run_dir)
 
     def take_up() -> Any:
         session.start()
@@ -66,12 +77,12 @@ def resume(folder: Path, scale: int) -> tuple[Any, Any, int]:
     return lambda: None, take_up, _RECORDS // scale
 
 
-def _session_of(folder: Path, scale: int) -> Any:
+def _session_of(folder: Path, scale: int, run_dir: Path | None = None) -> Any:
     import regimeflow as rf
     from benchmarks.strategies import Ewma
 
     venue = rf.venues.Simulated(prices.read(folder, "trades", _RECORDS // scale), speed=None)
-    return rf.LiveSession(Ewma, venue, run_dir=folder / "interrupted")
+    return rf.LiveSession(Ewma, venue, run_dir=run_dir or folder / "interrupted")
 
 
 # ---------------------------------------------------------------- from the feed to the request

@@ -89,10 +89,8 @@ class Track:
             self._count_from(self._taken - passed, steps, then)
         else:
             # A bar may be told after a fill and yet have ended before it: count once one has not.
-            heapq.heappush(
-                self._by_time,
-                (ts, self._next(), partial(self._count_on, steps, then)),
-            )
+            counted: Then = partial(self._count_on, steps, then)
+            heapq.heappush(self._by_time, (ts, self._next(), counted))
         return self.last, False
 
     def _next(self) -> int:

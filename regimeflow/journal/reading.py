@@ -342,14 +342,20 @@ def _sum_before(path: Path) -> str:
 def open_segment(path: Path) -> Any:
     """Open a segment for reading; a plain one may have been compressed a moment ago."""
     try:
-        if path.suffix != ".gz" and not path.exists():
-            compressed = path.with_name(path.name + ".gz")
-            path = compressed if compressed.exists() else path
-        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe or a device might never end
-            raise JournalError(f"{path} is not a regular file")
-        return gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb", buffering=0)
+        return _opened(path)
+    except FileNotFoundError as error:
+        compressed = path.with_name(path.name + ".gz")
+        if path.suffix != ".gz" and compressed.exists():
+            return open_segment(compressed)
+        raise JournalError(f"cannot read {path}: {error.strerror}") from error
     except OSError as error:
         raise JournalError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _opened(path: Path) -> Any:
+    if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe or a device might never end
+        raise JournalError(f"{path} is not a regular file")
+    return gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb", buffering=0)
 
 
 def grouped(records: Iterable[Record]) -> Iterator[tuple[int, Input, list[Output]]]:
