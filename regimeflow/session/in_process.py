@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import time
@@ -21,6 +22,7 @@ from regimeflow.session import freeze, snapshot
 from regimeflow.session.collector import rare_collections
 from regimeflow.session.companions import (
     Account,
+    Accounts,
     Shadow,
     Twin,
     account_of,
@@ -34,7 +36,14 @@ from regimeflow.session.keeper import Keeper, SharedJournal
 from regimeflow.session.metrics import LiveMetrics
 from regimeflow.session.plan import Link, plan_of
 from regimeflow.session.records import Records
-from regimeflow.session.run_dir import BASELINE_NAME, continue_run, first_event, killed, open_run
+from regimeflow.session.run_dir import (
+    BASELINE_NAME,
+    continue_run,
+    first_event,
+    killed,
+    leave_accounts,
+    open_run,
+)
 from regimeflow.session.source import name_of
 from regimeflow.session.spec import Spec
 from regimeflow.session.status import Status
@@ -346,7 +355,10 @@ class InProcess:
                 except BaseException as error:  # the session is over all the same, and says why
                     self._error = self._error or error
             self._phase = "failed" if self._error is not None else "stopped"
-            self._status = self._snapshot()
+            self._status = status = self._snapshot()
+            with contextlib.suppress(OSError):  # the journal has all of it
+                accounts = Accounts(status.run, status.live, status.shadow, status.twin)
+                leave_accounts(self._spec.run_dir, accounts)
             self._over.set()
             for told in self._when_over:
                 told()
@@ -418,7 +430,7 @@ class InProcess:
             self._plan.name,
             self._phase,
             state,
-            keeper.why,
+            self._why(),
             keeper.done,
             self._plan.total,
             live,
@@ -427,6 +439,15 @@ class InProcess:
             working,
             str(error) if error is not None else "",
         )
+
+    def _why(self) -> str:
+        """Return why the trading state is what it is now, or what changed it last."""
+        engine, keeper = self.engine, self._keeper
+        if engine.start is None:
+            return ""
+        if engine.desk.state != ACTIVE:
+            return keeper.whole_why
+        return "; ".join(dict.fromkeys(engine.holds.values())) or keeper.why
 
 
 def same_run(earlier: Start, now: Start, where: str) -> None:

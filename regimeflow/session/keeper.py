@@ -78,7 +78,8 @@ class Keeper:
         self.fold = OrderFold()
         self.log: list[tuple[int, str, str]] = []
         self.done = 0
-        self.why = ""
+        #: Why the trading state changed last, of a symbol or the whole; and of the whole.
+        self.why = self.whole_why = ""
         self.health: Health | None = None
         self.failed: Failed | None = None
         #: Name of the strategy that took over last, "" while the first one decides.
@@ -101,6 +102,8 @@ class Keeper:
                 self.note(output.seen, output.level, output.text)
             elif isinstance(output, StateChanged):
                 self.why = output.why
+                if not output.symbol:
+                    self.whole_why = output.why
                 self.note(
                     output.seen, "warning", f"{output.before} -> {output.after}: {output.why}"
                 )

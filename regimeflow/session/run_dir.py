@@ -11,12 +11,14 @@ import msgspec
 from regimeflow.errors import SessionError
 from regimeflow.journal import Disk, JournalWriter, Place, events
 from regimeflow.model.events import Input, Output, Start
+from regimeflow.session.companions import Accounts
 from regimeflow.session.freeze import FROZEN_NAME, MANIFEST_NAME, Manifest
 
 #: A file of this name in the run directory halts the session.
 KILL_NAME = "kill"
 #: The baseline report, so that whoever attaches later measures against the same.
 BASELINE_NAME = "baseline.json"
+ACCOUNTS_NAME = "accounts.json"
 
 
 def open_run(
@@ -93,6 +95,23 @@ def first_event(run_dir: Path) -> Start | None:
     if not isinstance(first[1], Start):
         raise SessionError(f"{run_dir} holds a journal that does not begin with a start event")
     return first[1]
+
+
+def leave_accounts(run_dir: Path, accounts: Accounts) -> None:
+    """Leave the three accounts for whoever looks at the run when it is over.
+
+    Raises:
+        OSError: the directory cannot be written.
+    """
+    write_private(run_dir / ACCOUNTS_NAME, msgspec.json.encode(accounts))
+
+
+def accounts_of(run_dir: Path) -> Accounts | None:
+    """Return the accounts that were left at the end of a run, None where there are none."""
+    try:
+        return msgspec.json.decode((run_dir / ACCOUNTS_NAME).read_bytes(), type=Accounts)
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 def killed(run_dir: Path) -> str:
