@@ -336,6 +336,15 @@ class Matcher:
         heapq.heappush(self._timers, (at, self._timer_count, request.name, every))
         self.busy = True
 
+    def catch_up(self, now: int) -> None:
+        """Go on after a standstill: a beat that was missed several times is made up for once."""
+        self._timers = [
+            (at + (now - at) // every * every if every and at < now else at, order, name, every)
+            for at, order, name, every in self._timers
+        ]
+        heapq.heapify(self._timers)
+        self._seen = max(self._seen, now)
+
     def _fire(self) -> Timer:
         at, order, name, every = heapq.heappop(self._timers)
         if every:
