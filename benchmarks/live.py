@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -54,9 +54,20 @@ def interrupted(folder: Path, scale: int) -> None:
     last.write_bytes(b"".join(lines[:-100]))
 
 
-def resume(folder: Path, scale: int) -> tuple[Any, Any, int]:
-    """Return the work of taking that session up again, up to where it would trade on."""
-    session = _session_of(folder, scale)
+def resume(folder: Path, scale: int, *, snapshots: bool) -> tuple[Any, Any, int]:
+    """Return the work of taking that session up again, up to where it would trade on.
+
+    Args:
+        folder, scale: where it lies, and how large it is.
+        snapshots: whether its snapshots are there to begin from.
+    """
+    run_dir = folder / "taken-up"
+    shutil.rmtree(run_dir, ignore_errors=True)
+    shutil.copytree(folder / "interrupted", run_dir)
+    if not snapshots:
+        for path in run_dir.glob("snapshot-*.pkl"):
+            path.unlink()
+    session = _session_of(folder, scale, run_dir)
 
     def take_up() -> Any:
         session.start()
@@ -66,12 +77,12 @@ def resume(folder: Path, scale: int) -> tuple[Any, Any, int]:
     return lambda: None, take_up, _RECORDS // scale
 
 
-def _session_of(folder: Path, scale: int) -> Any:
+def _session_of(folder: Path, scale: int, run_dir: Path | None = None) -> Any:
     import regimeflow as rf
     from benchmarks.strategies import Ewma
 
     venue = rf.venues.Simulated(prices.read(folder, "trades", _RECORDS // scale), speed=None)
-    return rf.LiveSession(Ewma, venue, run_dir=folder / "interrupted")
+    return rf.LiveSession(Ewma, venue, run_dir=run_dir or folder / "interrupted")
 
 
 # ---------------------------------------------------------------- from the feed to the request
@@ -81,64 +92,36 @@ def no_data(folder: Path, scale: int) -> None:
     """The exchange makes its own prices."""
 
 
-def latency(folder: Path, scale: int) -> tuple[Any, Any, int]:
-    """Return the work of a session on an exchange in this process, with a tick every 5 ms."""
+def latency(folder: Path, scale: int, *, detached: bool) -> tuple[Any, Any, int]:
+    """Return the work of a session on an exchange in its own process, with a tick every 5 ms.
+
+    Args:
+        folder, scale: where it goes, and how long it takes.
+        detached: whether that is a process of its own, or this one.
+    """
     ticks = _PER_SECOND * _SECONDS // scale
-    return lambda: None, lambda: _latencies(folder / "paced", ticks), ticks
+    return lambda: None, lambda: _latencies(folder / "paced", ticks, detached), ticks
 
 
-def _latencies(run_dir: Path, ticks: int) -> dict[str, float]:
+def _latencies(run_dir: Path, ticks: int, detached: bool) -> dict[str, float]:
     import regimeflow as rf
+    from benchmarks.paced import Paced, TimedDisk
     from benchmarks.strategies import EveryFourth
-    from regimeflow.journal import Disk
-    from regimeflow.sandbox.exchange import Exchange
 
-    clock = time.perf_counter_ns
-    told: dict[str, int] = {}
-    syncs: list[tuple[int, int]] = []
-    requests: list[tuple[float, float]] = []
-    subscribed = threading.Event()
-
-    class Timed(Disk):
-        def sync(self, fd: int) -> None:
-            begun = clock()
-            super().sync(fd)
-            syncs.append((begun, clock()))
-
-    class Stamped(Exchange):
-        def subscribe(self, symbols: Any, timeframe: int) -> None:
-            super().subscribe(symbols, timeframe)
-            subscribed.set()
-
-        def submit(self, order: Any) -> Any:
-            now, begun = clock(), told[order.tag]
-            (first, last) = next(s for s in reversed(syncs) if s[0] >= begun)
-            requests.append((now - begun - (last - first), last - begun))
-            return super().submit(order)
-
-    shutil.rmtree(run_dir, ignore_errors=True)
-    exchange = Stamped(time.time_ns, ("AAA",), cash=1e9)
+    for place in (run_dir, run_dir.with_suffix(".json")):
+        shutil.rmtree(place, ignore_errors=True)
+    disk = TimedDisk()
+    exchange = Paced(disk, ticks, _PER_SECOND, run_dir.with_suffix(".json"))
     limits = rf.Limits(duplicate_window_ms=0.0)  # fifty orders a second are much alike
     session = rf.LiveSession(
-        EveryFourth, exchange, symbols="AAA", run_dir=run_dir, disk=Timed(), limits=limits
+        EveryFourth, exchange, symbols="AAA", run_dir=run_dir, disk=disk, limits=limits
     )
-    session.start()
-    subscribed.wait(30.0)
-    emit = exchange._say
-
-    def stamped(said: Any) -> None:
-        told.setdefault(str(getattr(said, "ts", 0)), clock())
-        emit(said)
-
-    exchange._say = stamped  # type: ignore[method-assign]
-    due = time.perf_counter()
-    for number in range(ticks):
-        due += 1 / _PER_SECOND
-        time.sleep(max(0.0, due - time.perf_counter()))
-        exchange.tick("AAA", 100.0 + number % 7 / 100)
+    session.start(detached=detached)
+    while not run_dir.with_suffix(".json").exists():
+        time.sleep(0.2)
     session.stop()
-    plain = sorted(one for one, _ in requests[_FIRST:])
-    durable = sorted(one for _, one in requests[_FIRST:])
+    requests = json.loads(run_dir.with_suffix(".json").read_text())[_FIRST:]
+    plain, durable = (sorted(column) for column in zip(*requests, strict=True))
     return {
         "requests": len(plain),
         "p50_us": plain[len(plain) // 2] / 1e3,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable
-from itertools import count
+from functools import partial
 
 #: Prices looked back on: a fill or acknowledgement that is told later than that has none.
 KEPT = 512
@@ -30,7 +30,7 @@ class Track:
     def __init__(self) -> None:
         self._kept: deque[tuple[int, float]] = deque(maxlen=KEPT)
         self._taken = 0
-        self._serial = count()
+        self._serial = 0
         self._by_time: list[tuple[int, int, Then]] = []
         self._by_count: list[tuple[int, int, Then]] = []
 
@@ -69,7 +69,7 @@ class Track:
         if not kept:
             return None, True
         if kept[-1][0] <= ts:
-            heapq.heappush(self._by_time, (ts, next(self._serial), then))
+            heapq.heappush(self._by_time, (ts, self._next(), then))
             return kept[-1][1], False
         return next((price for at, price in reversed(kept) if at <= ts), None), True
 
@@ -89,14 +89,20 @@ class Track:
             self._count_from(self._taken - passed, steps, then)
         else:
             # A bar may be told after a fill and yet have ended before it: count once one has not.
-            heapq.heappush(
-                self._by_time,
-                (ts, next(self._serial), lambda _: self._count_from(self._taken, steps, then)),
-            )
+            counted: Then = partial(self._count_on, steps, then)
+            heapq.heappush(self._by_time, (ts, self._next(), counted))
         return self.last, False
 
+    def _next(self) -> int:
+        """Return a number that grows, by which equal moments keep their order."""
+        self._serial += 1
+        return self._serial
+
+    def _count_on(self, steps: int, then: Then, price: float | None) -> None:
+        self._count_from(self._taken, steps, then)
+
     def _count_from(self, taken: int, steps: int, then: Then) -> None:
-        heapq.heappush(self._by_count, (taken + steps, next(self._serial), then))
+        heapq.heappush(self._by_count, (taken + steps, self._next(), then))
 
 
 class Marks:

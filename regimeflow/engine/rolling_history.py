@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -78,6 +79,19 @@ class _Store:
     def deepen(self, depth: int) -> None:
         """Keep so many bars from now on."""
         self._depth = depth
+
+    # A copy's views must be of its own columns, which are not full.
+    def __getstate__(self) -> tuple[int, int, list[Bar], int, list[Any]]:
+        columns = [getattr(self, name)[: self._size] for name in ("ts", *BAR_FIELDS)]
+        return self._depth, self._size, self._waiting, len(self.ts), columns
+
+    def __setstate__(self, state: tuple[int, int, list[Bar], int, list[Any]]) -> None:
+        self._depth, size, self._waiting, capacity, columns = state
+        self._size = 0
+        self._allocate(capacity)
+        for name, column in zip(("ts", *BAR_FIELDS), columns, strict=True):
+            getattr(self, name)[:size] = column
+        self._size = size
 
     def _settle(self) -> None:
         waiting, self._waiting = self._waiting, []

@@ -2,6 +2,7 @@
 
 from regimeflow.journal.disk import Disk, owner_of
 from regimeflow.journal.format import Record
+from regimeflow.journal.mark import Mark, Place, records_after, verified
 from regimeflow.journal.reading import Journal, Torn, events, read_journal
 from regimeflow.journal.store import JournalWriter
 from regimeflow.journal.tail import Position, Tail
@@ -10,6 +11,8 @@ __all__ = [
     "Disk",
     "Journal",
     "JournalWriter",
+    "Mark",
+    "Place",
     "Position",
     "Record",
     "Tail",
@@ -17,4 +20,6 @@ __all__ = [
     "events",
     "owner_of",
     "read_journal",
+    "records_after",
+    "verified",
 ]

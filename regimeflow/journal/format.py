@@ -168,6 +168,14 @@ class LineReader:
         self._next = b"1"
         self._ts = 0
 
+    @classmethod
+    def after(cls, run: str, seq: int, sum: str) -> LineReader:
+        """Return a reader of what follows an event, by its number and the last sum."""
+        reader = cls(sum=sum)
+        reader.run, reader.seq = run, seq
+        reader._head, reader._next, reader._whole = head_of(run), b"%d" % (seq + 1), True
+        return reader
+
     @property
     def sum(self) -> str:
         """Sum of the last line read."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import html
 import re
 import stat
@@ -10,7 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import numpy as np
@@ -28,6 +29,9 @@ from regimeflow.journal.format import (
 from regimeflow.journal.legacy import SCHEMA_V1, LegacyReader
 from regimeflow.model.events import Input, Output, Start
 from regimeflow.model.timeframe import iso
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 
 def read_journal(
@@ -208,7 +212,7 @@ def schema_of(path: Path) -> str:
     with open_segment(path) as file:
         try:
             first = file.read(200)
-        except _BROKEN_GZIP:
+        except BROKEN_GZIP:
             return SCHEMA  # whose reader will say what is wrong
     return SCHEMA_V1 if f'"schema":"{SCHEMA_V1}"'.encode() in first else SCHEMA
 
@@ -218,6 +222,7 @@ class Reader(Protocol):
 
     file: str
     run: str
+    seq: int
     skipped: int
 
     @property
@@ -228,25 +233,38 @@ class Reader(Protocol):
 class Scan:
     """One pass over segments, verifying.
 
+    Args:
+        paths: the segments.
+        reader: reads their lines.
+        after: how many bytes and lines of the first one are passed over, and their hash.
+
     Attributes:
         reader: with the run's name and the last sum.
         torn, tail: after the pass, the incomplete last line and its bytes.
+        read: of each segment the hash of its whole lines, and how many there are.
     """
 
-    def __init__(self, paths: list[Path], reader: Reader) -> None:
+    def __init__(
+        self, paths: list[Path], reader: Reader, after: tuple[int, int, _Hash] | None = None
+    ) -> None:
         self.reader = reader
         self.torn: Torn | None = None
         self.tail = b""
+        self.read: list[tuple[_Hash, int]] = []
         self._paths = paths
+        self._after = after
 
     def __iter__(self) -> Iterator[Record]:
         for path in self._paths:
             self.reader.file = path.name
-            read, number = self.reader.read, 0
-            for number, line in enumerate(self._lines(path), 1):
+            skip, before, digest = self._after or (0, 0, hashlib.sha256())
+            self._after = None
+            read, number = self.reader.read, before
+            for number, line in enumerate(self._lines(path, skip, digest), before + 1):
                 record = read(line, number)
                 if record is not None:
                     yield record
+            self.read.append((digest, number))
             if self.tail:
                 self.torn = Torn(path.name, number + 1, len(self.tail))
                 if path is not self._paths[-1] or path.suffix == ".gz":
@@ -256,12 +274,17 @@ class Scan:
                         line=number + 1,
                     )
 
-    def _lines(self, path: Path) -> Iterator[bytes]:
+    def _lines(self, path: Path, skip: int = 0, digest: _Hash | None = None) -> Iterator[bytes]:
         rest = b""
         with open_segment(path) as file:
+            if skip:
+                file.seek(skip)
             while chunk := self._chunk(file, path):
-                lines = (rest + chunk).split(b"\n")
+                joined = rest + chunk
+                lines = joined.split(b"\n")
                 rest = lines.pop()
+                if digest is not None:
+                    digest.update(memoryview(joined)[: len(joined) - len(rest)])
                 yield from lines
                 if len(rest) > MAX_LINE_BYTES:
                     raise JournalCorrupt(
@@ -274,7 +297,7 @@ class Scan:
     def _chunk(file: Any, path: Path) -> bytes:
         try:
             chunk: bytes = file.read(256 << 10)
-        except _BROKEN_GZIP as error:
+        except BROKEN_GZIP as error:
             raise JournalCorrupt(
                 f"{path.name} cannot be decompressed: {error}. Restore it from a copy.",
                 path=path.name,
@@ -319,14 +342,20 @@ def _sum_before(path: Path) -> str:
 def open_segment(path: Path) -> Any:
     """Open a segment for reading; a plain one may have been compressed a moment ago."""
     try:
-        if path.suffix != ".gz" and not path.exists():
-            compressed = path.with_name(path.name + ".gz")
-            path = compressed if compressed.exists() else path
-        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe or a device might never end
-            raise JournalError(f"{path} is not a regular file")
-        return gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb", buffering=0)
+        return _opened(path)
+    except FileNotFoundError as error:
+        compressed = path.with_name(path.name + ".gz")
+        if path.suffix != ".gz" and compressed.exists():
+            return open_segment(compressed)
+        raise JournalError(f"cannot read {path}: {error.strerror}") from error
     except OSError as error:
         raise JournalError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _opened(path: Path) -> Any:
+    if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe or a device might never end
+        raise JournalError(f"{path} is not a regular file")
+    return gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb", buffering=0)
 
 
 def grouped(records: Iterable[Record]) -> Iterator[tuple[int, Input, list[Output]]]:
@@ -372,4 +401,4 @@ def _polars(times: Any, texts: dict[str, list[str]]) -> Any:
 
 _FRAMES = {"pandas": _pandas, "polars": _polars}
 _SEGMENT = re.compile(r"journal-([0-9]{4,9})\.jsonl(\.gz)?")
-_BROKEN_GZIP = (EOFError, zlib.error, gzip.BadGzipFile)
+BROKEN_GZIP = (EOFError, zlib.error, gzip.BadGzipFile)

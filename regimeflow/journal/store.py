@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from regimeflow.errors import JournalError
 from regimeflow.journal.disk import Disk, Lock, compress
 from regimeflow.journal.format import ORDERS, LineReader, LineWriter
 from regimeflow.journal.legacy import SCHEMA_V1
+from regimeflow.journal.mark import Mark, Place, Segment, file_sha256, records_after
 from regimeflow.journal.reading import Scan, Torn, grouped, schema_of, segment_name, segments
 from regimeflow.journal.tail import Position
 from regimeflow.model.events import Failed, Input, Output, Replace, StateChanged, Submit
@@ -51,6 +53,8 @@ class JournalWriter:
         disk: the disk to write to; tests pass one that fails.
         replay: is given the number of each input that is there already, the input and its
             outputs, while they are verified.
+        since: is asked, once the directory is this writer's, from which place on; what stands
+            before it is held against the mark and not read. None for all of it.
 
     Attributes:
         repaired: the torn tail that was cut off and set aside on opening, or None.
@@ -71,6 +75,7 @@ class JournalWriter:
         sync: bool = True,
         disk: Disk | None = None,
         replay: Callable[[int, Input, list[Output]], None] | None = None,
+        since: Callable[[], Place | None] = lambda: None,
     ) -> None:
         self._dir = Path(run_dir)
         self._run = run
@@ -80,6 +85,10 @@ class JournalWriter:
         self._fd = -1
         self._number = 1
         self._size = 0
+        # Of what this segment holds: taken from what is written, not from what the disk made of it.
+        self._hash = hashlib.sha256()
+        self._lines = 0
+        self._closed: list[Segment] = []
         self._unsynced = False
         self._buffer: list[bytes] = []
         self._pending = 0
@@ -95,7 +104,7 @@ class JournalWriter:
             raise JournalError(f"cannot make the run directory {self._dir}: {error}") from error
         self._lock = Lock(self._dir / "lock")
         try:
-            self._chain = self._continued(replay)
+            self._chain = self._continued(replay, since)
             if sync:
                 self._disk.reserve(self._dir / RESERVE_NAME, RESERVE_BYTES)
                 self._reserved = True
@@ -120,6 +129,25 @@ class JournalWriter:
     def position(self) -> Position:
         """Up to where it is in the files: always between two events."""
         return Position(self._number, self._size)
+
+    def mark(self) -> Mark:
+        """Return the place after the last event recorded, whether it is in the files yet or not."""
+        closed, digest, size, lines = self._closed, self._hash, self._size, self._lines
+        if self._buffer and size >= self._segment_bytes:  # what waits begins the next one
+            closed = [*closed, Segment(digest.hexdigest())]
+            digest, size, lines = hashlib.sha256(), 0, 0
+        digest = digest.copy()
+        waiting = b"".join(self._buffer)
+        digest.update(waiting)
+        return Mark(
+            self._run,
+            self.seq,
+            self.sum,
+            tuple(closed),
+            size + len(waiting),
+            lines + len(self._buffer),
+            digest.hexdigest(),
+        )
 
     @property
     def path(self) -> Path:
@@ -261,6 +289,8 @@ class JournalWriter:
             # A regular file takes all or is full: a second try would only tear elsewhere.
             raise OSError(errno.ENOSPC, f"{written} of {len(data)} bytes were written")
         self._size += written
+        self._hash.update(data)
+        self._lines += data.count(b"\n")
 
     def _turn_to_reserve(self, data: bytes) -> None:
         """Cut off what was torn, and write on in a new segment, in the space that was kept."""
@@ -271,8 +301,7 @@ class JournalWriter:
             self._disk.close(self._fd)
             self._fd = -1
         if self._size:
-            self._number += 1
-            self._size = 0
+            self._next_segment()
         self._disk.remove(self._dir / RESERVE_NAME)
         self._put(data)
         self._disk.sync(self._fd)
@@ -296,18 +325,35 @@ class JournalWriter:
                 self._disk.sync(self._fd)
             self._disk.close(self._fd)
             self._fd = -1
-        self._compress(self.path)
-        self._number += 1
-        self._size = 0
+        number, path = self._number, self.path
+        self._next_segment()
+        self._compress(number, path)
         self._unsynced = False
 
-    def _compress(self, path: Path) -> None:
+    def _next_segment(self) -> None:
+        self._closed.append(Segment(self._hash.hexdigest()))
+        self._hash = hashlib.sha256()
+        self._lines = self._size = 0
+        self._number += 1
+
+    def _compress(self, number: int, path: Path) -> None:
         """Compress a closed segment beside the trading: 64 MB take a second or two."""
         thread = threading.Thread(
-            target=_compressed, args=(path, self._disk), name=f"compress {path.name}"
+            target=self._compressed, args=(number, path), name=f"compress {path.name}"
         )
         thread.start()
         self._compressing.append(thread)
+
+    def _compressed(self, number: int, path: Path) -> None:
+        written = self._closed[number - 1].lines_sha256
+        try:
+            if file_sha256(path) != written:
+                return  # damaged by the disk: what finds it shall find it as it is
+            compress(path, self._disk)
+            packed = file_sha256(path.with_name(path.name + ".gz"))
+        except (OSError, JournalError):
+            return  # nothing is lost: the segment stays as it is, and the next session tries again
+        self._closed[number - 1] = Segment(written, packed)
 
     def _refuse(self, why: str, *, dead: bool = False) -> None:
         self._refused = self._refused or why
@@ -317,7 +363,11 @@ class JournalWriter:
 
     # ------------------------------------------------------------ what is there already
 
-    def _continued(self, replay: Callable[[int, Input, list[Output]], None] | None) -> LineWriter:
+    def _continued(
+        self,
+        replay: Callable[[int, Input, list[Output]], None] | None,
+        since: Callable[[], Place | None],
+    ) -> LineWriter:
         found = segments(self._dir)
         if not found:
             return LineWriter(self._run)
@@ -326,8 +376,13 @@ class JournalWriter:
                 f"{self._dir} holds a journal of the schema {SCHEMA_V1}, which can be read but not "
                 "continued: choose another run_dir"
             )
-        reader = LineReader()
-        scan = Scan(found, reader)
+        place = since()
+        if place is None:
+            scan = Scan(found, LineReader())
+        else:
+            self._closed = list(place.mark.segments)
+            scan = records_after(self._dir, place)
+        reader = scan.reader
         if replay is None:
             for _ in scan:
                 pass
@@ -340,16 +395,18 @@ class JournalWriter:
                 "choose another run_dir"
             )
         last = found[-1]
+        *closed, (self._hash, self._lines) = scan.read
+        self._closed += [Segment(digest.hexdigest()) for digest, _ in closed]
+        self._number = len(found)
         if last.suffix == ".gz":
-            self._number = len(found) + 1
+            self._next_segment()
         else:
-            self._number = len(found)
             if scan.torn is not None:
                 self.repaired = self._cut(last, scan.torn, scan.tail)
             self._size = last.stat().st_size
-        for path in found[:-1]:
+        for number, path in enumerate(found[:-1], 1):
             if path.suffix != ".gz":  # the process ended before it was compressed
-                self._compress(path)
+                self._compress(number, path)
         return LineWriter(self._run, reader.seq, reader.sum)
 
     def _cut(self, path: Path, torn: Torn, tail: bytes) -> Torn:
@@ -368,10 +425,3 @@ class JournalWriter:
             finally:
                 self._disk.close(fd)
         return Torn(torn.file, torn.line, torn.size_bytes, aside.name)
-
-
-def _compressed(path: Path, disk: Disk) -> None:
-    try:
-        compress(path, disk)
-    except OSError:
-        pass  # nothing is lost: the segment stays as it is, and the next session tries again

@@ -477,5 +477,21 @@ class StrategyChanged(msgspec.Struct, frozen=True, tag_field="kind", tag="strate
     frozen_sha256: str
 
 
-Note = Denied | Recorded | Logged | RegimeChanged | StateChanged | Failed | StrategyChanged
+class Saved(msgspec.Struct, frozen=True, tag_field="kind", tag="saved"):
+    """Everything up to an earlier event was written into a snapshot, from which a run goes on.
+
+    Attributes:
+        at: number of that event.
+        sum: of the journal's last line up to there.
+        sha256: of the snapshot's file; no other is trusted.
+    """
+
+    seq: int
+    seen: int
+    at: int
+    sum: str
+    sha256: str
+
+
+Note = Denied | Recorded | Logged | RegimeChanged | StateChanged | Failed | StrategyChanged | Saved
 Output = Request | Note

@@ -213,6 +213,9 @@ class BarRow(Sequence[Bar]):
         self._places = places
         self._features = features
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return tuple, (tuple(self),)  # a copy has no part in the columns
+
     @property
     def symbols(self) -> Sequence[str]:
         """Symbol of each cell, in event order."""

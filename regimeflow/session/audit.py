@@ -73,6 +73,7 @@ class AuditLog:
         self.failure = ""
         self._render = Renderer(format, redact)
         self._decisions = Decisions()
+        self._newest = (-1, 0)
         self._fd = _open(self.path)
         try:
             self._last, self._already = self._continued(format)
@@ -89,6 +90,7 @@ class AuditLog:
         for entry in entries:
             self.counts[entry.type] += 1
             self.whats[entry.what] += 1
+        self._newest = (entries[-1].epoch, entries[-1].seq)
         news = [entry for entry in entries if not self._is_there(entry)]
         if news and self._fd >= 0:
             try:
@@ -96,6 +98,13 @@ class AuditLog:
             except Exception as error:
                 # What it says may hold what `redact` was to take out.
                 self._fail(f"event {news[0].seq} could not be written: {type(error).__name__}")
+
+    def holds(self, newest: tuple[int, int]) -> bool:
+        """Whether the file that was there goes as far as an event, by epoch and number.
+
+        A log that lost its end, or all of it, is made up for only by the events themselves.
+        """
+        return self._last >= newest
 
     def close(self) -> None:
         """Close the file; may be called twice."""

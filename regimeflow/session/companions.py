@@ -67,6 +67,15 @@ class Account(msgspec.Struct, frozen=True):
         return f"<equity {self.equity:,.2f}, cash {self.cash:,.2f}, {held}, {self.fills} fills>"
 
 
+class Accounts(msgspec.Struct, frozen=True):
+    """The three accounts of a run at its end, as they are left in its directory."""
+
+    run: str
+    live: Account
+    shadow: Account
+    twin: Account
+
+
 class Anchor(msgspec.Struct, frozen=True):
     """What a session had at the moment when its strategy changed.
 

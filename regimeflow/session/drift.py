@@ -94,7 +94,7 @@ class DriftFold:
         self._engine = engine
         self._report = baseline
         self._expectation: Expectation | None = None
-        self._purses: tuple[_Purse, ...] = (
+        self.purses: tuple[_Purse, ...] = (
             _Purse(
                 lambda: account_of(engine.desk.ledger, engine, 0),
                 lambda: engine.desk.ledger.equity(engine.price),
@@ -131,7 +131,7 @@ class DriftFold:
             elif kind is Trade or kind is Quote:
                 self._on_tick(event.ts)
         elif kind is Fill:
-            self._purses[0].look()
+            self.purses[0].look()
             if self._open is not None and event.ts <= self._open.time:
                 self._open = self._row(self._open.time)  # booked at the close it was noted at
             else:
@@ -145,7 +145,7 @@ class DriftFold:
         else:
             self._settle(event.ts)
             if kind not in _HARMLESS:
-                for purse in self._purses:
+                for purse in self.purses:
                     purse.compare()
 
     def drift(self) -> Drift:
@@ -191,7 +191,7 @@ class DriftFold:
         self._on_bars = finest > 0
         if self._report is not None:
             self._expectation = Expectation(self._report, finest)
-        for purse in self._purses:
+        for purse in self.purses:
             purse.look()
         # Before the first price a position is worth what was paid for it.
         ledger = self._engine.desk.ledger
@@ -215,7 +215,7 @@ class DriftFold:
         self._open = self._row(ts)
 
     def _row(self, ts: int) -> DriftRow:
-        mine, its, other = self._purses
+        mine, its, other = self.purses
         live, shadow, twin = mine.equity(), its.equity(), other.equity()
         if not self._day[0] < ts <= self._day[1]:
             self._new_day(ts)
@@ -266,10 +266,10 @@ class DriftFold:
         jumped = [companion.jumped for companion in self._beside]
         if counts == self._counts and jumped == self._jumped:
             return
-        for count, before, purse in zip(counts, self._counts, self._purses[1:], strict=True):
+        for count, before, purse in zip(counts, self._counts, self.purses[1:], strict=True):
             if count != before:
                 purse.look()
-        for jump, was, purse in zip(jumped, self._jumped, self._purses[1:], strict=True):
+        for jump, was, purse in zip(jumped, self._jumped, self.purses[1:], strict=True):
             if jump != was:
                 purse.anchored(jump - was)
         self._counts, self._jumped = counts, jumped
@@ -304,7 +304,7 @@ class _Purse:
             return
         engine = self._engine
         self.flows += account.cash - self._cash
-        for symbol in {*account.positions, *before}:
+        for symbol in sorted({*account.positions, *before}):  # sums depend on the order
             units = account.positions.get(symbol, 0.0) - before.get(symbol, 0.0)
             if units:
                 self.flows += units * engine.price(symbol) * engine.instruments[symbol].multiplier
@@ -355,6 +355,7 @@ class DriftFiles:
         self._csv = folder / DRIFT_NAME
         self._json = folder / PERFORMANCE_NAME
         self._written = 0
+        self._newest = -1
         self._due = 0.0
         self.error = ""
         try:
@@ -379,6 +380,10 @@ class DriftFiles:
         """Write all that is final: at the end of the run, whatever ended it."""
         self._write()
 
+    def holds(self, newest: int) -> bool:
+        """Whether the file that was there goes as far as a row, by its time in microseconds."""
+        return self._last >= newest
+
     def _write(self) -> None:
         if self.error:
             return
@@ -392,6 +397,8 @@ class DriftFiles:
             self.error = f"the drift is not written any more: {error}"
             return
         self._written += waiting
+        if rows:
+            self._newest = rows[-1].time // 1_000
         self._due = time.monotonic() + _EVERY_S
 
     def _be_of(self, run: str, alone: bool) -> None:

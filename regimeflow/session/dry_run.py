@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from regimeflow.model.events import (
     Cancel,
@@ -47,6 +48,16 @@ class DryRun:
         kept = [o for o in outputs if not isinstance(o, Submit | Cancel | Replace)]
         if not (isinstance(event, OrderUpdate) and event.reason == WHY):
             self._link.recall(event, kept)
+
+    def saved(self, event: Input) -> object | None:
+        """Return what `restore` needs after ``event``; None between two answers."""
+        if self._answers or isinstance(event, OrderUpdate):
+            return None
+        return self._link.saved(event)
+
+    def restore(self, state: Any) -> None:
+        """Be where the run's earlier life was when this was saved."""
+        self._link.restore(state)
 
     def resume(self, resumed: Resumed) -> None:
         """Begin where the run's earlier life ended."""

@@ -19,6 +19,7 @@ from regimeflow.session.companions import Account
 from regimeflow.session.freeze import MANIFEST_NAME, Manifest, read_manifest, upgrade_name
 from regimeflow.session.from_journal import FromJournal
 from regimeflow.session.keeper import Keeper
+from regimeflow.session.run_dir import accounts_of
 from regimeflow.session.status import Status
 from regimeflow.session.upgrade import UpgradeWish, as_begun, last_upgrade
 
@@ -28,8 +29,8 @@ _NAN = float("nan")
 class Ended(FromJournal):
     """The work of a session that is over.
 
-    Its account is folded from the journal; what shadow and twin had is known to `regimeflow.drift`,
-    which lives through the run again.
+    Its account is folded from the journal; what shadow and twin had it left when it ended. Of one
+    that died `regimeflow.drift` knows, which lives through the run again.
 
     Raises:
         SessionError: there is no run in the directory.
@@ -57,7 +58,11 @@ class Ended(FromJournal):
     def _made(self, account: AccountFold, venue: str) -> Status:
         keeper, begin = self._keeper, self.begin
         live = account.account(len(keeper.fold.fills))
-        unknown = Account(live.time, _NAN, _NAN, _NAN, {}, 0)
+        left = accounts_of(self._run_dir)
+        if left is not None and (left.run, left.live) == (begin.run, live):
+            shadow, twin = left.shadow, left.twin
+        else:
+            shadow = twin = Account(live.time, _NAN, _NAN, _NAN, {}, 0)
         failed = keeper.failed.error if keeper.failed is not None else ""
         lost = "" if keeper.finished else "it ended without a word: start it again to take it up"
         return Status(
@@ -66,12 +71,12 @@ class Ended(FromJournal):
             venue,
             "stopped" if keeper.finished else "failed",
             HALTED if keeper.finished else account.state,
-            keeper.why,
+            keeper.why if account.state == ACTIVE else keeper.whole_why,
             keeper.done,
             keeper.done,
             live,
-            unknown,
-            unknown,
+            shadow,
+            twin,
             sum(order.working for order in keeper.fold.orders.values()),
             failed or lost,
         )

@@ -33,7 +33,10 @@ class Fold:
         self._engine = engine
         self._link = link
         self._companions = companions
-        self._epoch = 0
+        #: How often the run was started before.
+        self.epoch = 0
+        #: How many events were lived through.
+        self.count = 0
         self._missing: list[Output] = []
 
     def take(self, seq: int, event: Input, recorded: list[Output]) -> None:
@@ -42,6 +45,7 @@ class Fold:
         Raises:
             SessionError: the run does not come out again, so it cannot be taken up.
         """
+        self.count += 1
         if self._missing and not isinstance(event, Resumed):
             raise self._differs(seq - 1)
         made = self._engine.step(event)
@@ -53,7 +57,7 @@ class Fold:
         elif self._missing:
             self._missing = []
         if isinstance(event, Start | Resumed):
-            self._epoch = event.epoch
+            self.epoch = event.epoch
         self._link.recall(event, recorded)
         for companion in self._companions:
             companion.follow(event, recorded)
@@ -62,7 +66,7 @@ class Fold:
         """Return the event with which the run goes on."""
         # Changes and cancels that never left say nothing of their order, nor do denials.
         never_sent = tuple(o.order_id for o in self._missing if isinstance(o, Submit))
-        return Resumed(now, now, self._epoch + 1, never_sent, limits, "taken up again")
+        return Resumed(now, now, self.epoch + 1, never_sent, limits, "taken up again")
 
     def _differs(self, seq: int) -> SessionError:
         return SessionError(

@@ -112,7 +112,7 @@ def by_value() -> Iterator[None]:
 
 def thaw(frozen: bytes) -> Strategy:
     """Return a new strategy, with a class and globals that nothing else shares."""
-    with _untracked():
+    with untracked():
         strategy = pickle.loads(frozen)
     if not isinstance(strategy, Strategy):
         raise SessionError("the frozen strategy is not a strategy")
@@ -171,19 +171,19 @@ def read_manifest(path: Path) -> Manifest:
         SessionError: it is missing, somebody else could have written it, or it is none.
     """
     try:
-        return msgspec.json.decode(_private(path), type=Manifest)
+        return msgspec.json.decode(read_private(path), type=Manifest)
     except msgspec.MsgspecError as error:
         raise SessionError(f"{path} is not a manifest: {error}") from error
 
 
 def _named(path: Path, sha256: str) -> bytes:
-    content = _private(path)
+    content = read_private(path)
     if not sha256 or hashlib.sha256(content).hexdigest() != sha256:
         raise SessionError(f"{path} is not the strategy that the journal names: it is not loaded")
     return content
 
 
-def _private(path: Path) -> bytes:
+def read_private(path: Path) -> bytes:
     """Return the content of a file that nobody but the user can have written."""
     try:
         with open(path, "rb", opener=_no_follow) as file:
@@ -314,7 +314,7 @@ def _user_modules() -> list[types.ModuleType]:
 
 
 @contextlib.contextmanager
-def _untracked() -> Iterator[None]:
+def untracked() -> Iterator[None]:
     """Let cloudpickle build a new class although this process knows the one it was made from.
 
     Its class tracker would hand out the notebook's own class and overwrite its attributes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import time
@@ -15,12 +16,13 @@ from regimeflow.analytics.report import Report
 from regimeflow.engine.desk import ACTIVE, REDUCING
 from regimeflow.engine.drive import drive
 from regimeflow.errors import JournalError, SessionError, StrategyError
-from regimeflow.journal import JournalWriter, Position
+from regimeflow.journal import JournalWriter, Mark, Place, Position
 from regimeflow.model.events import Command, Fill, Input, Output, Start
-from regimeflow.session import freeze
+from regimeflow.session import freeze, snapshot
 from regimeflow.session.collector import rare_collections
 from regimeflow.session.companions import (
     Account,
+    Accounts,
     Shadow,
     Twin,
     account_of,
@@ -34,7 +36,14 @@ from regimeflow.session.keeper import Keeper, SharedJournal
 from regimeflow.session.metrics import LiveMetrics
 from regimeflow.session.plan import Link, plan_of
 from regimeflow.session.records import Records
-from regimeflow.session.run_dir import BASELINE_NAME, continue_run, first_event, killed, open_run
+from regimeflow.session.run_dir import (
+    BASELINE_NAME,
+    continue_run,
+    first_event,
+    killed,
+    leave_accounts,
+    open_run,
+)
 from regimeflow.session.source import name_of
 from regimeflow.session.spec import Spec
 from regimeflow.session.status import Status
@@ -116,6 +125,9 @@ class InProcess:
         self._over = threading.Event()
         self._when_over: list[Callable[[], None]] = []
         self._journal: SharedJournal | None = None
+        #: How many events lie between two snapshots, where time allows.
+        self.snapshot_every = snapshot.EVERY_EVENTS
+        self._epoch, self._lived = begin.epoch, 0
         self._remark_due = self._stopping = False
         self._status = self._snapshot()
 
@@ -154,7 +166,16 @@ class InProcess:
                 raise
         else:
             journal = self._take_up(self._earlier)
-        self._journal = SharedJournal(journal)
+        self._snapshots = snapshot.Snapshots(
+            spec.run_dir, self._parts(), self.link.saved, self._mark, self._tell
+        )
+        self._snapshots.begin(
+            self._epoch,
+            (self._earlier or self.begin).frozen_sha256,
+            self._lived,
+            self.snapshot_every,
+        )
+        self._journal = SharedJournal(journal, self._snapshots.saved)
         self.records.begin()
         self._phase = "running"
         self._remark_due = True
@@ -165,20 +186,50 @@ class InProcess:
     def _take_up(self, earlier: Start) -> JournalWriter:
         """Live through the run's earlier life, and let the link begin where it ended."""
         fold = Fold(self.engine, self.link, (self.records, self))
+        run_dir, said = self._spec.run_dir, ""
 
-        def replay(seq: int, event: Input, outputs: list[Output]) -> None:
-            if seq == 1:
-                self.records.open(earlier.run)  # the run directory is ours by now
-            fold.take(seq, event, outputs)
+        def since() -> Place | None:
+            nonlocal said
+            self.records.open(earlier.run)  # the run directory is ours by now
+            try:
+                head, place, state = snapshot.begin(run_dir, earlier, self._parts())
+            except snapshot.Untrusted as error:
+                said = str(error)
+                return None
+            self.link.restore(state)
+            fold.epoch = head.epoch
+            return place
 
         with rare_collections():
-            journal = continue_run(self._spec.run_dir, earlier.run, replay, self._spec.disk)
+            journal = continue_run(run_dir, earlier.run, fold.take, self._spec.disk, since)
         try:
-            self.link.resume(fold.resumed(self.begin.limits, time.time_ns()))
+            resumed = fold.resumed(self.begin.limits, time.time_ns())
+            self.link.resume(resumed)
         except BaseException:
             journal.close()
             raise
+        self._epoch, self._lived = resumed.epoch, fold.count
+        if said:
+            self._tell(f"no snapshot was begun from, all {fold.count} events were lived: {said}")
         return journal
+
+    def _parts(self) -> snapshot.Parts:
+        """Return what the session is made of, as far as a snapshot holds it."""
+        return {
+            "engine": self.engine,
+            "shadow": self._shadow,
+            "twin": self.twin,
+            "twin's engine": self.twin.engine,
+            "keeper": self._keeper,
+            **self.records.parts(),
+        }
+
+    def _mark(self) -> Mark:
+        assert self._journal is not None
+        return self._journal.mark()
+
+    def _tell(self, text: str) -> None:
+        self._keeper.note(self.engine.event.seen, "warning", text)
 
     def when_over(self, told: Callable[[], None]) -> None:
         """Call ``told`` on the engine's thread once everything is over."""
@@ -291,7 +342,7 @@ class InProcess:
     def _work(self) -> None:
         journal = self._journal
         try:
-            drive(self.engine, self.link, journal, (self.records, self))
+            drive(self.engine, self.link, journal, (self.records, self, self._snapshots))
         except BaseException as error:
             self._error = error
             self._keeper.note(self.engine.event.seen, "error", f"the session broke: {error}")
@@ -304,7 +355,10 @@ class InProcess:
                 except BaseException as error:  # the session is over all the same, and says why
                     self._error = self._error or error
             self._phase = "failed" if self._error is not None else "stopped"
-            self._status = self._snapshot()
+            self._status = status = self._snapshot()
+            with contextlib.suppress(OSError):  # the journal has all of it
+                accounts = Accounts(status.run, status.live, status.shadow, status.twin)
+                leave_accounts(self._spec.run_dir, accounts)
             self._over.set()
             for told in self._when_over:
                 told()
@@ -376,7 +430,7 @@ class InProcess:
             self._plan.name,
             self._phase,
             state,
-            keeper.why,
+            self._why(),
             keeper.done,
             self._plan.total,
             live,
@@ -385,6 +439,15 @@ class InProcess:
             working,
             str(error) if error is not None else "",
         )
+
+    def _why(self) -> str:
+        """Return why the trading state is what it is now, or what changed it last."""
+        engine, keeper = self.engine, self._keeper
+        if engine.start is None:
+            return ""
+        if engine.desk.state != ACTIVE:
+            return keeper.whole_why
+        return "; ".join(dict.fromkeys(engine.holds.values())) or keeper.why
 
 
 def same_run(earlier: Start, now: Start, where: str) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from regimeflow.journal import JournalWriter, Position
+from regimeflow.journal import JournalWriter, Mark, Position
 from regimeflow.model.events import (
     Failed,
     Finish,
@@ -14,6 +14,7 @@ from regimeflow.model.events import (
     Logged,
     Output,
     Resumed,
+    Saved,
     StateChanged,
     StrategyChanged,
 )
@@ -24,16 +25,28 @@ _KEPT_LOG = 10_000
 
 
 class SharedJournal:
-    """The writer, shared between the engine's thread and one that asks for a report."""
+    """The writer, shared between the engine's thread and one that asks for a report.
 
-    def __init__(self, writer: JournalWriter) -> None:
+    Args:
+        writer: the journal.
+        saved: returns the note that is to stand beside the outputs of an event, or None.
+    """
+
+    def __init__(self, writer: JournalWriter, saved: Callable[[int, Input], Saved | None]) -> None:
         self._writer = writer
+        self._saved = saved
         self._lock = threading.Lock()
         self._closed = False
 
     def record(self, event: Input, outputs: Sequence[Output]) -> None:
         with self._lock:
-            self._writer.record(event, outputs)
+            note = self._saved(self._writer.seq + 1, event)
+            self._writer.record(event, outputs if note is None else [*outputs, note])
+
+    def mark(self) -> Mark:
+        """Return the place after the last event."""
+        with self._lock:
+            return self._writer.mark()
 
     @property
     def cancels_only(self) -> bool:
@@ -65,7 +78,8 @@ class Keeper:
         self.fold = OrderFold()
         self.log: list[tuple[int, str, str]] = []
         self.done = 0
-        self.why = ""
+        #: Why the trading state changed last, of a symbol or the whole; and of the whole.
+        self.why = self.whole_why = ""
         self.health: Health | None = None
         self.failed: Failed | None = None
         #: Name of the strategy that took over last, "" while the first one decides.
@@ -88,6 +102,8 @@ class Keeper:
                 self.note(output.seen, output.level, output.text)
             elif isinstance(output, StateChanged):
                 self.why = output.why
+                if not output.symbol:
+                    self.whole_why = output.why
                 self.note(
                     output.seen, "warning", f"{output.before} -> {output.after}: {output.why}"
                 )

@@ -51,6 +51,12 @@ class Link(Protocol):
     def recall(self, event: Input, outputs: Sequence[Output]) -> None:
         """Live through an event of the run's earlier life, without sending anything."""
 
+    def saved(self, event: Input) -> object | None:
+        """Return what `restore` needs after ``event`` was handled; None between two answers."""
+
+    def restore(self, state: Any) -> None:
+        """Be where the run's earlier life was when this was saved."""
+
     def resume(self, resumed: Resumed) -> None:
         """Begin where the run's earlier life ended, with this event."""
 

@@ -82,6 +82,19 @@ class Records:
         )
         self._followers += [self.audit, self._files]
 
+    def parts(self) -> dict[str, object]:
+        """Return what of this a snapshot holds, by name; once the files are open."""
+        made: dict[str, object | None] = {
+            "quality": self.quality,
+            "drift": self.drift,
+            **{f"purse {i}": purse for i, purse in enumerate(self.drift.purses)},
+            "meter": self.meter,
+            "audit log": self.audit,
+            "drift file": self._files,
+            "alerts": self._alerts,
+        }
+        return {name: part for name, part in made.items() if part is not None}
+
     def begin(self) -> None:
         """The run goes on from here: what came before was told before."""
         if self._alerts is not None:

@@ -9,14 +9,16 @@ from pathlib import Path
 import msgspec
 
 from regimeflow.errors import SessionError
-from regimeflow.journal import Disk, JournalWriter, events
+from regimeflow.journal import Disk, JournalWriter, Place, events
 from regimeflow.model.events import Input, Output, Start
+from regimeflow.session.companions import Accounts
 from regimeflow.session.freeze import FROZEN_NAME, MANIFEST_NAME, Manifest
 
 #: A file of this name in the run directory halts the session.
 KILL_NAME = "kill"
 #: The baseline report, so that whoever attaches later measures against the same.
 BASELINE_NAME = "baseline.json"
+ACCOUNTS_NAME = "accounts.json"
 
 
 def open_run(
@@ -58,18 +60,20 @@ def continue_run(
     run: str,
     replay: Callable[[int, Input, list[Output]], None],
     disk: Disk | None = None,
+    since: Callable[[], Place | None] = lambda: None,
 ) -> JournalWriter:
     """Return the journal of a run that is taken up again.
 
     Args:
         replay: is given each event of its earlier life, verified, with its outputs.
         disk: as for `open_run`.
+        since: is asked, once the directory is ours, from which place on; None for all of it.
 
     Raises:
         SessionBusy: another process or session owns the directory.
         JournalCorrupt: a line of the journal was altered, swapped or removed.
     """
-    return JournalWriter(run_dir, run, replay=replay, disk=disk)
+    return JournalWriter(run_dir, run, replay=replay, disk=disk, since=since)
 
 
 def holds_a_run(run_dir: Path) -> bool:
@@ -91,6 +95,23 @@ def first_event(run_dir: Path) -> Start | None:
     if not isinstance(first[1], Start):
         raise SessionError(f"{run_dir} holds a journal that does not begin with a start event")
     return first[1]
+
+
+def leave_accounts(run_dir: Path, accounts: Accounts) -> None:
+    """Leave the three accounts for whoever looks at the run when it is over.
+
+    Raises:
+        OSError: the directory cannot be written.
+    """
+    write_private(run_dir / ACCOUNTS_NAME, msgspec.json.encode(accounts))
+
+
+def accounts_of(run_dir: Path) -> Accounts | None:
+    """Return the accounts that were left at the end of a run, None where there are none."""
+    try:
+        return msgspec.json.decode((run_dir / ACCOUNTS_NAME).read_bytes(), type=Accounts)
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 def killed(run_dir: Path) -> str:

@@ -16,7 +16,7 @@ class Status(msgspec.Struct, frozen=True):
     Attributes:
         phase: "new", "running", "stopped" or "failed".
         state: trading state: "active", "reducing" or "halted".
-        why: what last changed the trading state.
+        why: what the trading state is due to, or what last changed it.
         done, total: market events handled, and how many the venue has.
         live, shadow, twin: the three accounts.
         working: orders that can still fill.

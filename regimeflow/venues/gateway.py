@@ -127,6 +127,7 @@ class Gateway:
         self._seen = engine.event.seen
         self._timers: list[tuple[int, int, str, int]] = []
         self._timer_count = 0
+        self._untold = 0  # timers that came due and were not told yet
         self._soon: list[Input] = []
         self._clock_at = self._health_at = _NEVER
         self._kill_told = ""
@@ -174,8 +175,17 @@ class Gateway:
             if isinstance(output, SetTimer):
                 self._set_timer(output)
 
+    def saved(self, event: Input) -> object | None:
+        """Return what `restore` needs after ``event``; None while timers that came due wait."""
+        return None if self._untold else (event.seen, self._timers, self._timer_count)
+
+    def restore(self, state: Any) -> None:
+        """Be where the run's earlier life was when this was saved."""
+        self._seen, self._timers, self._timer_count = state
+
     def resume(self, resumed: Resumed) -> None:
         """Begin where the run's earlier life ended, with this event."""
+        self._seen = max(self._seen, self._engine.event.seen)
         self._resumed = resumed
 
     def command(self, name: str, why: str, who: str) -> None:
@@ -218,6 +228,7 @@ class Gateway:
             if type(event) in _WORDY:
                 event = writable(event)
             seen = self._seen = max(self.runtime.now(), self._seen + 1)
+            self._untold -= type(event) is Timer
             if type(event) is Bars:
                 replaced = tuple(msgspec.structs.replace(b, seen=seen) for b in event.bars)
                 yield Bars(event.ts, seen, replaced)
@@ -567,7 +578,9 @@ class Gateway:
         if self.outbox.connected:
             self.comparing.due()
         told += self._gather.due(now)
-        told += self._due_timers(now)
+        timers = self._due_timers(now)
+        self._untold += len(timers)
+        told += timers
         if now >= self._clock_at:
             told += self._tick(now)
         return told

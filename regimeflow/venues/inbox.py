@@ -30,6 +30,8 @@ class Inbox:
         self._closed = False
         self._end: Finish | None = None
         self._seen = 0
+        #: How many events of the market were taken out.
+        self.taken = 0
 
     def put(self, event: Input) -> bool:
         """Add an event of the market, waiting while the inbox is full; return whether it is in."""
@@ -101,6 +103,7 @@ class Inbox:
                 yield from self._take_commands()
             if self._closed:
                 break  # stopped: what still waits is not part of the run
+            self.taken += 1
             yield event
         if self._commands:
             yield from self._take_commands()

@@ -211,6 +211,11 @@ class Matcher:
         """Whether `at_once` must be asked after every event."""
         return self._at_close
 
+    @property
+    def answers_at_close(self) -> bool:
+        """Whether `at_once` may still have something to say of the current event."""
+        return self._at_close and bool(self._arrivals)
+
     # ------------------------------------------------------------ the short way
 
     def _promptly(self, event: Input) -> Sequence[Input] | None:
@@ -330,6 +335,15 @@ class Matcher:
             at = at - (at - request.seen) // every * every if every else request.seen
         heapq.heappush(self._timers, (at, self._timer_count, request.name, every))
         self.busy = True
+
+    def catch_up(self, now: int) -> None:
+        """Go on after a standstill: a beat that was missed several times is made up for once."""
+        self._timers = [
+            (at + (now - at) // every * every if every and at < now else at, order, name, every)
+            for at, order, name, every in self._timers
+        ]
+        heapq.heapify(self._timers)
+        self._seen = max(self._seen, now)
 
     def _fire(self) -> Timer:
         at, order, name, every = heapq.heappop(self._timers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from regimeflow.errors import ConfigError
 from regimeflow.model.events import Input, Output, Resumed, Upgraded
@@ -58,12 +59,19 @@ class PaperLink:
 
     def __init__(self, gateway: Gateway, matcher: Matcher) -> None:
         self._gateway = gateway
-        self._matched = Matched(lambda: [gateway.events()], matcher)
+        self._feed = gateway.events()
+        self._matched = Matched(lambda: [self._feed], matcher)
         self._recalling = Recalling(matcher)
+        self._resumed = False
 
     def events(self) -> Iterator[Input]:
         """Yield events as they come; blocks."""
-        return self._recalling.rest_of(self._matched.events())
+        if self._resumed:
+            # Before anything that fell due while nobody was there: it belongs to the life to come.
+            first = next(self._feed)
+            self._matched.matcher.catch_up(first.seen)
+            yield first
+        yield from self._recalling.rest_of(self._matched.events())
 
     def send(self, outputs: Sequence[Output]) -> None:
         """Give orders to the simulator."""
@@ -71,10 +79,27 @@ class PaperLink:
 
     def recall(self, event: Input, outputs: Sequence[Output]) -> None:
         """Live through an event of the run's earlier life."""
-        self._recalling.take(event, outputs)
+        if isinstance(event, Resumed):
+            self._matched.matcher.catch_up(event.seen)
+        else:
+            self._recalling.take(event, outputs)
+
+    def saved(self, event: Input) -> object | None:
+        """Return what `restore` needs after ``event``; None between two answers."""
+        gateway = self._gateway.saved(event)
+        if gateway is None or not self._recalling.at_rest(event):
+            return None
+        return self._matched.matcher, gateway
+
+    def restore(self, state: Any) -> None:
+        """Be where the run's earlier life was when this was saved."""
+        matcher, gateway = state
+        self._gateway.restore(gateway)
+        self._matched.matcher, self._recalling = matcher, Recalling(matcher)
 
     def resume(self, resumed: Resumed) -> None:
         """Begin where the run's earlier life ended."""
+        self._resumed = True
         self._gateway.resume(resumed)
 
     def command(self, name: str, why: str, who: str) -> None:

@@ -38,6 +38,12 @@ class Recalling:
         if matcher.fills_at_close:
             self._at_close = matcher.at_once(event)
 
+    def at_rest(self, event: Input) -> bool:
+        """Whether the matcher is all there is, now that ``event`` was handled: nothing is told
+        again any more, and nothing of what the event brings is still to be told."""
+        told = self._told or self._matcher.answers_at_close
+        return not (told or isinstance(event, OrderUpdate | Fill | Timer))
+
     def rest_of(self, events: Iterator[Input]) -> Iterator[Input]:
         """Yield events from now on, without those that were told before."""
         yield from self._at_close

@@ -161,13 +161,24 @@ class SimulatedLink:
         self._recalled += isinstance(event, Bar | Bars | Trade | Quote | EndOfDay)
         self._recalling.take(event, outputs)
 
+    def saved(self, event: Input) -> object | None:
+        """Return what `restore` needs after ``event``; None between two answers."""
+        if not self._recalling.at_rest(event):
+            return None
+        return self._matched.matcher, self._recalled + self.inbox.taken, event.seen
+
+    def restore(self, state: Any) -> None:
+        """Be where the run's earlier life was when this was saved."""
+        matcher, self._recalled, self._last = state
+        self._matched.matcher, self._recalling = matcher, Recalling(matcher)
+
     def resume(self, resumed: Resumed) -> None:
         """Begin where the run's earlier life ended; the tape goes on from there.
 
         Raises:
             SessionError: it was played to its end.
         """
-        if self._recalled >= sum(1 for s in self._tape.segments() for _ in s) - 1:
+        if self._recalled >= self._tape.length:
             raise SessionError("the venue's data were played to their end: begin another run")
         self._resumed = msgspec.structs.replace(resumed, ts=self._last, seen=self._last)
 

@@ -91,6 +91,12 @@ class Tape:
         return len(np.unique(np.concatenate([b.ts for b in self.bars]))) + ticks
 
     @property
+    def length(self) -> int:
+        """How many events there are, the ends of days included and the finish not."""
+        times = self._merged()[1]
+        return len(times) + sum(1 for _ in _day_ends(self.data.calendar, times))
+
+    @property
     def _carries(self) -> bool:
         """Whether bars bring further columns of the frame with them."""
         return any(bars.features for bars in self.bars)

@@ -33,6 +33,7 @@ from regimeflow.model.events import (
     Replace,
     Resumed,
     Rules,
+    Saved,
     SetTimer,
     Start,
     StateChanged,
@@ -100,7 +101,8 @@ def sample() -> list[tuple[Input, list[Output]]]:
         (Finish(T + 28, T + 36, "no more data"), []),
         (Upgraded(T + 37, T + 37, "ab" * 32, "cd" * 32, "Better", {"fast": 5}, "next_bar", 50,
                   "class Better: ...", "-a\n+b", "it loses", "me"),
-         [StrategyChanged(25, T + 37, "Better", "ab" * 32)]),
+         [StrategyChanged(25, T + 37, "Better", "ab" * 32),
+          Saved(25, T + 37, 24, "47d216a505eb1615", "ef" * 32)]),
     ]  # fmt: skip
 
 

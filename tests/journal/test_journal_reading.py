@@ -215,7 +215,7 @@ def test_frames_of_both_flavours(tmp_path: Path) -> None:
     other = journal.frame("polars")
     columns = ["time", "seen", "seq", "kind", "symbol", "body"]
     assert list(frame.columns) == other.columns == columns
-    assert len(frame) == len(other) == 36
+    assert len(frame) == len(other) == 37
     assert frame["time"].iloc[3] == pd.Timestamp("2024-01-02T00:00:00.000000005Z")
     assert frame["seen"].dtype == "datetime64[ns, UTC]"
     assert other["time"].dtype == pl.Datetime("ns", "UTC")

@@ -209,6 +209,7 @@ def test_a_detached_session_is_the_one_that_would_have_run_here(tmp_path, run_di
     ended = rf.attach(run_dir)
     assert (ended.status.phase, ended.state) == ("stopped", there.state)
     assert ended.account == there.account
+    assert (ended.shadow, ended.twin) == (here.shadow, here.twin)
     assert ended.orders.equals(there.orders)
     assert "stopped" in ended._repr_html_()
     for call in (ended.halt, ended.flatten, ended.resume):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from pathlib import Path
@@ -480,3 +481,41 @@ def test_a_session_on_an_adapter_hands_out_frames_of_its_baselines_flavour(
         Cross(), venue, symbols="AAA", baseline=baseline, run_dir=tmp_path / "run"
     )
     assert type(session.fills) is type(baseline.fills)
+
+
+# ---------------------------------------------------------------- why
+
+
+def test_the_reason_shown_is_the_one_that_holds_now(tmp_path, frame):
+    live = paced(Cross(), frame, tmp_path / "run").start()
+    live.pause("lunch")
+    wait_for(lambda: live.status.why == "lunch")
+    live.pause("fire")  # the same hold for another reason: the trading state does not change
+    wait_for(lambda: live.status.why == "fire")
+    assert live.status.state == "reducing"
+    live._worker.command("pause", "nobody is there", "kernel loss")
+    wait_for(lambda: live.status.why == "fire; nobody is there")
+    live._worker.command("unpause", "somebody is there", "kernel loss")
+    wait_for(lambda: live.status.why == "fire")
+    live.halt("enough")
+    wait_for(lambda: live.status.why == "enough")
+    live.pause("late")  # what is halted stays so for its own reason
+    live.resume("again")
+    wait_for(lambda: live.status.state == "active")
+    assert live.status.why == "again"
+    live.stop("over")
+    assert live.status.why == "over"
+    assert rf.attach(live.run_dir).status.why == "over"
+
+
+def test_a_session_that_died_does_not_know_what_shadow_and_twin_had(tmp_path, frame):
+    live = session(Cross(), frame, tmp_path / "run")
+    live.run(progress=False)
+    again = rf.attach(live.run_dir)
+    assert (again.shadow, again.twin) == (live.shadow, live.twin)
+    path = live.run_dir / "journal-0001.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-200]))  # as after a kill: what was left is of another moment
+    died = rf.attach(live.run_dir)
+    assert died.status.phase == "failed"
+    assert math.isnan(died.shadow.equity)
