@@ -225,6 +225,11 @@ class BarRow(Sequence[Bar]):
             self._places = places_of(self._symbols)
         return self._places
 
+    def timeframe_of(self, symbol: str) -> int | None:
+        """Return the timeframe of a symbol's finest bar in the row, None where it has none."""
+        place = self.places.get(symbol)
+        return None if place is None else self._timeframes[place]
+
     def __len__(self) -> int:
         return len(self._symbols)
 

@@ -162,9 +162,8 @@ class Tape:
         columns = [view(getattr(bars, f)) for f in BAR_FIELDS]
         ts = view(bars.ts)
         seen = view(bars.ts + self._latency_ns) if self._latency_ns else ts
-        fixed = [repeat(bars.timeframe), repeat(False)]
-        extra = [_feature_dicts(bars)] if bars.features else []
-        return map(Bar, ts, seen, repeat(bars.symbol), *columns, *fixed, *extra)  # type: ignore[arg-type]
+        extra = [repeat(False), _feature_dicts(bars)] if bars.features else []
+        return map(Bar, ts, seen, repeat(bars.symbol), *columns, repeat(bars.timeframe), *extra)  # type: ignore[arg-type]
 
     def _tuples(self, order: IntArray, times: IntArray, starts: IntArray) -> Iterator[Input]:
         """Yield narrow events: bars made one after the other, then grouped."""
