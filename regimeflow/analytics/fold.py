@@ -209,10 +209,10 @@ def step(grid: IntArray, at: IntArray, levels: FloatArray, before: float) -> Flo
     """
     edges = np.empty(len(at) + 2, dtype=np.int64)
     edges[0], edges[-1] = 0, len(grid)
-    edges[1:-1] = np.searchsorted(grid, at, side="left")
+    edges[1:-1] = grid.searchsorted(at)
     all_levels = np.empty(len(at) + 1)
     all_levels[0], all_levels[1:] = before, levels
-    return np.repeat(all_levels, np.diff(edges))
+    return all_levels.repeat(edges[1:] - edges[:-1])  # np.diff takes as long as all the rest
 
 
 def priced(data: RunData) -> dict[str, PriceColumns]:
@@ -284,6 +284,8 @@ def rows_by_symbol(symbols: Sequence[str]) -> dict[str, npt.NDArray[np.intp]]:
 
 def _snap(units: FloatArray, lot: float) -> FloatArray:
     """Return positions on the lot grid, rounded as :class:`Instrument` does it one by one."""
+    if lot == 1.0:
+        return np.rint(units)
     per_unit = 1.0 / lot
     whole = round(per_unit)
     counts = np.rint(units / lot)

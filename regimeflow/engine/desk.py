@@ -464,9 +464,7 @@ class Desk:
             buying, selling = self.working_qty(symbol)
             projected += buying - selling
         against = -projected if buys else projected
-        reducing = 0.0
-        if against > 0.0:
-            reducing = against if against < qty else qty
+        reducing = 0.0 if against <= 0.0 else min(qty, against)
         adding = qty - reducing
         if adding > 0.0 and not (buys or instrument.shortable):
             return Denial("borrow", f"{symbol} cannot be sold short")
@@ -647,7 +645,9 @@ class Desk:
         working = order.status not in TERMINAL
         if working:
             left = order.qty - order.filled
-            self.reserved -= order.reserve * (left if left < qty else qty)
+            if left > qty:
+                left = qty
+            self.reserved -= order.reserve * left
         whole = order.on_fill(event, self.instruments[order.symbol])
         if whole and working:
             if self._asked:
