@@ -138,7 +138,7 @@ class FillColumns(msgspec.Struct, frozen=True):
         """Return the multiplier of each of some symbols, shape ``(n,)``."""
         sizes = {symbol: self.instruments[symbol].multiplier for symbol in set(symbols)}
         if len(sizes) == 1:
-            return np.full(len(symbols), *sizes.values())
+            return np.full(len(symbols), next(iter(sizes.values())))
         return np.fromiter(map(sizes.__getitem__, symbols), np.float64, len(symbols))
 
 

@@ -225,7 +225,7 @@ class Desk:
         side = "buy" if sign > 0.0 else "sell"
         type_ = "market" if limit is stop is None else _TYPES[limit is not None, stop is not None]
         now, gate = event.seen, self.gate
-        if qty.__class__ is int and -FAR < qty < FAR:
+        if type(qty) is int and -FAR < qty < FAR:
             qty = float(qty)
         self.orders[id_] = order = Order(
             id_,
