@@ -137,6 +137,8 @@ class FillColumns(msgspec.Struct, frozen=True):
     def multipliers(self, symbols: Sequence[str]) -> FloatArray:
         """Return the multiplier of each of some symbols, shape ``(n,)``."""
         sizes = {symbol: self.instruments[symbol].multiplier for symbol in set(symbols)}
+        if len(sizes) == 1:
+            return np.full(len(symbols), next(iter(sizes.values())))
         return np.fromiter(map(sizes.__getitem__, symbols), np.float64, len(symbols))
 
 
@@ -172,7 +174,10 @@ def fold(data: RunData, fills: FillColumns) -> Curve:
     grid = price_grid(data.prices, fills)
     held, marks = data.start.positions, {p.symbol: p for p in data.prices}
     start = data.start.cash
-    cash = _cash(data.start.cash, fills, grid)
+    places = grid.searchsorted(fills.ts)
+    paid = -fills.signed * fills.price * fills.multipliers(fills.symbols)
+    paid = running_sum(data.start.cash, paid, fills.fee)
+    cash = _levels(len(grid), places, paid, data.start.cash)
     net, gross = cash, np.zeros(0)
     rows_of = rows_by_symbol(fills.symbols)
     for symbol in dict.fromkeys((*held, *rows_of)):
@@ -180,10 +185,10 @@ def fold(data: RunData, fills: FillColumns) -> Curve:
         units, average = held.get(symbol, (0.0, 0.0))
         size = instruments[symbol].multiplier
         start += units * average * size
-        at, signed, price = fills.ts[rows], fills.signed[rows], fills.price[rows]
         units = instruments[symbol].snap_qty(units)
-        value = step(grid, at, _snap(units + np.cumsum(signed), instruments[symbol].lot), units)
-        value *= _marks(grid, marks.get(symbol), at, price, average)
+        after = _snap(units + np.cumsum(fills.signed[rows]), instruments[symbol].lot)
+        value = _levels(len(grid), places[rows], after, units)
+        value *= _marks(grid, marks.get(symbol), fills, rows, average)
         if size != 1.0:
             value *= size
         # The first symbol makes the arrays, the others add to them: a million bars of one symbol
@@ -207,12 +212,18 @@ def step(grid: IntArray, at: IntArray, levels: FloatArray, before: float) -> Flo
     >>> step(np.array([1, 2, 3, 4]), np.array([2, 4]), np.array([10.0, 20.0]), 0.0).tolist()
     [0.0, 10.0, 10.0, 20.0]
     """
-    edges = np.empty(len(at) + 2, dtype=np.int64)
-    edges[0], edges[-1] = 0, len(grid)
-    edges[1:-1] = np.searchsorted(grid, at, side="left")
-    all_levels = np.empty(len(at) + 1)
+    return _levels(len(grid), grid.searchsorted(at), levels, before)
+
+
+def _levels(
+    size: int, places: npt.NDArray[np.intp], levels: FloatArray, before: float
+) -> FloatArray:
+    """Return a step function as an array of a size: each level holds from its place on."""
+    edges = np.empty(len(places) + 2, dtype=np.int64)
+    edges[0], edges[1:-1], edges[-1] = 0, places, size
+    all_levels = np.empty(len(places) + 1)
     all_levels[0], all_levels[1:] = before, levels
-    return np.repeat(all_levels, np.diff(edges))
+    return all_levels.repeat(edges[1:] - edges[:-1])  # np.diff takes as long as all the rest
 
 
 def priced(data: RunData) -> dict[str, PriceColumns]:
@@ -244,11 +255,6 @@ def price_grid(prices: Sequence[PriceColumns], fills: FillColumns) -> IntArray:
     return grid
 
 
-def _cash(cash: float, fills: FillColumns, grid: IntArray) -> FloatArray:
-    paid = -fills.signed * fills.price * fills.multipliers(fills.symbols)
-    return step(grid, fills.ts, running_sum(cash, paid, fills.fee), cash)
-
-
 def running_sum(cash: float, paid: FloatArray, fees: FloatArray) -> FloatArray:
     """Return cash after each fill, as the ledger's compensated sum has it, to the last bit.
 
@@ -276,6 +282,8 @@ def rows_by_symbol(symbols: Sequence[str]) -> dict[str, npt.NDArray[np.intp]]:
     {'B': [0, 2], 'A': [1]}
     """
     codes: dict[str, int] = {}
+    if len(set(symbols)) == 1:
+        return {symbols[0]: np.arange(len(symbols))}
     place = np.array([codes.setdefault(s, len(codes)) for s in symbols], dtype=np.intp)
     order = np.argsort(place, kind="stable")
     ends = np.cumsum(np.bincount(place, minlength=len(codes)))
@@ -284,6 +292,8 @@ def rows_by_symbol(symbols: Sequence[str]) -> dict[str, npt.NDArray[np.intp]]:
 
 def _snap(units: FloatArray, lot: float) -> FloatArray:
     """Return positions on the lot grid, rounded as :class:`Instrument` does it one by one."""
+    if lot == 1.0:
+        return np.rint(units)
     per_unit = 1.0 / lot
     whole = round(per_unit)
     counts = np.rint(units / lot)
@@ -293,12 +303,19 @@ def _snap(units: FloatArray, lot: float) -> FloatArray:
 
 
 def _marks(
-    grid: IntArray, prices: PriceColumns | None, at: IntArray, fill_prices: FloatArray, first: float
+    grid: IntArray,
+    prices: PriceColumns | None,
+    fills: FillColumns,
+    rows: npt.NDArray[np.intp],
+    first: float,
 ) -> FloatArray:
+    if prices is not None and (
+        prices.ts is grid or (len(prices.ts) == len(grid) and np.array_equal(prices.ts, grid))
+    ):
+        return prices.close
+    at, fill_prices = fills.ts[rows], fills.price[rows]
     if prices is None or not len(prices.ts):
         return step(grid, at, fill_prices, first)
-    if prices.ts is grid or (len(prices.ts) == len(grid) and np.array_equal(prices.ts, grid)):
-        return prices.close
     early = at < prices.ts[0]  # before its first price a position is worth what was paid for it
     return step(
         grid,

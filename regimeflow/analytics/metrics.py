@@ -242,12 +242,13 @@ def _of_equity(curve: Curve) -> dict[str, float]:
     final = float(curve.equity[-1])
     total = final / curve.start - 1.0
     years = (int(curve.ts[-1]) - curve.start_ts) / (NS_PER_DAY * p.DAYS_PER_YEAR)
+    peak = p.peaks(curve.equity, curve.start)
     return {
         "total_return": total,
         "cagr": p.cagr(total, years),
-        "max_drawdown": p.max_drawdown(curve.equity, curve.start),
+        "max_drawdown": p.max_drawdown(curve.equity, curve.start, peak),
         "max_drawdown_duration": p.max_drawdown_duration(
-            curve.equity, curve.start, curve.ts, curve.start_ts
+            curve.equity, curve.start, curve.ts, curve.start_ts, peak
         ),
         "final_equity": final,
         "exposure_time": float(np.count_nonzero(curve.gross)) / n,

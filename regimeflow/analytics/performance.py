@@ -111,26 +111,37 @@ def volatility(returns: FloatArray, periods_per_year: float) -> float:
     return float(np.std(returns, ddof=1)) * math.sqrt(periods_per_year)
 
 
-def drawdowns(equity: FloatArray, start: float) -> FloatArray:
+def peaks(equity: FloatArray, start: float) -> FloatArray:
+    """Return the highest value so far at each, the starting capital included.
+
+    >>> peaks(np.array([90.0, 120.0, 60.0]), 100.0).tolist()
+    [100.0, 120.0, 120.0]
+    """
+    out: FloatArray = np.maximum.accumulate(equity)
+    return np.maximum(out, start, out=out)
+
+
+def drawdowns(equity: FloatArray, start: float, peak: FloatArray | None = None) -> FloatArray:
     """Return each value's distance from the highest so far, the starting capital included.
 
     Args:
         equity: values, shape ``(n,)``.
         start: the capital before the first of them: a loss in the first period is a drawdown.
+        peak: `peaks` of them, where they are known already.
 
     >>> drawdowns(np.array([90.0, 120.0, 60.0]), 100.0).tolist()
     [-0.09999999999999998, 0.0, -0.5]
     """
-    out: FloatArray = np.maximum.accumulate(equity)
-    np.maximum(out, start, out=out)
+    if peak is None:
+        peak = peaks(equity, start)
     with np.errstate(divide="ignore", invalid="ignore"):  # a peak of zero has no fraction: NaN
-        np.divide(equity, out, out=out)
+        out: FloatArray = equity / peak
     out -= 1.0
     return out
 
 
-def max_drawdown(equity: FloatArray, start: float) -> float:
-    """Return the deepest drawdown, at most zero.
+def max_drawdown(equity: FloatArray, start: float, peak: FloatArray | None = None) -> float:
+    """Return the deepest drawdown, at most zero; arguments as of `drawdowns`.
 
     >>> max_drawdown(np.array([90.0, 120.0, 60.0]), 100.0)
     -0.5
@@ -139,15 +150,22 @@ def max_drawdown(equity: FloatArray, start: float) -> float:
         return Undefined("there is no equity")
     if start <= 0:
         return Undefined("the starting capital is not positive")
-    return float(drawdowns(equity, start).min())
+    return float(drawdowns(equity, start, peak).min())
 
 
-def max_drawdown_duration(equity: FloatArray, start: float, ts: IntArray, start_ts: int) -> float:
+def max_drawdown_duration(
+    equity: FloatArray,
+    start: float,
+    ts: IntArray,
+    start_ts: int,
+    peak: FloatArray | None = None,
+) -> float:
     """Return the longest time below an earlier high, in days; a drawdown still open counts.
 
     Args:
         equity, ts: values and their times, UTC nanoseconds, shape ``(n,)``.
         start, start_ts: the starting capital and its time.
+        peak: `peaks` of the values, where they are known already.
 
     >>> day = 86_400 * 10**9
     >>> values, times = np.array([90.0, 95.0, 101.0, 99.0]), np.arange(1, 5) * day
@@ -156,7 +174,8 @@ def max_drawdown_duration(equity: FloatArray, start: float, ts: IntArray, start_
     """
     if not len(equity):
         return Undefined("there is no equity")
-    peak = np.maximum(np.maximum.accumulate(equity), start)
+    if peak is None:
+        peak = peaks(equity, start)
     # Times at a high, then the end: the longest gap that holds a value below the high.
     highs = np.flatnonzero(equity >= peak)
     at = np.concatenate(([-1], highs, [len(equity) - 1]))

@@ -73,10 +73,8 @@ class Report:
             "time": np.array([f.executed_at or f.ts for f in fills], dtype=np.int64)
         }
         for name in ("symbol", "side", "qty", "price", "fee", "order_id", "liquidity", "venue"):
-            values = map(attrgetter(name), fills)
-            columns[name] = (
-                list(values) if name in _TEXT else np.fromiter(values, np.float64, len(fills))
-            )
+            kind = object if name in _TEXT else np.float64
+            columns[name] = np.fromiter(map(attrgetter(name), fills), kind, len(fills))
         return self._frame(columns)
 
     @cached_property

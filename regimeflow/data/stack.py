@@ -35,6 +35,7 @@ class Stack:
     ) -> None:
         self._labels = frame.columns.tolist()
         self._index_type = frame.index.dtype
+        self._index_values = frame.index.asi8
         self._table = table
         self._places = places
         self._timezone = timezone
@@ -61,7 +62,12 @@ class Stack:
             # Filled frame by frame: kept apart, they would be written to fresh memory twice.
             self._values = np.empty((len(self._labels), self._room))
             self._put(self._values, self._first, self._table.ts)
-        self._put(self._values, values, read_times(frame.index, self._timezone, symbol).ts)
+        index = frame.index
+        if np.array_equal(index.asi8, self._index_values):  # most often, and read already
+            ts = self._table.ts
+        else:
+            ts = read_times(index, self._timezone, symbol).ts
+        self._put(self._values, values, ts)
         self._table.symbols.append(symbol)
         self._table.timeframes.append(timeframe)
         return True

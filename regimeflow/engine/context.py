@@ -57,8 +57,12 @@ class Context:
         Args:
             timeframe: such as ``"1h"``; without it the symbol's finest.
         """
-        length = parse_timeframe(timeframe) if timeframe is not None else self._finest(symbol)
-        return self._history.window(symbol, n, length, self._engine.bar_ts)
+        engine = self._engine
+        if timeframe is not None:
+            length = parse_timeframe(timeframe)
+        else:  # `_finest` is called only to refuse: this is asked 500 times a day
+            length = engine.finest.get(symbol) or self._finest(symbol)
+        return self._history.window(symbol, n, length, engine.bar_ts)
 
     def latest(self, symbol: str) -> Bar | None:
         """Return the newest closed bar, None before the first."""

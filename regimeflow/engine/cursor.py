@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,12 +24,13 @@ class Cursor:
     """
 
     __slots__ = (
-        "_columns", "_moved", "_others", "_source", "_turn", "_turns", "_values", "i",
+        "_columns", "_moved", "_others", "_places", "_source", "_turn", "_turns", "_values", "i",
     )  # fmt: skip
 
     def __init__(self, i: int = -1) -> None:
         self.i = i
-        # What the bars to come bring: each indicator's ``value``, and its other outputs.
+        # What the bars to come bring: ``i``, each indicator's ``value``, and its other outputs.
+        self._places = count(i + 1)
         self._values: list[tuple[Indicator, Iterator[float]]] = []
         self._others: list[tuple[Indicator, str, Iterator[float]]] = []
         self._columns: list[tuple[Indicator, str, memoryview]] = []
@@ -59,7 +60,7 @@ class Cursor:
 
     def step(self) -> None:
         """Move on by one bar."""
-        self.i += 1
+        self.i = next(self._places)
         for indicator, values in self._values:
             indicator.value = next(values)
         for indicator, name, values in self._others:
@@ -82,23 +83,22 @@ class Cursor:
         for indicator, name, values in self._others:
             events = _bringing(events, indicator, name, values)
         # A loop for two indicators is hardly slower than for one, and most strategies have two.
-        pairs = list(self._values)
+        pairs, places = list(self._values), self._places
         while len(pairs) > 2:
             events = _bringing_both(events, *pairs.pop(), *pairs.pop())
         if len(pairs) == 2:
             (a, xs), (b, ys) = pairs
-            for event, a.value, b.value in zip(events, xs, ys, strict=False):
-                self.i += 1
+            for event, a.value, b.value, self.i in zip(events, xs, ys, places, strict=False):
                 yield event
         else:
             ((a, xs),) = pairs
-            for event, a.value in zip(events, xs, strict=False):
-                self.i += 1
+            for event, a.value, self.i in zip(events, xs, places, strict=False):
                 yield event
 
     def seek(self, i: int) -> None:
         """Move to a bar, -1 for before the first."""
         self.i = i
+        self._places = count(i + 1)
         self._source = self._moved = iter(())
         self._values, self._others = [], []
         for indicator, name, column in self._columns:

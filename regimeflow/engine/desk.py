@@ -221,13 +221,13 @@ class Desk:
         else:
             last = market.price(symbol)
         self._made += 1
+        id_ = f"{self._prefix}{self._made}"
         side = "buy" if sign > 0.0 else "sell"
-        now = event.seen
+        type_ = "market" if limit is stop is None else _TYPES[limit is not None, stop is not None]
+        now, gate = event.seen, self.gate
         if type(qty) is int and -FAR < qty < FAR:
             qty = float(qty)
-        id_ = f"{self._prefix}{self._made}"
-        type_ = "market" if limit is stop is None else _TYPES[limit is not None, stop is not None]
-        order = Order(
+        self.orders[id_] = order = Order(
             id_,
             symbol,
             side,
@@ -242,8 +242,8 @@ class Desk:
             now,
             seq,
             last,
+            now,
         )
-        self.orders[id_] = order
         instrument = self.instruments[symbol]
         if (
             type_ == "market"
@@ -251,31 +251,30 @@ class Desk:
             and 0.0 < qty < FAR
             and last > 0.0
             and self.state == ACTIVE
-            and not (reduce_only or exit_ or market.held_back or self.gate.active)
+            and not (reduce_only or exit_ or gate.active or market.held_back)
             and not (instrument.min_qty or instrument.min_notional)
         ):  # the usual case: of all that `_check` asks only this is left
-            order.qty = instrument.round_qty(qty)
+            order.qty = qty = instrument.round_qty(qty)
             denial = (
                 self._check_affordable(order, last, instrument)
-                if order.qty
+                if qty
                 else self._less_than_a_lot(symbol)
             )
         else:
             denial = self._check(order, last, exit_)
+            qty = order.qty
         if denial is not None:
             self._deny(order, denial)
             return order
         order.status = Status.SENT
-        order.log = ((now, "sent", ""),)
-        working = self.working.get(symbol)
-        if working is None:
-            self.working[symbol] = {id_: order}
+        order.story = (now, "sent", "")
+        if symbol in self.working:
+            self.working[symbol][id_] = order
         else:
-            working[id_] = order
-        qty = order.qty
+            self.working[symbol] = {id_: order}
         self.reserved += order.reserve * qty
-        if self.gate.active:
-            self.gate.sent(order)
+        if gate.active:
+            gate.sent(order)
         market.out.append(
             Submit(
                 seq,
@@ -458,17 +457,16 @@ class Desk:
         self, order: Order, price: float, instrument: Instrument
     ) -> Denial | None:
         """Set what the order holds back, and deny it where that is more than there is."""
-        symbol, qty, sign = order.symbol, order.qty, order.sign
+        symbol, qty, buys = order.symbol, order.qty, order.side == "buy"
         ledger = self.ledger
-        held = ledger.held.get(symbol)
-        projected = held.qty if held is not None else 0.0
+        projected = ledger.held[symbol].qty if symbol in ledger.held else 0.0
         if symbol in self.working:
-            buys, sells = self.working_qty(symbol)
-            projected += buys - sells
-        against = -projected * sign
+            buying, selling = self.working_qty(symbol)
+            projected += buying - selling
+        against = -projected if buys else projected
         reducing = 0.0 if against <= 0.0 else min(qty, against)
         adding = qty - reducing
-        if sign < 0.0 < adding and not instrument.shortable:
+        if adding > 0.0 and not (buys or instrument.shortable):
             return Denial("borrow", f"{symbol} cannot be sold short")
         value = price * instrument.multiplier
         cost = value * self._cost_rate + self._per_share
@@ -523,7 +521,7 @@ class Desk:
         held = position.qty if position is not None else 0.0
         if working is None:
             change = qty - held
-            if self.instruments[symbol].round_qty(change) == 0.0:
+            if change == 0.0 or not self.instruments[symbol].round_qty(change):
                 return None
             order = self.submit(symbol, 1.0 if change > 0 else -1.0, abs(change))
             if order.status is not Status.DENIED:
@@ -654,20 +652,21 @@ class Desk:
         if event.execution_id in self.executions:
             return None
         self.executions.add(event.execution_id)
-        qty, symbol = event.qty, event.symbol
+        qty = event.qty
         signed = qty if event.side == "buy" else -qty
-        instrument = self.ledger.book(symbol, signed, event.price, event.fee).instrument
+        self.ledger.book(event.symbol, signed, event.price, event.fee)
         order = self.orders.get(event.order_id)
         if order is None:
             return None
-        if order.symbol != symbol:
-            instrument = self.instruments[order.symbol]
-        if order.status in TERMINAL:
-            order.on_fill(event, instrument)
-            return order
-        left = order.qty - order.filled
-        self.reserved -= order.reserve * min(event.executed, left)
-        if order.on_fill(event, instrument):
+        working = order.status not in TERMINAL
+        if working:
+            left = order.qty - order.filled
+            done = event.executed if event.kept else qty
+            if left > done:
+                left = done
+            self.reserved -= order.reserve * left
+        whole = order.on_fill(event, self.instruments[order.symbol])
+        if whole and working:
             if self._asked:
                 self._answered(order, "filled")
             self._unfile(order)
@@ -682,14 +681,14 @@ class Desk:
                 order.reserve = reserve
 
     def _unfile(self, order: Order) -> None:
-        symbol = order.symbol
-        working = self.working.get(symbol)
+        everything, symbol = self.working, order.symbol
+        working = everything.get(symbol)
         if working is not None:
             working.pop(order.id, None)
             if not working:
-                del self.working[symbol]
-            if not self.working:
-                self.reserved = 0.0  # sums of floats leave dust, an empty desk does not
+                del everything[symbol]
+                if not everything:
+                    self.reserved = 0.0  # sums of floats leave dust, an empty desk does not
 
 
 def _checked_tif(tif: str | None, expire_at: int | None) -> str:

@@ -77,6 +77,57 @@ class Engine:
     Everything else that decides the run comes with the `Start` event.
     """
 
+    # More attributes than Python keeps at their fastest in an object without slots.
+    __slots__ = (
+        "_changes",
+        "_cursor",
+        "_detectors",
+        "_exit_at",
+        "_flattening",
+        "_handlers",
+        "_heir",
+        "_heir_of",
+        "_on_bar",
+        "_on_bars",
+        "_on_fill",
+        "_on_order_update",
+        "_on_tick",
+        "_own",
+        "_short_on_bar",
+        "_short_on_tick",
+        "_started",
+        "_stopped",
+        "_watching_losses",
+        "account",
+        "bar_ts",
+        "books",
+        "ctx",
+        "desk",
+        "event",
+        "failure",
+        "finest",
+        "finished",
+        "foreign",
+        "held_back",
+        "history",
+        "holds",
+        "initializing",
+        "instruments",
+        "out",
+        "quotes",
+        "regime",
+        "seed",
+        "seq",
+        "start",
+        "strategy",
+        "symbol_set",
+        "symbols",
+        "target_orders",
+        "timer_prefix",
+        "tracking",
+        "trades",
+    )
+
     def __init__(
         self,
         strategy: Strategy,
@@ -161,30 +212,9 @@ class Engine:
         """Handle one event and return what it caused, in order."""
         self.event = event
         self.seq += 1
-        if event.__class__ is Bar:
-            on_bar = self._short_on_bar
-            if on_bar is None:
-                self._bar(event)
-            else:
-                self.bar_ts = event.ts
-                if self._cursor is not None:
-                    self._cursor.step()
-                elif self.tracking:
-                    self.history.store(event)
-                try:
-                    on_bar(self.ctx, event)
-                except Exception as error:
-                    self._fail("on_bar", error, event.symbol)
-        elif event.__class__ is Trade and self._short_on_tick is not None:
-            self.trades[event.symbol] = event
-            try:
-                self._short_on_tick(self.ctx, event)
-            except Exception as error:
-                self._fail("on_tick", error, event.symbol)
-        else:
-            self._handlers[event.__class__](event)
-        if self.out:
-            out = self.out
+        self._handlers[event.__class__](event)
+        out = self.out
+        if out:
             self.out = []
             return out
         return _NOTHING
@@ -367,6 +397,8 @@ class Engine:
         alone = not self._detectors and self._on_bars is None
         self._short_on_bar = self._on_bar if short and alone else None
         self._short_on_tick = self._on_tick if short else None
+        self._handlers[Bar] = self._bar if self._short_on_bar is None else self._bar_alone
+        self._handlers[Trade] = self._trade if self._short_on_tick is None else self._trade_alone
 
     def _finish(self, event: Finish) -> None:
         if not self._started and self.start is not None:
@@ -432,6 +464,18 @@ class Engine:
         if self._on_bars is not None and not bar.late and self.failure is None:
             self._guard("on_bars", self._on_bars, {bar.symbol: bar}, bar.symbol)
 
+    def _bar_alone(self, bar: Bar) -> None:
+        """Handle a lone bar where calling ``on_bar`` is all there is to do."""
+        self.bar_ts = bar.ts
+        if self._cursor is not None:
+            self._cursor.step()
+        elif self.tracking:
+            self.history.store(bar)
+        try:
+            self._short_on_bar(self.ctx, bar)  # type: ignore[misc]
+        except Exception as error:
+            self._fail("on_bar", error, bar.symbol)
+
     def _bars(self, event: Bars) -> None:
         self._take_in(event)
         if self._detectors:
@@ -478,6 +522,14 @@ class Engine:
                 self._on_tick(self.ctx, trade)
             except Exception as error:
                 self._fail("on_tick", error, trade.symbol)
+
+    def _trade_alone(self, trade: Trade) -> None:
+        """Handle a trade where calling ``on_tick`` is all there is to do."""
+        self.trades[trade.symbol] = trade
+        try:
+            self._short_on_tick(self.ctx, trade)  # type: ignore[misc]
+        except Exception as error:
+            self._fail("on_tick", error, trade.symbol)
 
     def _quote(self, quote: Quote) -> None:
         if not self._started:

@@ -115,19 +115,13 @@ class LineWriter:
                 _refuse_nulls(event, rest)
             elif not isfinite(event.open + event.high + event.low + event.close + event.volume):
                 _refuse_infinite(event)  # five additions take less than to look for a null
-            bodies = [(_NAMES[event.__class__], rest)]
+            begin = b"".join((self._head, b"%d" % seq, b",", ts, b",", seen))
+            line, digest = _chained(self._sum + begin + _NAMES[event.__class__] + rest)
+            made = [line]
             for output in outputs:
                 rest = _output_rest(seq, event.seen, output)
-                bodies.append((_NAMES[output.__class__], rest))
-            made = []
-            digest, head, count = self._sum, self._head, b"%d" % seq
-            for name, rest in bodies:
-                summed = b"".join((digest, head, count, b",", ts, b",", seen, name, rest))
-                if len(summed) > _MOST_SUMMED:
-                    size = len(summed) - len(digest)
-                    raise ValueError(f"it takes {size} bytes, more than {MAX_LINE_BYTES}")
-                digest = hexlify(sha256(summed).digest()[:8])
-                made.append(b"".join((summed[16:], b',"sum":"', digest, b'"}\n')))
+                line, digest = _chained(digest + begin + _NAMES[output.__class__] + rest)
+                made.append(line)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise JournalError(f"cannot write event {seq} to the journal: {error}") from error
         self.seq = seq
@@ -319,6 +313,15 @@ def _parts(raw: bytes) -> tuple[bytes, bytes, bytes]:
     if len(parts) == 3:
         return parts[1], parts[2][:-1], b"}"
     return parts[1], parts[2], parts[3]
+
+
+def _chained(summed: bytes) -> tuple[bytes, bytes]:
+    """Return a line and its sum, from the sum before and the payload."""
+    if len(summed) > _MOST_SUMMED:
+        size = len(summed) - len(GENESIS)
+        raise ValueError(f"it takes {size} bytes, more than {MAX_LINE_BYTES}")
+    digest = hexlify(sha256(summed).digest()[:8])
+    return b"".join((summed[16:], b',"sum":"', digest, b'"}\n')), digest
 
 
 def _output_rest(seq: int, seen: int, output: Output) -> bytes:

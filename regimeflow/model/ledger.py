@@ -114,30 +114,23 @@ class Ledger:
             self.fees += fee
             position.fees += fee
         before = position.qty
+        after = position.instrument.snap_qty(before + signed_qty)
         if before == 0.0:  # opens
-            position.qty = position.instrument.snap_qty(signed_qty)
             position.average_price = price
         elif (before > 0.0) is (signed_qty > 0.0):  # adds
             share = signed_qty / (before + signed_qty)
             position.average_price += (price - position.average_price) * share
-            position.qty = position.instrument.snap_qty(before + signed_qty)
-        else:
-            self._take_off(position, signed_qty, price)
+        else:  # closes; what goes beyond opens the other side
+            closed = before if abs(before) <= abs(signed_qty) else -signed_qty
+            gain = price - position.average_price
+            position.realized += closed * gain * position.multiplier
+            if after == 0.0:
+                position.average_price = 0.0
+            elif before * after < 0.0:  # went through zero: what is left was entered here
+                position.average_price = price
+        position.qty = after
         self._file(position)
         return position
-
-    def _take_off(self, position: Position, signed_qty: float, price: float) -> None:
-        """Realise what an execution against the position closes; the rest opens the other side."""
-        before, instrument = position.qty, position.instrument
-        after = instrument.snap_qty(before + signed_qty)
-        closed = min(abs(before), abs(signed_qty))
-        gain = price - position.average_price if before > 0 else position.average_price - price
-        position.realized += closed * gain * instrument.multiplier
-        if after == 0.0:
-            position.average_price = 0.0
-        elif before * after < 0.0:  # went through zero: what is left was entered here
-            position.average_price = price
-        position.qty = after
 
     def equity(self, price_of: Callable[[str], float]) -> float:
         """Return cash plus positions at the given prices, money."""
@@ -151,15 +144,13 @@ class Ledger:
         return {symbol: position.qty for symbol, position in self.held.items()}
 
     def _pay(self, amount: float) -> None:
-        # Neumaier's compensated sum: a million fills lose nothing to rounding.
+        # A compensated sum: a million fills lose nothing to rounding. What one addition loses is
+        # exactly this, whichever of the two is larger (Knuth's two-sum).
         cash = self._cash
-        total = cash + amount
-        if abs(cash) >= abs(amount):
-            self._carry += (cash - total) + amount
-        else:
-            self._carry += (amount - total) + cash
-        self._cash = total
-        self.cash = total + self._carry
+        self._cash = total = cash + amount
+        came = total - cash
+        self._carry = carry = self._carry + ((cash - (total - came)) + (amount - came))
+        self.cash = total + carry
 
     def _file(self, position: Position) -> None:
         symbol, qty = position.symbol, position.qty

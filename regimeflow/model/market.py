@@ -6,6 +6,7 @@ it in), both UTC nanoseconds. A bar's ``ts`` is its *close*, the first moment it
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any, overload
@@ -228,6 +229,11 @@ class BarRow(Sequence[Bar]):
             self._places = places_of(self._symbols)
         return self._places
 
+    def timeframe_of(self, symbol: str) -> int | None:
+        """Return the timeframe of a symbol's finest bar in the row, None where it has none."""
+        place = self.places.get(symbol)
+        return None if place is None else self._timeframes[place]
+
     def __len__(self) -> int:
         return len(self._symbols)
 
@@ -245,8 +251,14 @@ class BarRow(Sequence[Bar]):
             v[at],
             self._timeframes[place],
             False,
-            {n: c[at] for n, c in self._features.items()} if self._features else None,
+            self._carried(at),
         )
+
+    def _carried(self, at: int) -> dict[str, float | None] | None:
+        return {n: c[at] for n, c in self._features.items()} if self._features else None
+
+    def _cells(self) -> tuple[memoryview, ...]:
+        return self._columns
 
     @overload
     def __getitem__(self, place: int) -> Bar: ...
@@ -269,9 +281,92 @@ class BarRow(Sequence[Bar]):
             repeat(self.ts),
             repeat(self.seen),
             self._symbols,
-            *(column[a:b] for column in self._columns),
+            *(column[a:b] for column in self._cells()),
             self._timeframes,
         )
+
+
+class Panel:
+    """The bars of series that have the same times.
+
+    Args:
+        series: one a symbol and timeframe, of one length.
+
+    Attributes:
+        symbols, timeframes: of the series.
+        places: symbol -> place of its finest series.
+    """
+
+    def __init__(self, series: Sequence[BarColumns]) -> None:
+        self.symbols = tuple(one.symbol for one in series)
+        self.timeframes = tuple(one.timeframe for one in series)
+        self.places = places_of(self.symbols)
+        self._series = series
+        self._columns: dict[int, tuple[memoryview, ...]] = {}
+
+    def columns(self, place: int) -> tuple[memoryview, ...]:
+        """Return the prices and volumes of one series, in the order of ``BAR_FIELDS``."""
+        found = self._columns.get(place)
+        if found is None:
+            one = self._series[place]
+            found = self._columns[place] = tuple(view(getattr(one, f)) for f in BAR_FIELDS)
+        return found
+
+    @functools.cached_property
+    def rows(self) -> tuple[memoryview, ...]:
+        """The same of all series, time by time: a copy, made where whole rows are walked over."""
+        return tuple(
+            view(np.stack([getattr(one, f) for one in self._series], axis=1).ravel())
+            for f in BAR_FIELDS
+        )
+
+
+class PanelRow(BarRow):
+    """A row of a panel: one bar of it is looked up in its own series.
+
+    Args:
+        ts, seen: of every bar in the row.
+        panel: where it stands.
+        i: which row of it.
+        features: name -> the panel's cells, row by row.
+    """
+
+    __slots__ = ("_i", "_panel")
+
+    def __init__(
+        self,
+        ts: int,
+        seen: int,
+        panel: Panel,
+        i: int,
+        features: Mapping[str, Sequence[float | None]],
+    ) -> None:
+        start = i * len(panel.symbols)
+        super().__init__(
+            ts, seen, panel.symbols, panel.timeframes, (), start, panel.places, features
+        )
+        self._panel = panel
+        self._i = i
+
+    def _bar(self, place: int) -> Bar:
+        i = self._i
+        o, h, l, c, v = self._panel.columns(place)  # noqa: E741
+        return Bar(
+            self.ts,
+            self.seen,
+            self._symbols[place],
+            o[i],
+            h[i],
+            l[i],
+            c[i],
+            v[i],
+            self._timeframes[place],
+            False,
+            self._carried(self._start + place),
+        )
+
+    def _cells(self) -> tuple[memoryview, ...]:
+        return self._panel.rows
 
 
 class BarRowMapping(Mapping[str, Bar]):

@@ -129,7 +129,7 @@ class Order(msgspec.Struct, gc=False, eq=False):
 
     Attributes:
         id: client order id, made once per intent and never used again.
-        side: "buy" or "sell"; ``qty`` is positive. ``sign`` is 1.0 or -1.0.
+        side: "buy" or "sell"; ``qty`` is positive.
         type: "market", "limit", "stop" or "stop_limit".
         tif: "day", "gtc", "ioc", "fok" or "gtd".
         expire_at: for "gtd", UTC nanoseconds, else 0.
@@ -141,7 +141,8 @@ class Order(msgspec.Struct, gc=False, eq=False):
         asked_qty: what its quantity will be if the change that is pending is made.
         reserve: buying power that one unfilled unit holds back, money.
         cancel_pending, replace_pending: asked, and not answered yet.
-        log: what happened, as (time, what, detail), in order.
+        story: what happened, in order: time, what, detail, and so on with the next; `log` has it
+            in threes.
     """
 
     id: str
@@ -158,7 +159,6 @@ class Order(msgspec.Struct, gc=False, eq=False):
     created: int
     seq: int
     decision_price: float
-    sign: float = 0.0
     updated: int = 0
     status: str = Status.CREATED
     filled: float = 0.0
@@ -170,11 +170,19 @@ class Order(msgspec.Struct, gc=False, eq=False):
     cancel_pending: bool = False
     replace_pending: bool = False
     asked_qty: float = 0.0
-    log: tuple[tuple[int, str, str], ...] = ()
+    # Flat, so that a note is one tuple to make and to keep instead of two.
+    story: tuple[int | str, ...] = ()
 
-    def __post_init__(self) -> None:
-        self.sign = 1.0 if self.side == "buy" else -1.0
-        self.updated = self.updated or self.created
+    @property
+    def log(self) -> tuple[tuple[int, str, str], ...]:
+        """What happened, as (time, what, detail), in order."""
+        words = iter(self.story)
+        return tuple(zip(words, words, words, strict=True))  # type: ignore[arg-type]
+
+    @property
+    def sign(self) -> float:
+        """1.0 for a buy, -1.0 for a sale."""
+        return 1.0 if self.side == "buy" else -1.0
 
     @property
     def remaining(self) -> float:
@@ -197,13 +205,13 @@ class Order(msgspec.Struct, gc=False, eq=False):
             raise IllegalMove(f"order {self.id} is {self.status} and cannot be {happening}")
         self.status = to
         self.updated = at
-        self.log += ((at, happening, detail),)
+        self.story += (at, happening, detail)
         if (self.cancel_pending or self.replace_pending) and to in TERMINAL:
             self.cancel_pending = self.replace_pending = False
 
     def note(self, at: int, what: str, detail: str = "") -> None:
         """Write down something that leaves the state as it is."""
-        self.log += ((at, what, detail),)
+        self.story += (at, what, detail)
 
     @classmethod
     def of(cls, submit: Submit, decision_price: float = 0.0) -> Order:
@@ -258,7 +266,7 @@ class Order(msgspec.Struct, gc=False, eq=False):
 
     def on_fill(self, event: Fill, instrument: Instrument) -> bool:
         """Apply an execution, whatever the state; return whether the order is now filled."""
-        qty = event.executed
+        qty = event.executed if event.kept else event.qty
         if qty == self.qty and not self.filled and not self.replace_pending:  # as nearly all
             whole = True
             self.filled, self.average_price = self.qty, event.price
@@ -293,7 +301,7 @@ class OrderHandle(msgspec.Struct, gc=False, eq=False):
         return getattr(self._order, name)
 
     def __dir__(self) -> list[str]:
-        return [*Order.__struct_fields__, "remaining", "working"]
+        return [*Order.__struct_fields__, "log", "sign", "remaining", "working"]
 
     def __bool__(self) -> bool:
         """Whether it left, or may have left: a denied order is false."""

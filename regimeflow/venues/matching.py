@@ -117,14 +117,7 @@ class Matcher:
         symbol = request.symbol
         if request.type != "market" or request.expire_at or symbol in self._fresh:
             return False
-        timeframe = self._matched_on.get(symbol)
-        bar = cause if cause.__class__ is Bar else _bar_of(cause, symbol, timeframe)
-        return (
-            bar is not None
-            and bar.timeframe == timeframe
-            and bar.symbol == symbol
-            and bar.ts >= request.seen
-        )
+        return cause.ts >= request.seen and _has_bar(cause, symbol, self._matched_on.get(symbol))
 
     def keep(self, remaining: Callable[[str, str], float | None]) -> set[str]:
         """Set working orders, and those under way, to what others still have of them.
@@ -169,7 +162,7 @@ class Matcher:
         order of time, then what the event fills.
         """
         if self._fresh:
-            told = self._promptly(event)
+            told = self._fill_fresh(event) if self._fresh_told else self._answer_fresh(event)
             if told is not None:
                 return told
         if self._arrivals or self._timers:
@@ -218,18 +211,19 @@ class Matcher:
 
     # ------------------------------------------------------------ the short way
 
-    def _promptly(self, event: Input) -> Sequence[Input] | None:
-        """Answer fresh orders, then fill them; None where it takes the book to say what happens."""
-        if not self._fresh_told:
-            return self._answer_fresh(event)
+    def _fill_fresh(self, event: Input) -> Sequence[Input] | None:
+        """Fill fresh orders; None where it takes the book to say what happens."""
         if self._matched is event:
             return ()
         fills: list[Fill] = []
+        if event.__class__ is EndOfDay:  # no order ends with a day before which it could not trade
+            self._matched = self.current = event
+            self._seen = event.seen
+            return fills
         kinds, first = self._matched_on, self._fresh_at
         for symbol, request in self._fresh.items():
-            timeframe = kinds[symbol]
-            bar = event if event.__class__ is Bar else _bar_of(event, symbol, timeframe)
-            if bar is None or bar.timeframe != timeframe or bar.symbol != symbol or bar.late:
+            bar = _bar_of(event, symbol, kinds[symbol])
+            if bar is None or bar.late:
                 self._file_fresh()
                 return None
             price, at = bar.open, self._begins(bar)
@@ -265,14 +259,14 @@ class Matcher:
         return fills
 
     def _answer_fresh(self, event: Input) -> Sequence[Input] | None:
-        if event.ts < self._fresh_at:
+        """Accept fresh orders; None where it takes the book to say what happens."""
+        at, seen = self._fresh_at, self._seen
+        if event.ts < at:
             self._file_fresh()
             return None
         self._fresh_told = True
-        at = seen = self._fresh_at
-        if seen < self._seen:
-            seen = self._seen
-        self._seen = seen
+        if seen < at:
+            self._seen = seen = at
         answers = []
         for request in self._fresh.values():
             answers.append(OrderUpdate(at, seen, request.order_id, "accepted"))  # noqa: PERF401  (a call per order)
@@ -619,15 +613,18 @@ def _bar_of(event: Input, symbol: str, timeframe: str | int | None) -> Bar | Non
         return None
     bars = event.bars
     if isinstance(bars, BarRow):
-        place = bars.places.get(symbol)
-        if place is None:
-            return None
-        bar = bars[place]
-        return bar if bar.timeframe == timeframe else None
+        return bars[bars.places[symbol]] if bars.timeframe_of(symbol) == timeframe else None
     for bar in bars:
         if bar.symbol == symbol and bar.timeframe == timeframe:
             return bar
     return None
+
+
+def _has_bar(event: Input, symbol: str, timeframe: str | int | None) -> bool:
+    """Whether `_bar_of` would find one: asked for each order, and made for none."""
+    if event.__class__ is Bars and isinstance(event.bars, BarRow):
+        return event.bars.timeframe_of(symbol) == timeframe
+    return _bar_of(event, symbol, timeframe) is not None
 
 
 def _price_in_bar(working: _Working, bar: Bar, whole: bool) -> tuple[float, str, bool] | None:

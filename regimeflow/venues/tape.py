@@ -26,9 +26,10 @@ from regimeflow.model.market import (
     FloatArray,
     History,
     IntArray,
+    Panel,
+    PanelRow,
     Quote,
     Trade,
-    places_of,
     view,
 )
 
@@ -168,9 +169,8 @@ class Tape:
         columns = [view(getattr(bars, f)) for f in BAR_FIELDS]
         ts = view(bars.ts)
         seen = view(bars.ts + self._latency_ns) if self._latency_ns else ts
-        fixed = [repeat(bars.timeframe), repeat(False)]
-        extra = [_feature_dicts(bars)] if bars.features else []
-        return map(Bar, ts, seen, repeat(bars.symbol), *columns, *fixed, *extra)  # type: ignore[arg-type]
+        extra = [repeat(False), _feature_dicts(bars)] if bars.features else []
+        return map(Bar, ts, seen, repeat(bars.symbol), *columns, repeat(bars.timeframe), *extra)
 
     def _tuples(self, order: IntArray, times: IntArray, starts: IntArray) -> Iterator[Input]:
         """Yield narrow events: bars made one after the other, then grouped."""
@@ -204,23 +204,16 @@ class Tape:
 
     def _panel(self) -> Iterator[Input]:
         """Yield the rows of a complete panel: the same series at every time."""
-        width = len(self.bars)
-        columns = tuple(
-            view(np.stack([getattr(b, f) for b in self.bars], axis=1).ravel()) for f in BAR_FIELDS
-        )
+        panel = Panel(self.bars)
         names = sorted({name for b in self.bars for name in b.features})
         none = np.full(len(self.bars[0]), np.nan)
         features = {
             name: _or_none(np.stack([b.features.get(name, none) for b in self.bars], 1).ravel())
             for name in names
         }
-        symbols = tuple(b.symbol for b in self.bars)
-        timeframes = tuple(b.timeframe for b in self.bars)
-        places = places_of(symbols)
         for i, ts in enumerate(self.bars[0].ts.tolist()):
             seen = ts + self._latency_ns
-            row = BarRow(ts, seen, symbols, timeframes, columns, i * width, places, features)
-            yield Bars(ts, seen, row)  # type: ignore[arg-type]
+            yield Bars(ts, seen, PanelRow(ts, seen, panel, i, features))  # type: ignore[arg-type]
 
     def _rows(self, order: IntArray, times: IntArray, starts: IntArray) -> Iterator[Input]:
         """Yield wide events of a ragged panel, whose bars are made when they are looked at."""
