@@ -60,7 +60,7 @@ export class Board {
 
   #numbers(board, parts) {
     if (parts.state) {
-      this.state.set(board.head, board.state);
+      this.state.set(board.state);
       this.controls.set(board.head, board.state);
     }
     if (parts.fills) this.fills.set(board);
@@ -72,6 +72,7 @@ export class Board {
   said(kind, body) {
     if (kind === "story") this.fills.story.show(body);
     else if (kind === "answer") this.controls.said(body);
+    else if (kind === "failed") this.controls.said({ error: true, text: body.text });
   }
 
   destroy() {

@@ -50,9 +50,9 @@ export class State {
     this.element = h("section", { class: "rf-state", "aria-label": "state" }, this.error, this.numbers, this.health);
   }
 
-  set(head, state) {
-    say(this.mode, head.mode_words);
-    mark(this.mode, head.mode);
+  set(state) {
+    say(this.mode, state.mode_words);
+    mark(this.mode, state.mode);
     const over = state.phase === "stopped" || state.phase === "failed";
     const shown = over ? state.phase : state.phase === "new" ? "new" : state.state;
     const words = over || state.phase === "new" ? state.phase : STATE_WORDS[state.state] || state.state;
