@@ -84,7 +84,8 @@ def trades_chart(
     if len(when) > MARKERS:
         keep = np.linspace(0, len(when) - 1, MARKERS).astype(np.int64)
         when, price, buy = when[keep], price[keep], buy[keep]
-    first, last = int(min(ts[0], *when[:1])), int(max(ts[-1], *when[-1:]))
+    ends = [*ts[[0, -1]].tolist(), *when[:1].tolist(), *when[-1:].tolist()]
+    first, last = min(ends), max(ends)
     x = _time_scale(first, last)
     at, levels = decimate(ts, close)
     every = np.concatenate((levels, price))
@@ -122,7 +123,7 @@ def lines_chart(
     """
     # All are thinned out at the same places, so that none is drawn between two of another's points.
     n = len(ts)
-    keep = np.unique(np.linspace(0, n - 1, min(n, 2 * BUCKETS)).astype(np.int64))
+    keep = np.unique(np.linspace(0, n - 1, min(n, BUCKETS)).astype(np.int64))
     at = ts[keep].tolist()
     shown = [values[keep] for _, values in lines] + [edge[keep] for edge in band or ()]
     known = np.concatenate(shown)

@@ -94,8 +94,8 @@ class Dashboard:
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
-        bundle = self.panel._repr_mimebundle_()
-        data = dict(bundle[0] if isinstance(bundle, tuple) else bundle or {})
+        bundle: Any = self.panel._repr_mimebundle_()
+        data = dict(bundle[0] if isinstance(bundle, tuple) else bundle)
         # Whoever cannot show the widget, such as nbconvert, shows these.
         data |= {"text/plain": repr(self), "text/html": self.html}
         self._handle = display(data, raw=True, display_id=self._display_id)  # type: ignore[no-untyped-call]

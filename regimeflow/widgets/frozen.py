@@ -228,17 +228,19 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[i
     if not rows:
         return ""
 
-    def cell(tag: str, text: str, place: int, style: str) -> str:
-        side = "left" if place in left else "right"
-        return (
-            f'<{tag} align="{side}" style="text-align:{side};padding:1px 9px;border:none;{style}">'
-            f"{escape(text)}</{tag}>"
-        )
+    # Tables of notebooks stand to the right by themselves; the attribute is for all others.
+    def cell(tag: str, text: str, place: int, style: str = "") -> str:
+        if len(text) <= 60:
+            style += "white-space:nowrap;"
+        if place in left:
+            return f'<{tag} style="text-align:left;{style}">{escape(text)}</{tag}>'
+        return f'<{tag} align="right" style="{style}">{escape(text)}</{tag}>'
 
-    top = "".join(cell("th", text, i, f"font-weight:normal;{_DIM}") for i, text in enumerate(heads))
+    top = "".join(
+        cell("th", text, i, f"font-weight:normal;{_DIM};") for i, text in enumerate(heads)
+    )
     lines = "".join(
-        f"<tr>{''.join(cell('td', str(text), i, '') for i, text in enumerate(row))}</tr>"
-        for row in rows
+        f"<tr>{''.join(cell('td', text, i) for i, text in enumerate(row))}</tr>" for row in rows
     )
     return _scroll(f"<thead><tr>{top}</tr></thead><tbody>{lines}</tbody>")
 

@@ -68,13 +68,16 @@ export class Chart {
     return this.#keep(name, "line", ink, this.chart.addSeries(LineSeries, options, pane), pane);
   }
 
-  band(name, { pane = 0 } = {}) {
-    return this.#keep(name, "band", "band", this.chart.addCustomSeries(new Band(), {}, pane), pane);
+  band(name, { pane = 0, format } = {}) {
+    // The first series of a pane says how its axis is written.
+    const options = format ? { priceFormat: { type: "custom", formatter: format, minMove: 0.01 } } : {};
+    return this.#keep(name, "band", "band", this.chart.addCustomSeries(new Band(), options, pane), pane);
   }
 
   candles(name, { pane = 0, format } = {}) {
     const options = {
       priceLineVisible: false,
+      lastValueVisible: false, // its label would have the colour of a hollow candle
       ...(format ? { priceFormat: { type: "custom", formatter: format, minMove: 1e-6 } } : {}),
     };
     return this.#keep(name, "candles", "candle", this.chart.addSeries(CandlestickSeries, options, pane), pane);
@@ -157,9 +160,9 @@ export class Chart {
     this.chart.timeScale().setVisibleRange({ from, to });
   }
 
-  // Shows the last so many rows; all where there are fewer.
+  // Shows the last so many rows, at the right; where there are fewer, room for them is left.
   showLast(rows, of) {
-    this.chart.timeScale().setVisibleLogicalRange({ from: Math.max(-1, of - rows), to: of + 3 });
+    this.chart.timeScale().setVisibleLogicalRange({ from: of - rows, to: of + 4 });
   }
 
   fit() {

@@ -61,7 +61,7 @@ export class Drift {
       label: `equity of live, shadow and twin, and the price of ${this.head.symbol} with its fills`,
     });
     const chart = this.chart;
-    chart.band("cone", { pane: 0 });
+    chart.band("cone", { pane: 0, format: money });
     chart.line("baseline", { pane: 0, ink: "baseline", style: "dashed", width: 1, format: money });
     for (const [name, , style, width] of [...LINES].reverse()) {
       chart.line(name, { pane: 0, ink: name, style, width, title: name, format: money });

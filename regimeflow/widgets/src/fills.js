@@ -22,7 +22,7 @@ export class Fills {
       { title: "latency", show: (f) => lasted(f[12]) },
       { title: "fee", unit: "money", show: (f) => money(f[13]) },
     ];
-    if (percentiles) columns.splice(9, 0, { title: "percentile", unit: "of baseline", show: (f) => (f[11] === null ? "–" : whole(f[11])) });
+    if (percentiles) columns.splice(9, 0, { title: "percentile", show: (f) => (f[11] === null ? "–" : whole(f[11])) });
     this.table = new Table({
       label: "fills, the newest first",
       columns,

@@ -66,6 +66,7 @@ export class Holdings {
         this.meters.set(name, meter);
         this.limits.append(h("div", { class: "rf-limit" }, h("dt", {}, name), bar, value));
       }
+      meter.bar.style.visibility = used === null ? "hidden" : "";
       const share = used === null ? 0 : Math.min(1, used);
       meter.bar.firstChild.style.width = `${100 * share}%`;
       meter.bar.setAttribute("aria-valuenow", String(Math.round(100 * share)));

@@ -9,7 +9,7 @@ export class Table {
     this.body = h("tbody");
     this.empty = h("p", { class: "rf-empty" }, empty);
     const heads = columns.map(({ title, unit, left }) =>
-      h("th", { scope: "col", class: left ? "rf-left" : null }, title, unit ? h("span", { class: "rf-unit" }, ` ${unit}`) : ""),
+      h("th", { scope: "col", class: left ? "rf-left" : null }, title, unit ? h("span", { class: "rf-unit" }, title ? ` (${unit})` : `(${unit})`) : ""),
     );
     this.table = h("table", { class: "rf-table", "aria-label": label }, h("thead", {}, h("tr", {}, ...heads)), this.body);
     this.element = h("div", { class: "rf-scroll", tabindex: "0", role: "region", "aria-label": label }, this.table, this.empty);
