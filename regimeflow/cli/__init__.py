@@ -1,5 +1,5 @@
 """The command line: ``regimeflow backtest | live | config | certify | replay | sandbox``, and the
-commands to running sessions: ``status | attach | halt | flatten | stop``.
+commands to running sessions: ``status | attach | watch | halt | flatten | stop``.
 
 Exit codes: 0 for a result, 1 for something wrong with the command, the data or a file, 2 where the
 strategy failed or a recorded run is not what its strategy decides, 130 after a second interrupt.
@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from regimeflow.cli import control, sandbox, sessions
+from regimeflow.cli import control, sandbox, sessions, watch
 from regimeflow.cli.codes import DIFFERENT, OK, WRONG
 from regimeflow.errors import ConfigError, RegimeflowError, StrategyError
 from regimeflow.redaction import Redactor
@@ -261,6 +261,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_backtest(commands)
     sessions.add(commands)
     control.add(commands)
+    watch.add(commands)
     sandbox.add(commands)
     _add_recorded(
         commands,

@@ -19,6 +19,8 @@ from regimeflow.widgets.board import Parts
 from regimeflow.widgets.words import state_line
 
 _SHADOW = "#00805f"
+#: Latin, Greek and Cyrillic letters come before it; beyond, the font has holes.
+_DRAWABLE = 0x0530
 
 
 def draw(boards: Sequence[Parts]) -> bytes:
@@ -32,8 +34,7 @@ def draw(boards: Sequence[Parts]) -> bytes:
         _price(low, parts)
         head, state = parts["head"], parts["state"]
         title = f"{head['title']} on {head['venue']} · {state['mode_words']} · {state_line(state)}"
-        # A dollar sign would start a formula: names are text, not mathematics.
-        top.set_title(title[:110].replace("$", r"\$"), loc="left", fontsize=9)
+        top.set_title(_text(title[:110]), loc="left", fontsize=9)
         for one in (top, low):
             _plain(one, head["zone"])
     return _small(figure._repr_png_())
@@ -70,7 +71,7 @@ def _equity(axes: Axes, parts: Parts) -> None:
 
 def _price(axes: Axes, parts: Parts) -> None:
     head, bars = parts["head"], parts["bars"]
-    axes.set_ylabel(f"price of {head['symbol']}".replace("$", r"\$"), fontsize=8)
+    axes.set_ylabel(_text(f"price of {head['symbol']}"[:40]), fontsize=8)
     if not bars:
         return
     axes.plot(_dates([bar[0] for bar in bars]), [bar[4] for bar in bars], color=QUIET, linewidth=1)
@@ -86,6 +87,14 @@ def _price(axes: Axes, parts: Parts) -> None:
             color=colour, zorder=3, linewidths=0, label=f"{side} ({len(some)})",
         )  # fmt: skip
     axes.legend(frameon=False, ncols=2, fontsize=7, loc="upper left")
+
+
+def _text(text: str) -> str:
+    """Return foreign text as the font can draw it; a dollar sign would start a formula."""
+    known = "".join(
+        c if (c.isprintable() and ord(c) < _DRAWABLE) or c in "·−" else "?" for c in text
+    )
+    return known.replace("$", r"\$")
 
 
 def _dates(seconds: Any) -> Any:

@@ -59,6 +59,8 @@ class Steer(msgspec.Struct, frozen=True, tag="command", tag_field="kind"):
 
 
 Said = Hello | AskStory | Choose | Steer
+#: Nothing that a page can say.
+_STOP = object()
 _encode = msgspec.json.Encoder().encode
 
 
@@ -104,7 +106,7 @@ class Pump:
 
     def stop(self) -> None:
         """End the thread, and wait for that."""
-        self._said.put(None)
+        self._said.put(_STOP)
         if self._thread is not threading.current_thread():
             self._thread.join(5.0)
 
@@ -129,7 +131,7 @@ class Pump:
                 said = self._said.get(timeout=wait)
             except queue.Empty:
                 continue
-            if said is None:
+            if said is _STOP:
                 return
             self._take(said)
 

@@ -58,7 +58,6 @@ export class Drift {
       zone: this.head.zone,
       seconds: this.head.seconds,
       panes: [{ height: 190 }, { height: 210 }],
-      label: `equity of live, shadow and twin, and the price of ${this.head.symbol} with its fills`,
     });
     const chart = this.chart;
     chart.band("cone", { pane: 0, format: money });
@@ -79,6 +78,7 @@ export class Drift {
     this.chart.set("baseline", board.equity.map((row) => [row[0], row[6]]));
     this.marks(board);
     this.numbers(board.drift);
+    this.describe(board);
     const count = Math.max(board.bars.length, board.equity.length);
     if (board.state.phase === "running") this.chart.showLast(SHOWN, count);
     else this.chart.fit();
@@ -93,6 +93,15 @@ export class Drift {
     }
     if (parts.fills) this.marks(board);
     if (parts.drift) this.numbers(board.drift);
+    if (parts.bars || parts.equity) this.describe(board);
+  }
+
+  // What the picture shows, for those who do not see it.
+  describe({ bars, equity, fills }) {
+    const last = equity.length ? ` live ${money(equity[equity.length - 1][1])};` : "";
+    const until = bars.length ? ` up to ${this.chart.clock.full(bars[bars.length - 1][0] * 1000)}` : "";
+    const text = `equity of live, shadow and twin, ${equity.length} points;${last} price of ${this.head.symbol}, ${bars.length} bars${until}, ${fills.length} fills`;
+    this.host.setAttribute("aria-label", text);
   }
 
   marks(board) {
