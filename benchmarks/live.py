@@ -83,11 +83,16 @@ def no_data(folder: Path, scale: int) -> None:
 
 def latency(folder: Path, scale: int) -> tuple[Any, Any, int]:
     """Return the work of a session on an exchange in this process, with a tick every 5 ms."""
-    ticks = _PER_SECOND * _SECONDS // scale
-    return lambda: None, lambda: _latencies(folder / "paced", ticks), ticks
+    return lambda: None, lambda: latencies(folder / "paced", ticks(scale)), ticks(scale)
 
 
-def _latencies(run_dir: Path, ticks: int) -> dict[str, float]:
+def ticks(scale: int) -> int:
+    """Return how many there are."""
+    return _PER_SECOND * _SECONDS // scale
+
+
+def latencies(run_dir: Path, count: int, dashboards: int = 0) -> dict[str, float]:
+    """Return how long requests took from the feed, while so many dashboards are looked at."""
     import regimeflow as rf
     from benchmarks.strategies import EveryFourth
     from regimeflow.journal import Disk
@@ -124,6 +129,7 @@ def _latencies(run_dir: Path, ticks: int) -> dict[str, float]:
     )
     session.start()
     subscribed.wait(30.0)
+    shown = [_shown(session) for _ in range(dashboards)]
     emit = exchange._say
 
     def stamped(said: Any) -> None:
@@ -132,10 +138,12 @@ def _latencies(run_dir: Path, ticks: int) -> dict[str, float]:
 
     exchange._say = stamped  # type: ignore[method-assign]
     due = time.perf_counter()
-    for number in range(ticks):
+    for number in range(count):
         due += 1 / _PER_SECOND
         time.sleep(max(0.0, due - time.perf_counter()))
         exchange.tick("AAA", 100.0 + number % 7 / 100)
+    for pump in shown:
+        pump.stop()
     session.stop()
     plain = sorted(one for one, _ in requests[_FIRST:])
     durable = sorted(one for _, one in requests[_FIRST:])
@@ -145,3 +153,15 @@ def _latencies(run_dir: Path, ticks: int) -> dict[str, float]:
         "p99_us": plain[len(plain) * 99 // 100] / 1e3,
         "durable_p99_ms": durable[len(durable) * 99 // 100] / 1e6,
     }
+
+
+def _shown(session: Any) -> Any:
+    """Return a dashboard's pump with a page that has asked for it."""
+    from regimeflow.widgets.board import Board
+    from regimeflow.widgets.panel import Panel
+    from regimeflow.widgets.pump import Pump
+
+    pump = Pump([Board(session)], Panel(lambda content: None), lambda: None)
+    pump.start()
+    pump.hear({"kind": "hello"})
+    return pump

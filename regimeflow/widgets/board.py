@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -230,7 +231,7 @@ class Board:
             "params": [(_text(name), _text(repr(value))) for name, value in begin.params.items()],
             "venue": _text(self._status.venue),
             "run": _text(begin.run),
-            "place": _text(str(session.run_dir)),
+            "place": _text(_place(session.run_dir)),
             "baseline": _text(named),
             "differs": _text(differs(begin, baseline)),
             "zone": begin.timezone or "UTC",
@@ -520,6 +521,14 @@ def _titled(order: Order) -> str:
         f"{order.side} {order.qty:g} {order.symbol}{at}: {order.status}, filled {order.filled:g}"
         f"{kind}{tag} (order {order.id}{venue})"
     )
+
+
+def _place(run_dir: Path) -> str:
+    """Return a run directory as it may stand in a notebook that is given away."""
+    if not run_dir.is_absolute():
+        return str(run_dir)
+    here = Path.cwd()
+    return str(run_dir.relative_to(here)) if run_dir.is_relative_to(here) else run_dir.name
 
 
 def _ms(ns: int) -> int:

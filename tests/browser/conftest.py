@@ -158,10 +158,13 @@ class Notebook:
         self.page.wait_for_function(condition, arg=argument, timeout=1_000 * timeout_s)
 
     def shot(self, name: str, selector: str = ".rf-panel") -> Path:
-        """Keep a picture of the panel."""
+        """Keep a picture of the panel; of the whole page without a selector."""
         SHOTS.mkdir(parents=True, exist_ok=True)
         path = SHOTS / f"{name}.png"
-        self.page.locator(selector).first.screenshot(path=path)
+        if selector:
+            self.page.locator(selector).first.screenshot(path=path)
+        else:
+            self.page.screenshot(path=path)
         return path
 
     def close(self) -> None:

@@ -16,12 +16,14 @@ export class Controls {
       h("button", { type: "button", class: "rf-button", "data-name": name, title: what, on: { click: (event) => this.#ask(name, title, what, event.currentTarget) } }, title),
     );
     this.question = h("div", { class: "rf-confirm", role: "alertdialog", "aria-label": "confirm", hidden: true });
+    this.over = h("p", { class: "rf-dim", hidden: true }, "The session has ended. To keep this panel in the saved notebook, add .freeze() to its cell and run it.");
     this.answer = h("p", { class: "rf-answer", role: "status", "aria-live": "polite" });
     this.element = h(
       "section",
       { class: "rf-controls", "aria-label": "controls" },
       h("div", { class: "rf-buttons", role: "group", "aria-label": "steer the session" }, ...this.buttons),
       this.question,
+      this.over,
       this.answer,
     );
   }
@@ -31,7 +33,8 @@ export class Controls {
     for (const button of this.buttons) button.disabled = !can;
     this.subject = head.title;
     if (!can && !this.question.hidden) this.#close();
-    this.element.hidden = !head.steerable;
+    this.over.hidden = state.phase !== "stopped" && state.phase !== "failed";
+    this.buttons[0].parentElement.hidden = !this.over.hidden;
   }
 
   said({ error, text }) {
