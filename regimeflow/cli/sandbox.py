@@ -7,6 +7,11 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
+#: What can be run -> what its help says.
+_KINDS = {
+    "loopback": "a venue that speaks lines of JSON over sockets",
+}
+
 
 class _Rest(argparse.ArgumentParser):
     """Leaves all arguments to the venue's own parser."""
@@ -14,7 +19,8 @@ class _Rest(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        return argparse.Namespace(command=_loopback, rest=list(args or ())), []
+        kind = self.prog.rpartition(" ")[2]
+        return argparse.Namespace(command=_run, kind=kind, rest=list(args or ())), []
 
 
 def add(commands: Any) -> None:
@@ -25,11 +31,12 @@ def add(commands: Any) -> None:
         description="Run a venue on this machine to practise and test on.",
     )
     kinds = parser.add_subparsers(metavar="WHAT", required=True, parser_class=_Rest)
-    kinds.add_parser("loopback", help="a venue behind real sockets")
+    for kind, what in _KINDS.items():
+        kinds.add_parser(kind, help=what)
 
 
-def _loopback(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     # By name: the sandbox stands beside the command line, and neither needs the other to be there.
-    server: Any = importlib.import_module("regimeflow.sandbox.loopback")
+    server: Any = importlib.import_module(f"regimeflow.sandbox.{arguments.kind}")
     code: int = server.main(arguments.rest)
     return code

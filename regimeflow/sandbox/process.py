@@ -1,4 +1,4 @@
-"""The loopback venue in a process of its own, and a hand that moves it."""
+"""Venues on this machine, each in a process of its own, and a hand that moves them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from typing import Any, Self
 
 import msgspec
 
-from regimeflow.errors import VenueError
+from regimeflow.errors import ConfigError, VenueError
+from regimeflow.model.timeframe import parse_timeframe
 from regimeflow.sandbox.books import Row, read_books
 from regimeflow.sandbox.script import Fault
 from regimeflow.venues import loopback_wire as wire
@@ -27,11 +28,13 @@ _PATIENCE_S = 30.0
 
 
 class VenueProcess:
-    """A loopback venue that runs until it is stopped, or until the process that began it ends.
+    """A venue that runs until it is stopped, or until the process that began it ends.
+
+    This one speaks the loopback protocol; each subclass speaks the one of its ``kind``.
 
     Args:
-        ledger: file for the venue's own record; must not exist yet.
-        symbols, timeframe, seed, cash, speed, whole: as of the command.
+        ledger: file for the venue's own record; must not exist yet. None keeps none.
+        symbols, timeframe, seed, cash, speed, whole, prices: as of the command.
         faults: what goes wrong from the beginning.
 
     Attributes:
@@ -39,31 +42,44 @@ class VenueProcess:
         hand: makes it do things.
     """
 
+    #: Module of this package that is run.
+    kind = "loopback"
+    #: What it trades where nothing else is said.
+    symbols: tuple[str, ...] = ("AAA", "BBB")
+
     def __init__(
         self,
-        ledger: Path | str,
+        ledger: Path | str | None = None,
         *,
-        symbols: Sequence[str] = ("AAA", "BBB"),
+        symbols: Sequence[str] | None = None,
         timeframe: str = "1s",
         seed: int = 1,
         cash: float = 1_000_000.0,
         speed: float = 20.0,
         whole: float = 0.6,
+        prices: Path | str | None = None,
         faults: Sequence[Fault] = (),
     ) -> None:
-        self.ledger = Path(ledger)
+        self.ledger = None if ledger is None else Path(ledger)
+        self.symbols = tuple(symbols or self.symbols)
         words: dict[str, Any] = {
             "ledger": ledger,
-            "symbols": ",".join(symbols),
+            "symbols": ",".join(self.symbols),
             "timeframe": timeframe,
             "seed": seed,
             "cash": cash,
             "speed": speed,
             "whole": whole,
+            "prices": prices,
         }
-        arguments = [part for name, value in words.items() for part in (f"--{name}", str(value))]
+        arguments = [
+            part
+            for name, value in words.items()
+            if value is not None
+            for part in (f"--{name}", str(value))
+        ]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "regimeflow.sandbox.loopback", "--attended", *arguments],
+            [sys.executable, "-m", f"regimeflow.sandbox.{self.kind}", "--attended", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -72,17 +88,24 @@ class VenueProcess:
         if not first:
             self.kill()
             raise VenueError("the venue's process ended before it listened")
-        self.port: int = json.loads(first)["port"]
-        self.hand = Hand(self.port)
+        ports = json.loads(first)
+        self.port: int = ports["port"]
+        self.hand = Hand(ports["control"], self.symbols, timeframe)
         for fault in faults:
             self.hand.fault(fault)
 
-    def adapter(self, **how: Any) -> Loopback:
-        """Return an adapter to it; arguments are those of `Loopback`."""
+    def venue(self, **how: Any) -> Any:
+        """Return a venue of `regimeflow.venues` that points at it.
+
+        Args:
+            **how: further arguments of that venue.
+        """
         return Loopback(port=self.port, **how)
 
     def rows(self) -> list[Row]:
         """Return its record so far."""
+        if self.ledger is None:
+            raise ConfigError("the venue keeps no record: give it a ledger")
         return read_books(self.ledger)
 
     def stop(self) -> None:
@@ -120,13 +143,21 @@ class VenueProcess:
 
 
 class Hand:
-    """Makes a loopback venue do what nobody asked it for.
+    """Makes a venue on this machine do what nobody asked it for.
 
     Args:
-        port: where it listens.
+        port: its control port.
+        symbols, timeframe: what the venue trades, and the length of its bars, for those who ask.
+
+    Attributes:
+        timeframe: in nanoseconds.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(
+        self, port: int, symbols: Sequence[str] = ("AAA", "BBB"), timeframe: str = "1s"
+    ) -> None:
+        self.symbols = tuple(symbols)
+        self.timeframe = parse_timeframe(timeframe)
         self._socket = socket.create_connection(("127.0.0.1", port), _PATIENCE_S)
         self._lines = self._socket.makefile("rb")
         self._lock = threading.Lock()

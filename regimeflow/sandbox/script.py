@@ -22,6 +22,12 @@ ON_REQUEST: dict[str, str] = {
     "garbage": "the request takes effect, the answer is noise",
     "cut": "the request takes effect, the connection is closed in the middle of the answer",
     "refuse": "the request is refused, to be tried again after `ms`",
+    "http_403": "the request does not take effect, the answer has this status of HTTP",
+    "http_429": "the same, to be tried again after `ms`",
+    "http_500": "the same",
+    "http_503": "the same",
+    "http_504": "the same",
+    "http_504_after": "the request takes effect, the answer has the status 504",
 }
 #: What can be wrong with what the stream says.
 ON_STREAM: dict[str, str] = {

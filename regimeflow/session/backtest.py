@@ -14,6 +14,8 @@ import numpy as np
 from regimeflow.analytics.fold import PriceColumns, RunData
 from regimeflow.analytics.report import Report
 from regimeflow.data.frames import Dataset, load
+from regimeflow.data.moments import moment
+from regimeflow.data.progress import Progress
 from regimeflow.engine.column_history import ColumnHistory
 from regimeflow.engine.drive import drive, race
 from regimeflow.engine.engine import Engine
@@ -36,8 +38,6 @@ from regimeflow.redaction import HIDDEN, is_secret
 from regimeflow.session import freeze
 from regimeflow.session.collector import rare_collections
 from regimeflow.session.features import feature_warmup, with_features
-from regimeflow.session.moments import moment
-from regimeflow.session.progress import Progress
 from regimeflow.session.run_dir import open_run
 from regimeflow.session.source import name_of, source_hash
 from regimeflow.venues.matching import Matched, Matcher, matched_on

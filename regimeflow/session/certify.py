@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from regimeflow.data.progress import Progress
 from regimeflow.engine.engine import Engine
 from regimeflow.engine.strategy import Strategy, as_strategy
 from regimeflow.errors import JournalError
@@ -37,7 +38,6 @@ from regimeflow.model.timeframe import iso
 from regimeflow.session import freeze
 from regimeflow.session.backtest import plain_params
 from regimeflow.session.companions import engine_of
-from regimeflow.session.progress import Progress
 from regimeflow.session.replayed import decisions
 from regimeflow.session.source import source_hash, source_of
 

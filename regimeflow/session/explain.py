@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from regimeflow.environment import Value, names_of
 from regimeflow.redaction import HIDDEN, Secret, is_secret
 from regimeflow.session.brokers import BROKERS
 from regimeflow.session.decode import dotted, leaves
-from regimeflow.session.environment import Value, names_of
 from regimeflow.session.secret_stores import is_reference
 from regimeflow.session.settings import Settings
 from regimeflow.session.yaml_tree import Place

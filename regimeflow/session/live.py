@@ -16,6 +16,7 @@ from regimeflow.analytics.drift import Drift
 from regimeflow.analytics.execution_quality import ExecutionQuality
 from regimeflow.analytics.report import Report
 from regimeflow.data.out import frame
+from regimeflow.data.progress import Progress
 from regimeflow.engine.strategy import as_strategy
 from regimeflow.errors import ConfigError, SessionBusy, SessionError, StrategyError, did_you_mean
 from regimeflow.journal import Disk
@@ -31,7 +32,6 @@ from regimeflow.session.detached import Detached, launch, worker_of
 from regimeflow.session.in_process import InProcess, same_run
 from regimeflow.session.metrics import LiveMetrics
 from regimeflow.session.plan import Wish
-from regimeflow.session.progress import Progress
 from regimeflow.session.recorded import report_of
 from regimeflow.session.run_dir import BASELINE_NAME
 from regimeflow.session.source import name_of, source_hash

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from regimeflow.analytics.report import Report
+from regimeflow.data.moments import moment
 from regimeflow.engine.engine import Engine
 from regimeflow.engine.strategy import Strategy
 from regimeflow.errors import ConfigError, DataError
@@ -22,7 +23,6 @@ from regimeflow.model.models import Limits, Model
 from regimeflow.model.timeframe import NS_PER_MS, parse_timeframe
 from regimeflow.session.backtest import instruments_of, plain_params, start_event
 from regimeflow.session.features import compute_of, feature_warmup, with_features
-from regimeflow.session.moments import moment
 from regimeflow.session.source import name_of, source_hash
 from regimeflow.venues.gateway import Gateway
 from regimeflow.venues.intervals import Intervals

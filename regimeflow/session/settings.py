@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from regimeflow.environment import DotEnv, Value, exposure, look_up, read_dotenv
 from regimeflow.errors import ConfigError
 from regimeflow.redaction import Redactor, Secret
 from regimeflow.session.config import Config
 from regimeflow.session.decode import decode, dotted, where
-from regimeflow.session.environment import DotEnv, Value, exposure, look_up, read_dotenv
 from regimeflow.session.secret_stores import fetch, is_reference
 from regimeflow.session.yaml_tree import Place, read_yaml
 

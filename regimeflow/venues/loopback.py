@@ -20,6 +20,7 @@ from regimeflow.model.events import Cancel, Fill, Replace, Submit
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.market import History
 from regimeflow.venues import loopback_wire as wire
+from regimeflow.venues.histories import Histories
 from regimeflow.venues.port import (
     Ack,
     Balances,
@@ -37,7 +38,7 @@ T = TypeVar("T")
 _PIECE = 64 << 10
 
 
-class Loopback:
+class Loopback(Histories):
     """A venue that runs on this machine.
 
     Args:
@@ -99,11 +100,22 @@ class Loopback:
         pair = self._pair
         if pair is None:
             raise VenueError(f"there is no connection to {self.host}:{self.port}")
-        reply = pair.ask(question)
-        wire.raise_for(reply)
-        if not isinstance(reply, wanted):
-            raise VenueError(f"the venue answered {type(reply).__name__} to a {_kind(question)}")
-        return reply
+        return _as_wanted(pair.ask(question), question, wanted)
+
+    def _ask_aside(self, question: wire.Question, wanted: type[T]) -> T:
+        """Ask without being connected: the connection of requests alone, for one answer."""
+        if self._pair is not None:
+            return self._ask(question, wanted)
+        lines = _Lines(_open(self.host, self.port, self._timeout_s))
+        try:
+            _greet(lines, wire.Hello(wire.REQUESTS, uuid.uuid4().hex))
+            lines.socket.sendall(wire.line(wire.Ask(1, question)))
+            reply = wire.decode_answered(lines.first()).reply
+        except (OSError, _Broken, msgspec.MsgspecError) as error:
+            raise VenueError(f"no answer to a {_kind(question)}: {error}") from None
+        finally:
+            lines.socket.close()
+        return _as_wanted(reply, question, wanted)
 
     # ------------------------------------------------------------ requests
 
@@ -154,7 +166,7 @@ class Loopback:
 
     def past(self, symbol: str, timeframe: int, start: int, end: int) -> History:
         """Return the closed bars of one series that close after ``start`` and up to ``end``."""
-        return self._ask(wire.AskHistory(symbol, timeframe, start, end), wire.Past).history
+        return self._ask_aside(wire.AskHistory(symbol, timeframe, start, end), wire.Past).history
 
     def time(self) -> int:
         """Return the venue's clock, UTC nanoseconds."""
@@ -182,24 +194,14 @@ class _Pair:
             self._requests.socket.close()
             raise
         try:
-            self._greet(self._requests, wire.Hello(wire.REQUESTS, client))
-            self._greet(self._stream, wire.Hello(wire.STREAM, client))
+            _greet(self._requests, wire.Hello(wire.REQUESTS, client))
+            _greet(self._stream, wire.Hello(wire.STREAM, client))
         except BaseException:
             self._requests.socket.close()
             self._stream.socket.close()
             raise
         self._thread = threading.Thread(target=self._read, name="regimeflow-loopback", daemon=True)
         self._thread.start()
-
-    def _greet(self, lines: _Lines, hello: wire.Hello) -> None:
-        """Say who we are, and wait until the venue has heard it."""
-        try:
-            lines.socket.sendall(wire.line(hello))
-            found = lines.first()
-            if wire.decode_hello(found) != hello:
-                raise VenueError("the venue takes us for somebody else")
-        except (OSError, _Broken, msgspec.MsgspecError) as error:
-            raise VenueError(f"the venue does not greet: {error}") from None
 
     def ask(self, question: wire.Question) -> wire.Reply:
         """Send one question, once, and wait for its answer."""
@@ -339,6 +341,25 @@ def _open(host: str, port: int, timeout_s: float) -> socket.socket:
         raise VenueError(f"{host}:{port} cannot be reached: {error}") from None
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return opened
+
+
+def _greet(lines: _Lines, hello: wire.Hello) -> None:
+    """Say who we are, and wait until the venue has heard it."""
+    try:
+        lines.socket.sendall(wire.line(hello))
+        found = lines.first()
+        if wire.decode_hello(found) != hello:
+            raise VenueError("the venue takes us for somebody else")
+    except (OSError, _Broken, msgspec.MsgspecError) as error:
+        raise VenueError(f"the venue does not greet: {error}") from None
+
+
+def _as_wanted(reply: wire.Reply, question: wire.Question, wanted: type[T]) -> T:
+    """Return an answer of the kind that was asked for; raise what it says instead."""
+    wire.raise_for(reply)
+    if not isinstance(reply, wanted):
+        raise VenueError(f"the venue answered {type(reply).__name__} to a {_kind(question)}")
+    return reply
 
 
 def _shut(socket_: socket.socket) -> None:

@@ -69,7 +69,10 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         settle_ms: how long after an order was sent the venue may still not show it.
         market_data: kinds it streams, of "bar", "trade", "quote", "book".
         history: whether `past` gives closed bars.
+        timeframes: bars it has, such as "1min"; empty for any length.
+        history_page: bars that one question of `past` should ask for at most.
         orders_per_second: most requests it takes, 0 for no stated limit.
+        questions_per_second: most questions for history; 0: as ``orders_per_second``.
     """
 
     order_types: frozenset[str] = frozenset({"market", "limit", "stop", "stop_limit"})
@@ -82,7 +85,10 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     settle_ms: float = 5_000.0
     market_data: frozenset[str] = frozenset({"bar", "trade", "quote"})
     history: bool = True
+    timeframes: tuple[str, ...] = ()
+    history_page: int = 10_000
     orders_per_second: float = 0.0
+    questions_per_second: float = 0.0
 
 
 class Ack(msgspec.Struct, frozen=True, gc=False):

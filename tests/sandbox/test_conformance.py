@@ -8,15 +8,10 @@ import pytest
 
 from regimeflow.sandbox.conformance import check_venue
 from regimeflow.sandbox.exchange import Exchange
-from regimeflow.sandbox.process import Hand, VenueProcess
+from regimeflow.sandbox.process import VenueProcess
 from regimeflow.venues.port import Disconnected
 
 SECOND = 10**9
-
-
-class SocketHand(Hand):
-    symbols = ("AAA", "BBB")
-    timeframe = SECOND
 
 
 class ExchangeHand:
@@ -37,9 +32,7 @@ def sockets(tmp_path_factory):
     ledger = tmp_path_factory.mktemp("venue") / "venue.jsonl"
     with VenueProcess(ledger, whole=1.0) as venue:
         venue.hand.hold()
-        hand = SocketHand(venue.port)
-        yield venue.adapter, lambda: hand
-        hand.close()
+        yield venue.venue, lambda: venue.hand
 
 
 @pytest.fixture(scope="module")

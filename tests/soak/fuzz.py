@@ -15,11 +15,11 @@ from typing import Any
 import msgspec
 
 import regimeflow as rf
+from regimeflow.environment import read_dotenv
 from regimeflow.errors import RegimeflowError
 from regimeflow.model.events import Fill, OrderUpdate
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.market import Bar, Book, Quote, Trade
-from regimeflow.session.environment import read_dotenv
 from regimeflow.session.settings import load_settings
 from regimeflow.venues.port import Disconnected, Garbled, Refreshed
 from tests.soak.bourse import BEGIN, MINUTE, SYMBOL, Bourse, Crash, Door, Fuse

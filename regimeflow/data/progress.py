@@ -18,14 +18,20 @@ class Progress:
         wanted: True or False, None for "where it takes long", or a callable.
         total: how many steps there are.
         what: stands before the bar.
+        unit: what a step is called.
     """
 
     def __init__(
-        self, wanted: bool | Callable[[float], None] | None, total: int, what: str
+        self,
+        wanted: bool | Callable[[float], None] | None,
+        total: int,
+        what: str,
+        unit: str = " events",
     ) -> None:
         self._wanted = wanted
         self._total = total
         self._what = what
+        self._unit = unit
         self._bar: Any = None
         self._shows_from = 0.0
 
@@ -58,7 +64,7 @@ class Progress:
         return tqdm(
             total=self._total or None,
             desc=self._what,
-            unit=" events",
+            unit=self._unit,
             unit_scale=True,
             mininterval=0.1,
             leave=False,

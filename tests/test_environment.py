@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import regimeflow as rf
+from regimeflow.environment import names_of, read_dotenv
 from regimeflow.redaction import HIDDEN, Secret
-from regimeflow.session.environment import names_of, read_dotenv
 from regimeflow.session.explain import explain, rows
 from regimeflow.session.settings import load_settings
 
