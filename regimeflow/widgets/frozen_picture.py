@@ -44,7 +44,7 @@ def _small(png: bytes) -> bytes:
     """Return a picture with a palette: a third of the size, in a notebook that is kept for good."""
     out = io.BytesIO()
     with Image.open(io.BytesIO(png)) as picture:
-        picture.convert("RGB").quantize(96).save(out, "png", optimize=True)
+        picture.convert("RGB").quantize(128, kmeans=2).save(out, "png", optimize=True)
     return out.getvalue()
 
 

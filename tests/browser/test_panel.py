@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+ROOT = Path(__file__).resolve().parents[2]
 
 SESSION = """
 import tempfile
@@ -214,4 +217,29 @@ def test_foreign_text_stays_text_and_two_stand_side_by_side(notebook):
     book.shot("frozen-dark", "")
     assert page.locator(".jp-OutputArea img[src='x'], .jp-OutputArea script").count() == 0
     assert page.title() == title
+    assert not failures(book)
+
+
+def test_the_live_session_of_the_notebooks(notebook):
+    source = json.loads((ROOT / "notebooks" / "live_session.ipynb").read_text())
+    code = [cell for cell in source["cells"] if cell["cell_type"] == "code"]
+    texts = ["".join(cell["source"]) for cell in code]
+    shown = texts.index("rf.Dashboard(session)")
+    until = next(i for i, text in enumerate(texts) if text.startswith("session.stop()"))
+    book = notebook("live_session.ipynb", texts[: until + 1])
+    for place in range(shown + 1):
+        book.run(place)
+    book.page.wait_for_selector(".rf-board")
+    chips = "() => document.querySelectorAll('.rf-chip')[1]?.textContent || ''"
+    # The venue hangs up while a cell waits for it to come back: the panel tells.
+    book.run(shown + 1)
+    for place in range(shown + 2, until):
+        book.run(place, wait=False)
+    book.until(f"() => ({chips})().includes('exits only')", timeout_s=40)
+    book.until(f"() => ({chips})().includes('halted: lunch')", timeout_s=40)
+    book.until(f"() => !({RUNS})({until - 1})", timeout_s=40)
+    book.run(until)
+    book.until("() => !document.querySelector('.rf-board')")
+    outputs = book.saved()["cells"][shown]["outputs"]
+    assert [sorted(out["data"]) for out in outputs] == [["image/png", "text/html", "text/plain"]]
     assert not failures(book)

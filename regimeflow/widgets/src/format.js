@@ -35,6 +35,7 @@ export function price(value) {
 
 export function lasted(ms) {
   if (!known(ms)) return NONE;
+  if (ms === 0) return "0 ms";
   if (ms < 1) return `${fixed(ms, 3)} ms`;
   if (ms < 1000) return `${fixed(ms, ms < 10 ? 1 : 0)} ms`;
   if (ms < 120_000) return `${fixed(ms / 1000, 1)} s`;
