@@ -1,9 +1,9 @@
 # Everything runs in .venv, which the first target that needs it makes from requirements.lock.
-#   make demo | lab | test | matrix | check | format | bench | soak | lock | clean
+#   make demo | lab | test | matrix | check | format | esm | bench | soak | lock | clean
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test matrix notebooks check format bench soak lock clean
+.PHONY: help demo lab test matrix notebooks check format esm bench soak lock clean
 
 PY := .venv/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -55,6 +55,17 @@ check: .venv/.installed ## check format, lint, types and floors
 format: .venv/.installed ## format and apply the safe lint fixes
 	@$(PY) -m ruff check --fix --quiet . || true
 	@$(PY) -m ruff format .
+
+# Only who changes the panel needs node. Its packages stay outside of what is shipped.
+ESM := regimeflow/widgets
+.cache/esm/.installed: $(ESM)/src/package.json $(ESM)/src/package-lock.json
+	@mkdir -p .cache/esm
+	@cp $(ESM)/src/package.json $(ESM)/src/package-lock.json .cache/esm/
+	@npm --prefix .cache/esm ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+esm: .cache/esm/.installed ## bundle the panel's script
+	@node $(ESM)/src/build.mjs .cache/esm $(ESM)/static
 
 bench: .venv/.installed ## run the benchmarks
 	@$(PY) -m benchmarks

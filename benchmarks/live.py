@@ -99,26 +99,37 @@ def latency(folder: Path, scale: int, *, detached: bool) -> tuple[Any, Any, int]
         folder, scale: where it goes, and how long it takes.
         detached: whether that is a process of its own, or this one.
     """
-    ticks = _PER_SECOND * _SECONDS // scale
-    return lambda: None, lambda: _latencies(folder / "paced", ticks, detached), ticks
+    count = ticks(scale)
+    return lambda: None, lambda: latencies(folder / "paced", count, detached=detached), count
 
 
-def _latencies(run_dir: Path, ticks: int, detached: bool) -> dict[str, float]:
+def ticks(scale: int) -> int:
+    """Return how many there are."""
+    return _PER_SECOND * _SECONDS // scale
+
+
+def latencies(
+    run_dir: Path, count: int, dashboards: int = 0, *, detached: bool = False
+) -> dict[str, float]:
+    """Return how long requests took from the inbox, while so many dashboards are looked at."""
     import regimeflow as rf
     from benchmarks.paced import Paced, TimedDisk
     from benchmarks.strategies import EveryFourth
 
-    for place in (run_dir, run_dir.with_suffix(".json")):
-        shutil.rmtree(place, ignore_errors=True)
+    shutil.rmtree(run_dir, ignore_errors=True)
+    run_dir.with_suffix(".json").unlink(missing_ok=True)
     disk = TimedDisk()
-    exchange = Paced(disk, ticks, _PER_SECOND, run_dir.with_suffix(".json"))
+    exchange = Paced(disk, count, _PER_SECOND, run_dir.with_suffix(".json"))
     limits = rf.Limits(duplicate_window_ms=0.0)  # fifty orders a second are much alike
     session = rf.LiveSession(
         EveryFourth, exchange, symbols="AAA", run_dir=run_dir, disk=disk, limits=limits
     )
     session.start(detached=detached)
+    shown = [_shown(session) for _ in range(dashboards)]
     while not run_dir.with_suffix(".json").exists():
         time.sleep(0.2)
+    for pump in shown:
+        pump.stop()
     session.stop()
     requests = json.loads(run_dir.with_suffix(".json").read_text())[_FIRST:]
     plain, durable = (sorted(column) for column in zip(*requests, strict=True))
@@ -128,3 +139,15 @@ def _latencies(run_dir: Path, ticks: int, detached: bool) -> dict[str, float]:
         "p99_us": plain[len(plain) * 99 // 100] / 1e3,
         "durable_p99_ms": durable[len(durable) * 99 // 100] / 1e6,
     }
+
+
+def _shown(session: Any) -> Any:
+    """Return a dashboard's pump with a page that has asked for it."""
+    from regimeflow.widgets.board import Board
+    from regimeflow.widgets.panel import Panel
+    from regimeflow.widgets.pump import Pump
+
+    pump = Pump([Board(session)], Panel(lambda content: None), lambda: None)
+    pump.start()
+    pump.hear({"kind": "hello"})
+    return pump

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import live, prices
+from benchmarks import live, panel, prices
 
 _BARS = 1_000_000
 _SYMBOLS, _DAYS = 500, 1_260
@@ -331,6 +331,27 @@ ROWS = {
             lambda folder, scale: Work(*live.latency(folder, scale, detached=False)),
             alone=True,
             shows=(("p50_us", "us p50"), ("p99_us", "us p99"), ("durable_p99_ms", "ms p99")),
+        ),
+        Row(
+            "panel-update",
+            "a panel of 2,000 bars and 200 fills: all of the kernel's CPU for an update, and what "
+            "is sent at full rate",
+            panel.bars,
+            lambda folder, scale: Work(*panel.update(folder, scale)),
+            "1.5 ms, 20 KB a second",
+            (("cpu_ms", 1.5), ("kb_per_s", 20.0)),
+            alone=True,
+            shows=(("cpu_ms", "ms CPU"), ("kb_per_s", "KB/s")),
+        ),
+        Row(
+            "panel-beside",
+            "the latency row with three dashboards open, and alone; the best of three each",
+            live.no_data,
+            lambda folder, scale: Work(*panel.beside(folder, scale)),
+            "20 % over alone",
+            (("grown_pct", 20.0),),
+            alone=True,
+            shows=(("p99_us", "us p99"), ("alone_us", "us alone"), ("grown_pct", "%")),
         ),
         Row(
             "backtesting.py",

@@ -21,6 +21,7 @@ _HOMES = {
     "ConfigError": "errors",
     "Context": "engine.context",
     "Costs": "model.models",
+    "Dashboard": "widgets.dashboard",
     "DataError": "errors",
     "Donchian": "engine.indicators",
     "Drift": "analytics.drift",
@@ -145,3 +146,4 @@ if TYPE_CHECKING:  # the same table, for editors and type checkers
     from regimeflow.session.parity import parity as parity
     from regimeflow.session.quality import execution_quality as execution_quality
     from regimeflow.session.recorded import bars as bars
+    from regimeflow.widgets.dashboard import Dashboard as Dashboard

@@ -45,6 +45,7 @@ def test_the_readme_shows_a_proof_and_a_failed_one(tmp_path: Path) -> None:
     "name",
     [
         "brokers/alpaca.md",
+        "dashboard.md",
         "execution-quality.md",
         "getting-started.md",
         "live-sessions.md",
@@ -61,6 +62,7 @@ def test_every_page_with_python_is_run() -> None:
     assert shown == {
         "README.md",
         "alpaca.md",
+        "dashboard.md",
         "execution-quality.md",
         "fault-rig.md",
         "getting-started.md",

@@ -275,6 +275,17 @@ class Drift:
 
         return drift_plot.draw(self)
 
+    def to_plotly(self) -> Any:
+        """Return a plotly figure: equity of live, shadow and twin within the cone, money.
+
+        Raises:
+            DataError: no bar has closed yet.
+            MissingExtra: plotly is not installed.
+        """
+        from regimeflow.analytics import interactive
+
+        return interactive.drift_figure(self)
+
     @property
     def name(self) -> str:
         """Strategy and run in words."""

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from regimeflow.data.out import frame
 from regimeflow.model.timeframe import iso
+
+if TYPE_CHECKING:
+    from regimeflow.analytics.plots import Picture
 
 
 class FillQuality(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -295,6 +298,27 @@ class ExecutionQuality(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("venue", "liquidity"):
             columns[name] = [getattr(fill, name) for fill in fills]
         return frame(columns, self.flavour, self.timezone, text_columns=_TEXT)
+
+    def plot(self) -> Picture:
+        """Return a picture: units by slippage, with the average.
+
+        Raises:
+            DataError: there is no fill whose slippage is known.
+        """
+        from regimeflow.analytics import slippage_plot
+
+        return slippage_plot.draw(self)
+
+    def to_plotly(self) -> Any:
+        """Return a plotly figure: units by slippage.
+
+        Raises:
+            DataError: there is no fill whose slippage is known.
+            MissingExtra: plotly is not installed.
+        """
+        from regimeflow.analytics import interactive
+
+        return interactive.slippage_figure(self)
 
     def to_json(self) -> str:
         """Return everything but the single fills as one JSON object; undefined is ``null``."""

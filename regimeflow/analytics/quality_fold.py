@@ -339,6 +339,11 @@ class QualityFold:
 
     # ------------------------------------------------------------ the result
 
+    def since(self, place: int) -> Sequence[FillQuality]:
+        """Return the executions from a place on, in the order they were told; from any thread."""
+        with self._lock:
+            return self._fills[place:]
+
     def result(self) -> ExecutionQuality:
         """Return execution quality up to now; from any thread."""
         with self._lock:

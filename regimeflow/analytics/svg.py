@@ -84,7 +84,8 @@ def trades_chart(
     if len(when) > MARKERS:
         keep = np.linspace(0, len(when) - 1, MARKERS).astype(np.int64)
         when, price, buy = when[keep], price[keep], buy[keep]
-    first, last = int(min(ts[0], *when[:1])), int(max(ts[-1], *when[-1:]))
+    ends = [*ts[[0, -1]].tolist(), *when[:1].tolist(), *when[-1:].tolist()]
+    first, last = min(ends), max(ends)
     x = _time_scale(first, last)
     at, levels = decimate(ts, close)
     every = np.concatenate((levels, price))
@@ -103,6 +104,43 @@ def trades_chart(
         f'<path class="rf-price" d="{_line(at.tolist(), levels.tolist(), x, y)}"/>',
         f'<path class="rf-buy" d="{ups}"/><path class="rf-sell" d="{downs}"/>',
     ]
+    return _svg(218.0, label, parts)
+
+
+def lines_chart(
+    ts: IntArray,
+    lines: Sequence[tuple[str, FloatArray]],
+    zone: tzinfo,
+    label: str,
+    band: tuple[FloatArray, FloatArray] | None = None,
+) -> str:
+    """Return lines on one time axis, each with a class of the style sheet, over a band.
+
+    Args:
+        ts: shape ``(n,)``, at least one point.
+        lines: class and values of each, shape ``(n,)``, NaN where unknown.
+        band: its low and high edge, shape ``(n,)``, drawn with the class ``rf-band``.
+    """
+    # All are thinned out at the same places, so that none is drawn between two of another's points.
+    n = len(ts)
+    keep = np.unique(np.linspace(0, n - 1, min(n, BUCKETS)).astype(np.int64))
+    at = ts[keep].tolist()
+    shown = [values[keep] for _, values in lines] + [edge[keep] for edge in band or ()]
+    known = np.concatenate(shown)
+    known = known[~np.isnan(known)]
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    x = _time_scale(int(ts[0]), int(ts[-1]))
+    y, ticks = _value_scale(low, high, 6.0, 196.0)
+    parts = [_grid(ticks, y), _time_axis(int(ts[0]), int(ts[-1]), zone, x, 6.0, 200.0)]
+    if band is not None and not np.isnan(band[0]).any():
+        under, over = (edge[keep].tolist() for edge in band)
+        around = _line([*at, *at[::-1]], [*over, *under[::-1]], x, y)
+        parts.append(f'<path class="rf-band" d="{around}Z"/>')
+    for kind, values in lines:
+        points = [(t, v) for t, v in zip(at, values[keep].tolist(), strict=True) if v == v]
+        if points:
+            path = _line([t for t, _ in points], [v for _, v in points], x, y)
+            parts.append(f'<path class="{kind}" d="{path}"/>')
     return _svg(218.0, label, parts)
 
 

@@ -1,5 +1,6 @@
 """The command line: ``regimeflow backtest | live | config | doctor | validate | certify | replay |
-sandbox``, and the commands to running sessions: ``status | attach | halt | flatten | stop``.
+sandbox``, and the commands to running sessions: ``status | attach | watch | halt | flatten |
+stop``.
 
 Exit codes: 0 for a result, 1 for something wrong with the command, the data or a file, 2 where the
 strategy failed, a recorded run is not what its strategy decides, or doctor or validate found
@@ -17,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from regimeflow.cli import control, readiness, sandbox, sessions
+from regimeflow.cli import control, readiness, sandbox, sessions, watch
 from regimeflow.cli.codes import DIFFERENT, OK, WRONG
 from regimeflow.errors import ConfigError, RegimeflowError, StrategyError
 from regimeflow.redaction import Redactor
@@ -263,6 +264,7 @@ def _parser() -> argparse.ArgumentParser:
     sessions.add(commands)
     readiness.add(commands)
     control.add(commands)
+    watch.add(commands)
     sandbox.add(commands)
     _add_recorded(
         commands,

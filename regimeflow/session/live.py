@@ -342,8 +342,10 @@ class LiveSession:
         self._raise()
         return self
 
-    def stop(self, why: str = "stop", timeout_s: float = 30.0) -> Self:
+    def stop(self, why: str = "stop", timeout_s: float = 30.0, *, who: str = "user") -> Self:
         """Send no more orders, cancel the working ones, end the run; positions stay.
+
+        Here and below, ``why`` and ``who`` go into the journal.
 
         Raises:
             SessionError: it did not end within ``timeout_s``, or the session broke.
@@ -351,29 +353,29 @@ class LiveSession:
         if self.status.phase == "new":
             raise SessionError("this session has not been started")
         if not self._worker.ended(0.0):
-            self._command("stop", why)
+            self._command("stop", why, who)
             if not self._worker.ended(timeout_s):
                 raise SessionError(f"the session did not end within {timeout_s:g} s")
         self._raise()
         return self
 
-    def halt(self, why: str = "halt") -> None:
+    def halt(self, why: str = "halt", *, who: str = "user") -> None:
         """Cancel every working order and send nothing more until `resume`."""
-        self._command("halt", why)
+        self._command("halt", why, who)
 
-    def pause(self, why: str = "pause") -> None:
+    def pause(self, why: str = "pause", *, who: str = "user") -> None:
         """Let only exits leave until `resume`; working orders stay."""
-        self._command("pause", why)
+        self._command("pause", why, who)
 
-    def resume(self, why: str = "resume") -> None:
+    def resume(self, why: str = "resume", *, who: str = "user") -> None:
         """Trade again after a halt or a pause; a strategy that failed does not come back."""
         if self.failure is not None:
             raise SessionError(f"the strategy has failed and cannot resume: {self.failure}")
-        self._command("resume", why)
+        self._command("resume", why, who)
 
-    def flatten(self, why: str = "flatten") -> None:
+    def flatten(self, why: str = "flatten", *, who: str = "user") -> None:
         """Cancel every working order, leave every position, then halt."""
-        self._command("flatten", why)
+        self._command("flatten", why, who)
 
     def upgrade(
         self,
@@ -433,11 +435,11 @@ class LiveSession:
         """
         self._worker.release()
 
-    def _command(self, name: str, why: str) -> None:
+    def _command(self, name: str, why: str, who: str) -> None:
         phase = self.status.phase
         if phase != "running":
             raise SessionError(f"this session is {phase}: there is nothing to {name}")
-        self._worker.command(name, why, "user")
+        self._worker.command(name, why, who)
 
     def _raise(self) -> None:
         error = self._worker.broken_by()
@@ -445,6 +447,11 @@ class LiveSession:
             raise SessionError(f"the session broke: {error}") from error
 
     # ------------------------------------------------------------ look at it
+
+    @property
+    def worker(self) -> Worker:
+        """Where its work is done, for those who show sessions: what they read, and steer by."""
+        return self._worker
 
     @property
     def status(self) -> Status:
@@ -606,6 +613,16 @@ def attach(run_dir: str | Path) -> LiveSession:
     if session.status.phase == "running":
         _RUNNING[path.resolve()] = session
     return session
+
+
+def look(run_dir: str | Path) -> LiveSession:
+    """Return a handle as `attach` does, without a lease: looking controls nothing.
+
+    Raises:
+        SessionError: there is no run, or it lives inside another process that has no socket.
+    """
+    path = Path(run_dir)
+    return _running(path) or LiveSession._onto(path, worker_of(path, lease=False))
 
 
 def _fills_frame(fills: Sequence[Fill], start: Start) -> Any:

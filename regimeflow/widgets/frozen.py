@@ -1,0 +1,250 @@
+"""A board without a kernel: tables and pictures that stay in a saved notebook."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from regimeflow.analytics import svg
+from regimeflow.analytics.months import zone_of
+from regimeflow.model.timeframe import iso
+from regimeflow.widgets.board import Board, Parts
+from regimeflow.widgets.words import bp, money, number, percent, signed, state_line
+
+_FILLS, _LOG = 20, 12
+_DIM = "opacity:.7;font-size:12px"
+_RULE = "1px solid rgba(128,138,150,.35)"
+_WRONG = "border-left:3px solid rgb(200,90,0);padding:2px 9px;margin:4px 0"
+# The pictures are documents of their own: neither the page's theme nor its fonts reach into them.
+_STYLE = """
+text{fill:#7d8894;font:11px system-ui,-apple-system,"Segoe UI",sans-serif}
+path{fill:none;stroke-linejoin:round}
+.rf-rule{stroke:#808a96;stroke-opacity:.22}
+.rf-band{fill:#808a96;fill-opacity:.18}
+.rf-live{stroke:#1f8ace;stroke-width:1.8}
+.rf-shadow{stroke:#12a07c;stroke-width:1.3;stroke-dasharray:6 4}
+.rf-twin{stroke:#dd7a1a;stroke-width:1.3;stroke-dasharray:2 3}
+.rf-price{stroke:#8a94a0;stroke-width:1.2}
+.rf-buy{fill:#1f8ace}
+.rf-sell{fill:#dd7a1a}
+"""
+
+
+def html(boards: Sequence[Board]) -> str:
+    """Return boards as an HTML fragment, about 30 kB each, without a script."""
+    return "".join(_board(board.view()) for board in boards)
+
+
+def picture(boards: Sequence[Board]) -> bytes:
+    """Return boards as a PNG picture: equity within the cone above, price and fills below."""
+    from regimeflow.widgets import frozen_picture  # matplotlib is loaded with the first picture
+
+    return frozen_picture.draw([board.view() for board in boards])
+
+
+def _board(parts: Parts) -> str:
+    head, state = parts["head"], parts["state"]
+    params = ", ".join(f"{name}={value}" for name, value in head["params"])
+    wrong = [text for text in (head["differs"], state["error"]) if text]
+    box = f"border:{_RULE};border-radius:6px;padding:10px 12px;margin:2px 0;font-size:13px"
+    place = " &middot; ".join(
+        escape(text)
+        for text in (f"on {head['venue']}", head["baseline"], head["place"], f"run {head['run']}")
+    )
+    title, stands = escape(head["title"]), escape(state_line(state))
+    return "".join(
+        [
+            f'<div style="{box}">',
+            *(f'<div style="{_WRONG}">{escape(text)}</div>' for text in wrong),
+            f'<div><b style="font-size:16px">{title}</b> ',
+            f'<span style="{_DIM}">{escape(params)}</span></div>',
+            f"<div><b>{escape(state['mode_words'])}</b> &middot; {stands}</div>",
+            f'<div style="{_DIM}">{place}</div>',
+            _tiles(state),
+            _drift(parts),
+            _fills(parts),
+            _slippage(parts["slippage"]),
+            _holdings(parts),
+            _log(parts["log"]),
+            "</div>",
+        ]
+    )
+
+
+def _tiles(state: Parts) -> str:
+    cells = [
+        ("equity", money(state["equity"])),
+        ("today", signed(money(state["pnl"]))),
+        ("return", signed(percent(state["ret"]))),
+        ("drawdown", percent(state["dd"])),
+        ("cash", money(state["cash"])),
+        ("fees", money(state["fees"])),
+        ("fills", number(state["fills"])),
+        ("working", number(state["working"])),
+        ("unknown orders", number(state["unknown"])),
+    ]
+    labels = "".join(f'<td align="left" style="{_SMALL}">{name}</td>' for name, _ in cells)
+    values = "".join(f'<td align="left" style="{_LARGE}"><b>{v}</b></td>' for _, v in cells)
+    return _scroll(f"<tbody><tr>{labels}</tr><tr>{values}</tr></tbody>")
+
+
+def _drift(parts: Parts) -> str:
+    rows, drift = parts["equity"], parts["drift"]
+    pictures = _equity(rows, parts["head"]) + _price(parts)
+    table = _table(
+        ("", "live is better by", "bp of start", ""),
+        [(name, signed(money(gap)), signed(bp(of)), why) for name, gap, of, why in drift["causes"]],
+        left=(0, 3),
+    )
+    held = f"live {signed(percent(drift['ret']))}"
+    if drift["expected"] is not None:
+        held += f", baseline over as long {signed(percent(drift['expected']))}"
+    notes = " &middot; ".join(escape(text) for text in (held, *drift["notes"]))
+    return f"{_title('Drift')}{pictures}<div style='{_DIM}'>{notes}</div>{table}"
+
+
+def _equity(rows: Sequence[Any], head: Parts) -> str:
+    if len(rows) < 2:
+        return ""
+    columns = np.array([[np.nan if v is None else v for v in row] for row in rows])
+    ts = (columns[:, 0] * 1e9).astype(np.int64)
+    chart = svg.lines_chart(
+        ts,
+        [("rf-twin", columns[:, 3]), ("rf-shadow", columns[:, 2]), ("rf-live", columns[:, 1])],
+        zone_of(head["zone"]),
+        "equity of live, shadow and twin",
+        (columns[:, 4], columns[:, 5]),
+    )
+    cone = ", within the baseline's 95 % cone" if head["cone"] else ""
+    return _picture(chart, f"equity: live solid, shadow dashed, twin dotted{cone}")
+
+
+def _price(parts: Parts) -> str:
+    bars, head = parts["bars"], parts["head"]
+    if len(bars) < 2:
+        return ""
+    ts = np.array([round(bar[0] * 1e9) for bar in bars], dtype=np.int64)
+    close = np.array([bar[4] for bar in bars])
+    mine = [f for f in parts["fills"] if f[4] == head["symbol"] and f[2] * 1_000_000 >= ts[0]]
+    fills = (
+        np.array([fill[2] * 1_000_000 for fill in mine], dtype=np.int64),
+        np.array([fill[7] for fill in mine], dtype=np.float64),
+        np.array([fill[3] == "buy" for fill in mine], dtype=np.bool_),
+    )
+    label = f"price of {head['symbol']} with the last {len(mine)} fills"
+    return _picture(svg.trades_chart(ts, close, fills, zone_of(head["zone"]), label), label)
+
+
+def _picture(chart: str, label: str) -> str:
+    source = base64.b64encode(svg.document(chart, _STYLE).encode()).decode()
+    return (
+        f'<div style="{_DIM}">{escape(label)}</div><img alt="{escape(label)}" '
+        f'src="data:image/svg+xml;base64,{source}" '
+        'style="display:block;width:100%;max-width:980px;height:auto;margin:0;background:none">'
+    )
+
+
+def _fills(parts: Parts) -> str:
+    fills = parts["fills"]
+    rows = [
+        (
+            iso(f[2] * 1_000_000), f[3], f[4], number(f[5]), number(f[6]), number(f[7]),
+            signed(bp(f[8])), signed(money(f[9])), signed(bp(f[10])), number(f[11]),
+            number(f[12]), money(f[13]),
+        )
+        for f in reversed(fills[-_FILLS:])
+    ]  # fmt: skip
+    heads = (
+        "time", "side", "symbol", "qty", "expected", "realised", "slippage bp", "money",
+        "model bp", "percentile", "latency ms", "fee",
+    )  # fmt: skip
+    count = parts["state"]["fills"]
+    title = f"Fills: the last {len(rows)} of {count:,}" if rows else "Fills: none"
+    return _title(title) + _table(heads, rows, left=(0, 1, 2))
+
+
+def _slippage(slippage: Parts) -> str:
+    facts = [f"{slippage['fills']:,} fills", f"mean {signed(bp(slippage['mean']))} bp"]
+    facts.append(f"absolute {bp(slippage['absolute'])} bp")
+    if slippage["model"] is not None:
+        facts.append(f"the model assumes {signed(bp(slippage['model']))} bp")
+    if slippage["baseline"] is not None:
+        facts.append(f"the baseline had {signed(bp(slippage['baseline']))} bp")
+    rows = [
+        (f"{name}: {key}", number(n), number(qty), signed(bp(slip)), signed(money(cost)))
+        for name in ("symbol", "type", "size")
+        for key, n, qty, slip, cost in slippage["groups"][name][:6]
+    ]
+    heads = ("", "fills", "qty", "slippage bp", "money")
+    words = f"<div style='{_DIM}'>{' &middot; '.join(facts)}; positive is a cost</div>"
+    return _title("Slippage") + words + _table(heads, rows, left=(0,))
+
+
+def _holdings(parts: Parts) -> str:
+    positions = [
+        (symbol, number(qty), number(average), number(last), money(value), signed(money(profit)))
+        for symbol, qty, average, last, value, profit in parts["positions"][:20]
+    ]
+    orders = [
+        (iso(o[1] * 1_000_000), o[2], o[3], o[4], number(o[5]), number(o[6]), o[9])
+        for o in parts["orders"][:20]
+    ]
+    limits = [
+        (name, text if used is None else f"{percent(used)} of {text}")
+        for name, text, used in parts["limits"]
+    ]
+    out = _title("Positions" if positions else "Positions: flat")
+    out += _table(
+        ("symbol", "held", "average", "last", "value", "open profit"), positions, left=(0,)
+    )
+    if orders:
+        heads = ("since", "side", "symbol", "type", "qty", "filled", "status")
+        out += _title("Working orders") + _table(heads, orders, left=(0, 1, 2, 3, 6))
+    if limits:
+        out += _title("Limits, used") + _table(("", ""), limits, left=(0,))
+    return out
+
+
+def _log(lines: Sequence[Any]) -> str:
+    rows = [(iso(at * 1_000_000), level, text[:400]) for at, level, text in reversed(lines[-_LOG:])]
+    return _title("Log") + _table(("time", "level", "text"), rows, left=(0, 1, 2)) if rows else ""
+
+
+# ---------------------------------------------------------------- pieces
+
+_SMALL = f"text-align:left;padding:4px 9px 0;border:none;border-left:{_RULE};{_DIM}"
+_LARGE = f"text-align:left;padding:0 9px 4px;border:none;border-left:{_RULE};white-space:nowrap"
+
+
+def _title(text: str) -> str:
+    return f'<div style="margin-top:8px"><b>{escape(text)}</b></div>'
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
+    if not rows:
+        return ""
+
+    # Tables of notebooks stand to the right by themselves; the attribute is for all others.
+    def cell(tag: str, text: str, place: int, style: str = "") -> str:
+        if len(text) <= 60:
+            style += "white-space:nowrap;"
+        if place in left:
+            return f'<{tag} style="text-align:left;{style}">{escape(text)}</{tag}>'
+        return f'<{tag} align="right" style="{style}">{escape(text)}</{tag}>'
+
+    top = "".join(
+        cell("th", text, i, f"font-weight:normal;{_DIM};") for i, text in enumerate(heads)
+    )
+    lines = "".join(
+        f"<tr>{''.join(cell('td', text, i) for i, text in enumerate(row))}</tr>" for row in rows
+    )
+    return _scroll(f"<thead><tr>{top}</tr></thead><tbody>{lines}</tbody>")
+
+
+def _scroll(content: str) -> str:
+    style = "border-collapse:collapse;margin:2px 0;font-size:12.5px"
+    return f'<div style="overflow-x:auto"><table style="{style}">{content}</table></div>'

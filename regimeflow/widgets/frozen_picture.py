@@ -1,0 +1,111 @@
+"""Boards as one picture, drawn without a browser."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.ticker import FuncFormatter
+from PIL import Image  # matplotlib brings it
+
+from regimeflow.analytics import svg
+from regimeflow.analytics.months import zone_of
+from regimeflow.analytics.plots import GAIN, LOSS, QUIET, Picture
+from regimeflow.widgets.board import Parts
+from regimeflow.widgets.words import state_line
+
+_SHADOW = "#00805f"
+#: Latin, Greek and Cyrillic letters come before it; beyond, the font has holes.
+_DRAWABLE = 0x0530
+
+
+def draw(boards: Sequence[Parts]) -> bytes:
+    """Return a PNG: two panes a board, equity and price."""
+    figure = Picture(8.2, 4.0 * len(boards))
+    figure.set_dpi(90)
+    axes = figure.subplots(2 * len(boards), 1, squeeze=False)[:, 0]
+    for place, parts in enumerate(boards):
+        top, low = axes[2 * place], axes[2 * place + 1]
+        _equity(top, parts)
+        _price(low, parts)
+        head, state = parts["head"], parts["state"]
+        title = f"{head['title']} on {head['venue']} · {state['mode_words']} · {state_line(state)}"
+        top.set_title(_text(title[:110]), loc="left", fontsize=9)
+        for one in (top, low):
+            _plain(one, head["zone"])
+    return _small(figure._repr_png_())
+
+
+def _small(png: bytes) -> bytes:
+    """Return a picture with a palette: a third of the size, in a notebook that is kept for good."""
+    out = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as picture:
+        picture.convert("RGB").quantize(128, kmeans=2).save(out, "png", optimize=True)
+    return out.getvalue()
+
+
+def _equity(axes: Axes, parts: Parts) -> None:
+    axes.set_ylabel("equity, money", fontsize=8)
+    rows = parts["equity"]
+    if not rows:
+        return
+    columns = np.array([[np.nan if v is None else v for v in row] for row in rows])
+    at = _dates(columns[:, 0])
+    if not np.isnan(columns[:, 4]).all():
+        axes.fill_between(
+            at, columns[:, 4], columns[:, 5], color=QUIET, alpha=0.15, linewidth=0, label="cone"
+        )
+    for name, column, colour, style in (
+        ("twin", 3, LOSS, ":"),
+        ("shadow", 2, _SHADOW, "--"),
+        ("live", 1, GAIN, "-"),
+    ):
+        axes.plot(at, columns[:, column], style, color=colour, linewidth=1.2, label=name)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: svg.short(v)))
+    axes.legend(frameon=False, ncols=4, fontsize=7, loc="upper left")
+
+
+def _price(axes: Axes, parts: Parts) -> None:
+    head, bars = parts["head"], parts["bars"]
+    axes.set_ylabel(_text(f"price of {head['symbol']}"[:40]), fontsize=8)
+    if not bars:
+        return
+    axes.plot(_dates([bar[0] for bar in bars]), [bar[4] for bar in bars], color=QUIET, linewidth=1)
+    first = bars[0][0] * 1e3
+    for side, marker, colour in (("buy", "^", GAIN), ("sell", "v", LOSS)):
+        some = [
+            f
+            for f in parts["fills"]
+            if f[3] == side and f[4] == head["symbol"] and f[2] >= first and f[7] is not None
+        ]
+        axes.scatter(
+            _dates([f[2] / 1e3 for f in some]), [f[7] for f in some], s=20, marker=marker,
+            color=colour, zorder=3, linewidths=0, label=f"{side} ({len(some)})",
+        )  # fmt: skip
+    axes.legend(frameon=False, ncols=2, fontsize=7, loc="upper left")
+
+
+def _text(text: str) -> str:
+    """Return foreign text as the font can draw it; a dollar sign would start a formula."""
+    known = "".join(
+        c if (c.isprintable() and ord(c) < _DRAWABLE) or c in "·−" else "?" for c in text
+    )
+    return known.replace("$", r"\$")
+
+
+def _dates(seconds: Any) -> Any:
+    return (np.asarray(seconds, dtype=np.float64) * 1e6).astype("datetime64[us]")
+
+
+def _plain(axes: Axes, zone: str) -> None:
+    locator = AutoDateLocator(tz=zone_of(zone))  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=zone_of(zone)))  # type: ignore[no-untyped-call]
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=7)
+    axes.grid(color="#e4e7eb", linewidth=0.6)
+    axes.set_axisbelow(True)

@@ -1,0 +1,174 @@
+"""A board in a terminal: the same snapshot, for a server without a browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from regimeflow.model.timeframe import iso
+from regimeflow.widgets.board import Board, Parts
+from regimeflow.widgets.words import bp, money, number, percent, signed, state_line
+
+#: Foreign text could move the cursor, or rename the window.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_BOLD, _DIM, _BLUE, _ORANGE, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[94m", "\x1b[33m", "\x1b[0m"
+_SPARK = "▁▂▃▄▅▆▇█"
+
+Paint = Callable[[str, str], str]
+
+
+def text(board: Board, *, width: int, height: int = 0, colour: bool = False) -> str:
+    """Return a board as lines of text.
+
+    Args:
+        width: characters in a line.
+        height: lines at most; 0 for as many as it takes.
+        colour: whether to use ANSI colours.
+    """
+    parts = board.view()
+    paint: Paint = (lambda s, code: f"{code}{s}{_PLAIN}") if colour else (lambda s, _: s)
+    lines = [
+        *_head(parts, width, paint),
+        "",
+        *_drift(parts, width, paint),
+        "",
+        *_table("FILLS", _FILLS, _fills(parts), width, paint),
+        "",
+        _cut(_slippage(parts["slippage"]), width),
+        *_table("POSITIONS", _POSITIONS, _positions(parts), width, paint),
+        *_table("ORDERS", _ORDERS, _orders(parts), width, paint),
+        *_limits(parts, width),
+        "",
+        *(
+            _cut(f"{iso(at * 1_000_000)} {level:<8}{_clean(said)}", width)
+            for at, level, said in reversed(parts["log"][-8:])
+        ),
+    ]
+    return "\n".join(lines[:height] if height else lines)
+
+
+def _head(parts: Parts, width: int, paint: Paint) -> list[str]:
+    head, state = parts["head"], parts["state"]
+    params = ", ".join(f"{name}={value}" for name, value in head["params"])
+    stands = state_line(state)
+    colour = _BLUE if stands.startswith("trading") else _ORANGE
+    wrong = [said for said in (head["differs"], state["error"]) if said]
+    old = [f"{one[0]} {number(one[1])} ms" for one in state["ages"] if one[3] or one[4]]
+    feed = f"STALE: {', '.join(old)}" if old else "data fresh"
+    books = "never compared"
+    if state["reconciled_at"]:
+        agree = "books agree" if state["reconciled_ok"] else "BOOKS DO NOT AGREE"
+        books = f"{agree}, {iso(state['reconciled_at'] * 1_000_000)}"
+    link = "venue up" if state["connected"] else "VENUE DOWN"
+    numbers = (
+        f"equity {money(state['equity'])}  today {signed(money(state['pnl']))}  return "
+        f"{signed(percent(state['ret']))}  drawdown {percent(state['dd'])}  fees "
+        f"{money(state['fees'])}  fills {state['fills']:,}"
+    )
+    done = f"{state['done']:,} of {state['total']:,}" if state["total"] else f"{state['done']:,}"
+    at = iso(state["at"] * 1_000_000) if state["at"] else "not begun"
+    return [
+        *(paint(_cut(_clean(said), width), _ORANGE) for said in wrong),
+        paint(_cut(_clean(f"{head['title']} {params}"), width), _BOLD),
+        paint(_cut(f"{state['mode_words']} · {_clean(stands)}", width), colour),
+        _cut(_clean(f"{at} · {done} events · on {head['venue']} · {head['place']}"), width),
+        _cut(f"{_clean(feed)} · {link} · {books} · unknown orders {state['unknown']:,}", width),
+        paint(_cut(numbers, width), _BOLD),
+    ]
+
+
+def _drift(parts: Parts, width: int, paint: Paint) -> list[str]:
+    rows, drift = parts["equity"], parts["drift"]
+    lines = [paint("DRIFT", _BOLD)]
+    if len(rows) > 1:
+        values = [row[1] for row in rows if row[1] is not None]
+        lines.append(f"live  {paint(_spark(values, width - 8), _BLUE)}")
+    lines += [
+        _cut(f"{name:<14}{signed(money(gap)):>16}{signed(bp(of)):>12} bp  {why}", width)
+        for name, gap, of, why in drift["causes"]
+    ]
+    if drift["expected"] is not None:
+        lines.append(
+            f"live {signed(percent(drift['ret']))}, baseline over as long "
+            f"{signed(percent(drift['expected']))}"
+        )
+    return lines
+
+
+def _spark(values: Sequence[float], width: int) -> str:
+    step = max(1, -(-len(values) // max(8, width)))
+    some = values[::step]
+    low, high = min(some), max(some)
+    scale = (len(_SPARK) - 1) / (high - low) if high > low else 0.0
+    return "".join(_SPARK[round((value - low) * scale)] for value in some)
+
+
+_FILLS = ("time", "side", "symbol", "qty", "expected", "realised", "bp", "money", "ms", "fee")
+_POSITIONS = ("symbol", "held", "average", "last", "value", "open profit")
+_ORDERS = ("since", "side", "symbol", "type", "qty", "filled", "status")
+
+
+def _fills(parts: Parts) -> list[tuple[str, ...]]:
+    return [
+        (
+            iso(f[2] * 1_000_000), f[3], f[4], number(f[5]), number(f[6]), number(f[7]),
+            signed(bp(f[8])), signed(money(f[9])), number(f[12]), money(f[13]),
+        )
+        for f in reversed(parts["fills"][-8:])
+    ]  # fmt: skip
+
+
+def _positions(parts: Parts) -> list[tuple[str, ...]]:
+    return [
+        (s, number(qty), number(average), number(last), money(value), signed(money(profit)))
+        for s, qty, average, last, value, profit in parts["positions"][:8]
+    ]
+
+
+def _orders(parts: Parts) -> list[tuple[str, ...]]:
+    return [
+        (iso(o[1] * 1_000_000), o[2], o[3], o[4], number(o[5]), number(o[6]), o[9])
+        for o in parts["orders"][:8]
+    ]
+
+
+def _slippage(slippage: Parts) -> str:
+    said = (
+        f"slippage: mean {signed(bp(slippage['mean']))} bp, absolute {bp(slippage['absolute'])} bp"
+    )
+    if slippage["model"] is not None:
+        said += f", the model assumes {signed(bp(slippage['model']))} bp"
+    return said
+
+
+def _limits(parts: Parts, width: int) -> list[str]:
+    used = [
+        f"{name} {percent(share)} of {most}"
+        for name, most, share in parts["limits"]
+        if share is not None
+    ]
+    return [_cut("limits used: " + " · ".join(used), width)] if used else []
+
+
+def _table(
+    title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], width: int, paint: Paint
+) -> list[str]:
+    if not rows:
+        return [f"{paint(title, _BOLD)}  none"]
+    cells = [[_clean(cell) for cell in row] for row in rows]
+    sizes = [max(len(head), *(len(row[i]) for row in cells)) for i, head in enumerate(heads)]
+
+    def line(row: Sequence[str]) -> str:
+        return _cut(
+            "  ".join(f"{cell:>{size}}" for cell, size in zip(row, sizes, strict=True)), width
+        )
+
+    return [paint(title, _BOLD), paint(line(heads), _DIM), *map(line, cells)]
+
+
+def _clean(said: str) -> str:
+    return _CONTROL.sub(" ", said)
+
+
+def _cut(said: str, width: int) -> str:
+    return said if len(said) <= width else said[: width - 1] + "…"
