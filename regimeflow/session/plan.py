@@ -77,7 +77,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     limits: Limits
     intervals: Intervals
-    baseline: Any = None
+    baseline: Report | None = None
 
 
 class Plan(Protocol):
@@ -199,7 +199,7 @@ class VenuePlan:
             source_sha256=source_hash(strategy),
             history=strategy.history_depth,
             warmup=self._warmup,
-            flavour=baseline.flavour if baseline is not None else "pandas",
+            flavour=baseline.data.flavour if baseline is not None else "pandas",
             calendar=self._calendar,
         )
 

@@ -467,3 +467,16 @@ def test_files_are_private(tmp_path: Path, frame):
     assert set(modes.values()) == {0o600}
     assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
     assert {"manifest.json", "strategy.pkl", "journal-0001.jsonl"} <= set(modes)
+
+
+@pytest.mark.parametrize("flavour", ["pandas", "polars"])
+def test_a_session_on_an_adapter_hands_out_frames_of_its_baselines_flavour(
+    tmp_path: Path, flavour: str
+) -> None:
+    research = rf.datasets.synthetic(n=100, symbols="AAA", flavour=flavour)
+    baseline = rf.backtest(Cross(), research, symbols="AAA")
+    venue = rf.venues.Loopback(port=7001)
+    session = rf.LiveSession(
+        Cross(), venue, symbols="AAA", baseline=baseline, run_dir=tmp_path / "run"
+    )
+    assert type(session.fills) is type(baseline.fills)
