@@ -6,12 +6,15 @@ The checks stand here so that they do not give the answers away where the questi
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 import regimeflow as rf
+from regimeflow.session.settings import load_settings
 
 #: Number of an exercise -> what raises AssertionError, with a hint, unless an answer is right.
 EXERCISES: dict[str, Callable[..., None]] = {}
@@ -290,3 +293,61 @@ def _(answer: Any, sandbox: Any) -> None:
     assert len(arrived) >= 3, "Too little has happened yet"
     right = len(arrived) - len(set(arrived))
     assert answer == right, "Compare the number of ids with the number of different ones"
+
+
+# ---------------------------------------------------------------- 9: portfolios
+
+
+@exercise("9.1")
+def _(answer: Any, daily: Any) -> None:
+    class Equal(rf.Strategy):
+        def on_bars(self, ctx: rf.Context, bars: Any) -> None:
+            ctx.targets(dict.fromkeys(bars, 0.95 / len(ctx.symbols)), band=0.01)
+
+    names = [f"S{i}" for i in range(1, 9)]
+    frame = rf.datasets.synthetic(
+        n=252 * 6, symbols=names, timeframe="1D", calendar="XNYS", start="2018-01-02", seed=20
+    )
+    costs = rf.Costs(commission_bps=3)
+    banded = rf.backtest(Equal(), frame, calendar="XNYS", costs=costs)
+    right = len(daily.orders) / len(banded.orders)
+    near(answer, right, "Count the rows of report.orders of both runs", 0.05)
+
+
+@exercise("9.2")
+def _(answer: Any, report: Any) -> None:
+    held = (report.records.set_index("time") > 0).sum()
+    assert answer in held.index, "Give a symbol, like 'S1'"
+    assert held[answer] == held.max(), f"{answer} was held in {held[answer]} months; one was more"
+
+
+@exercise("9.3")
+def _(answer: Any, frame: Any, limits: Any) -> None:
+    costs = rf.Costs(commission_bps=3)
+    report = rf.backtest(answer, frame, calendar="XNYS", costs=costs, limits=limits)
+    assert len(report.fills) > 50, "It hardly trades"
+    denied = report.orders[report.orders["status"] == "denied"]
+    assert denied.empty, f"{len(denied)} orders were denied, the first: {denied['reason'].iloc[0]}"
+
+
+# ---------------------------------------------------------------- 10: headless
+
+
+@exercise("10.1")
+def _(answer: Any) -> None:
+    assert isinstance(answer, str), "Give the text of the file"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "session.yaml"
+        path.write_text(answer)
+        try:
+            live = load_settings(path).config.live
+        except rf.ConfigError as error:
+            raise AssertionError(str(error).replace(str(path), "session.yaml")) from None
+    assert live.max_orders_per_minute == 20, "Orders a minute are still limited otherwise"
+    assert live.dry_run, "Orders would still be sent: look for a dry run"
+
+
+@exercise("10.2")
+def _(answer: Any) -> None:
+    assert answer != "regimeflow_max_drawdown", "That is the deepest so far, not the present one"
+    assert answer == "regimeflow_drawdown", "Search the names for the word"
