@@ -97,10 +97,20 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn links that leave ``docs`` into links of the site, or to the file's name."""
+    """Turn links between the folders of the repository into links of the site."""
     if page.file.src_uri in ROOT_PAGES.values():
-        return re.sub(r"\]\(docs/", "](", markdown)
+        return markdown.replace("](docs/", "](")
+    up = "../" * (page.file.src_uri.count("/") + 1)
+    for folder in NOTEBOOKS:
+        markdown = markdown.replace(f"]({up}{folder}/", f"]({up[3:]}{folder}/")
     return markdown
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Let notebooks lead to each other's pages."""
+    if page.file.src_uri.endswith(".ipynb"):
+        return re.sub(r'href="([\w./-]+)\.ipynb"', r'href="\1.html"', html)
+    return html
 
 
 # ---------------------------------------------------------------- pages made from the code
