@@ -1,9 +1,9 @@
 # Everything runs in .venv, which the first target that needs it makes from requirements.lock.
-#   make demo | lab | test | matrix | check | format | esm | bench | soak | lock | clean
+#   make demo | lab | docs | test | matrix | check | format | esm | bench | soak | lock | clean
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test matrix notebooks check format esm bench soak lock clean
+.PHONY: help demo lab docs test matrix check format esm bench soak lock clean
 
 PY := .venv/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -34,14 +34,17 @@ demo: .venv/.installed ## run the tour in the terminal
 lab: .venv/.installed ## open the first notebook in JupyterLab
 	@$(PY) -m jupyter lab notebooks/research_to_live.ipynb
 
+docs: .venv/.installed ## build the documentation into site/
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	@echo "site/index.html"
+
 # The tests run first, so that pytest's closing line is the last thing printed in either case.
-# The hash seed is fixed since the notebooks' saved outputs are compared with the new ones.
+# The hash seed is fixed, and bars of progress are off, since the notebooks' saved outputs are
+# compared with the new ones.
 test: .venv/.installed ## run the tests, then the notebooks
 	@$(PY) -m pytest -n auto --dist loadscope tests
-	@if ls notebooks/*.ipynb >/dev/null 2>&1; then \
-	  PYTHONHASHSEED=0 $(PY) -m pytest --timeout 900 --nbval notebooks --nbval-current-env \
-	    --nbval-cell-timeout 300 --nbval-sanitize-with tests/nbval_sanitize.cfg; \
-	fi
+	@PYTHONHASHSEED=0 TQDM_DISABLE=1 $(PY) -m pytest --timeout 900 --nbval notebooks tutorials \
+	  --nbval-current-env --nbval-cell-timeout 300 --nbval-sanitize-with tests/nbval_sanitize.cfg
 
 matrix: .venv/.installed ## run the brokers' tests without, with older and with newer client libraries
 	@$(PY) scripts/matrix.py $(ONLY)
@@ -82,6 +85,6 @@ lock: ## renew requirements.lock
 	  $(UPGRADE) --output-file requirements.lock pyproject.toml
 
 clean: ## remove caches and build outputs, not .venv
-	@rm -rf .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist out
+	@rm -rf .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist out site
 	@find . -path ./.venv -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \
 	  -o -name '*.egg-info' \) -prune -exec rm -rf {} +

@@ -5,14 +5,21 @@ A notebook with cleared outputs would pass a comparison of outputs, for want of 
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+import regimeflow as rf
+
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
+TUTORIALS = sorted((ROOT / "tutorials").glob("*.ipynb"))
+NOTEBOOKS = [*sorted((ROOT / "notebooks").rglob("*.ipynb")), *TUTORIALS]
 
 #: Paths of a machine, and what looks like a key; base64 pictures are left out before looking.
 _TRACES = re.compile(
@@ -23,6 +30,7 @@ _TRACES = re.compile(
 )
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+each_tutorial = pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.name)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -94,6 +102,15 @@ def test_it_opens_without_a_question_about_the_kernel(path: Path) -> None:
 
 
 @each_notebook
+def test_it_opens_with_what_it_shows_and_how_long_it_takes(path: Path) -> None:
+    first = _read(path)["cells"][0]
+    text = "".join(first["source"])
+    assert first["cell_type"] == "markdown"
+    assert text.startswith("# ")
+    assert re.search(r"\b(seconds|minutes?)\b", text), "how long does it take?"
+
+
+@each_notebook
 def test_cells_whose_output_is_not_compared_are_few(path: Path) -> None:
     tags = [cell["metadata"].get("tags", []) for cell in _code(path)]
     assert sum("nbval-skip" in tag for tag in tags) == 0
@@ -105,3 +122,99 @@ def test_the_tour_ends_in_both_verdicts() -> None:
     assert "IDENTICAL (" in shown
     assert "DIFFERENT at event" in shown
     assert "parameter fast was 50 and is 40" in shown
+
+
+# ---------------------------------------------------------------- tutorials
+
+
+def _answers() -> ModuleType:
+    spec = spec_from_file_location("answers", ROOT / "tutorials" / "answers.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _printed(path: Path) -> str:
+    return "\n".join(
+        "".join(output.get("text", "")) for cell in _code(path) for output in cell["outputs"]
+    )
+
+
+def test_tutorials_are_numbered_without_a_gap_and_lead_to_one_another() -> None:
+    assert [int(path.name[:2]) for path in TUTORIALS] == list(range(1, 11))
+    for path, following in pairwise(TUTORIALS):
+        assert f"({following.name})" in "".join(_read(path)["cells"][-1]["source"])
+
+
+@each_tutorial
+def test_links_of_a_tutorial_lead_somewhere(path: Path) -> None:
+    text = "\n".join("".join(cell["source"]) for cell in _read(path)["cells"])
+    targets = re.findall(r"\]\(([^)#\s]+)\)", text)
+    assert not [t for t in targets if "://" not in t and not (path.parent / t).exists()]
+
+
+@each_tutorial
+def test_each_exercise_waits_for_an_answer_and_has_a_right_one(path: Path) -> None:
+    asked = re.findall(r"^### Exercise (\d+\.\d)$", "\n".join(_texts(path)), re.MULTILINE)
+    printed = _printed(path)
+    assert len(asked) >= 2
+    for number in asked:
+        assert f"{number}: put your answer in the place of the dots\n" in printed
+        assert f"{number}: right\n" in printed
+    assert "not yet" not in printed
+
+
+@each_tutorial
+def test_solutions_are_folded_away(path: Path) -> None:
+    for cell in _code(path):
+        answers = re.findall(r'check\("[\d.]+", ([\w.]+)', "".join(cell["source"]))
+        if answers and answers != ["answer"]:
+            assert cell["metadata"]["jupyter"]["source_hidden"]
+
+
+def test_every_exercise_is_asked_somewhere() -> None:
+    texts = "\n".join("\n".join(_texts(path)) for path in TUTORIALS)
+    asked = re.findall(r"^### Exercise (\d+\.\d)$", texts, re.MULTILINE)
+    assert sorted(asked, key=float) == sorted(_answers().EXERCISES, key=float)
+
+
+@pytest.mark.parametrize(
+    ("number", "wrong", "hint"),
+    [
+        ("1.1", 0.24, "most stays end badly"),
+        ("1.2", lambda ctx, bar: None, "Give the class itself"),
+        ("2.1", "10:55", "how long is this one"),
+        ("2.2", "a frame", "Give the frame"),
+        ("3.1", 97.25, "fourth bar's open"),
+        ("4.1", 0.0012, "In basis points"),
+        ("4.3", 0.0, "take a wider band"),
+        ("5.1", rf.Limits(max_position=30), "far less than a quarter"),
+        ("5.2", 0.08, "The loss is then"),
+        ("7.3", "random.random()", "ctx.rng"),
+        ("8.1", "filled", "no row of kind submit"),
+        ("10.1", "live: {broke: simulated}", "broke"),
+        ("10.2", "drawdown", "Search the names"),
+        ("1.1", "many", "could not convert"),
+    ],
+)
+def test_a_wrong_answer_gets_a_hint(
+    capsys: pytest.CaptureFixture[str], number: str, wrong: object, hint: str
+) -> None:
+    _answers().check(number, wrong)
+    said = capsys.readouterr().out
+    assert said.startswith(f"{number}: not yet. ")
+    assert hint in said
+
+
+def test_the_repository_stays_small() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:  # an unpacked archive: it holds nothing else
+        files = [path for path in ROOT.rglob("*") if ".venv" not in path.parts]
+    else:
+        files = [ROOT / name for name in listed.stdout.split("\0") if name]
+    total = sum(path.stat().st_size for path in files if path.is_file())
+    assert total < 15_000_000

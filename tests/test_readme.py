@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -12,15 +13,22 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)#\s]+)[^)]*\)")
 
 
-def _script(page: Path) -> str:
-    return "\n\n".join(
-        re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+def _script(page: Path, language: str = "python") -> str:
+    blocks = re.findall(
+        rf"^( *)```{language}\n(.*?)^\1```$", page.read_text(), re.DOTALL | re.MULTILINE
     )
+    return "\n\n".join(textwrap.dedent(block) for _, block in blocks)
 
 
 def _run(page: Path, folder: Path) -> str:
     script = folder / f"example_{page.stem}.py"  # alpaca.py would hide the package
     script.write_text(_script(page))
+    return _run_text(_script(page), folder / f"{page.stem}.py")
+
+
+def _run_text(text: str, script: Path) -> str:
+    script.write_text(text)
+    folder = script.parent
     done = subprocess.run(
         [sys.executable, script],
         check=False,
@@ -48,12 +56,34 @@ def test_the_readme_shows_a_proof_and_a_failed_one(tmp_path: Path) -> None:
         "dashboard.md",
         "execution-quality.md",
         "getting-started.md",
+        "coming-from/backtesting-py.md",
+        "coming-from/backtrader.md",
+        "coming-from/cpp-regimeflow.md",
+        "coming-from/freqtrade.md",
+        "coming-from/vectorbt.md",
+        "execution-quality.md",
+        "getting-started.md",
+        "how-to.md",
+        "index.md",
         "live-sessions.md",
         "parity-and-drift.md",
     ],
 )
 def test_examples_of_other_pages_run(name: str, tmp_path: Path) -> None:
     _run(ROOT / "docs" / name, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["backtesting-py", "backtrader"])
+def test_the_other_tools_come_to_a_like_end(name: str, tmp_path: Path) -> None:
+    page = ROOT / "docs" / "coming-from" / f"{name}.md"
+    data = (
+        "import warnings\n\nwarnings.simplefilter('ignore')\n"
+        "import pandas as pd\nimport regimeflow as rf\n\nprices = rf.datasets.sp500()\n\n"
+    )
+    theirs = float(_run_text(data + _script(page, "py"), tmp_path / "theirs.py").split()[-1])
+    ours = float(_run(page, tmp_path).split()[-1])
+    # Whole units, and the room that is left for costs, are not sized alike.
+    assert ours == pytest.approx(theirs, rel=0.02)
 
 
 def test_every_page_with_python_is_run() -> None:
@@ -63,6 +93,13 @@ def test_every_page_with_python_is_run() -> None:
         "README.md",
         "alpaca.md",
         "dashboard.md",
+        "backtesting-py.md",
+        "backtrader.md",
+        "cpp-regimeflow.md",
+        "freqtrade.md",
+        "how-to.md",
+        "index.md",
+        "vectorbt.md",
         "execution-quality.md",
         "fault-rig.md",
         "getting-started.md",

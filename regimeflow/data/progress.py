@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -15,7 +16,9 @@ class Progress:
     """A progress bar, a callable told the fraction done, or nothing.
 
     Args:
-        wanted: True or False, None for "where it takes long", or a callable.
+        wanted: True or False, None for "where it takes long", or a callable. None is False where
+            the environment has ``TQDM_DISABLE``, tqdm's own switch, which its bar for notebooks
+            heeds too late: an empty one would be left.
         total: how many steps there are.
         what: stands before the bar.
         unit: what a step is called.
@@ -28,6 +31,8 @@ class Progress:
         what: str,
         unit: str = " events",
     ) -> None:
+        if wanted is None and os.environ.get("TQDM_DISABLE"):
+            wanted = False
         self._wanted = wanted
         self._total = total
         self._what = what

@@ -81,6 +81,16 @@ class Loopback(Histories):
         self._lock = threading.Lock()
         self._pair: _Pair | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but the connection: a copy, such as a detached session's, makes its own."""
+        own = {"_lock", "_pair"}
+        return {name: value for name, value in vars(self).items() if name not in own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._lock = threading.Lock()
+        self._pair = None
+
     def __repr__(self) -> str:
         return f"<Loopback venue at {self.host}:{self.port}>"
 
