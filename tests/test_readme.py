@@ -54,8 +54,6 @@ def test_the_readme_shows_a_proof_and_a_failed_one(tmp_path: Path) -> None:
     [
         "brokers/alpaca.md",
         "dashboard.md",
-        "execution-quality.md",
-        "getting-started.md",
         "coming-from/backtesting-py.md",
         "coming-from/backtrader.md",
         "coming-from/cpp-regimeflow.md",

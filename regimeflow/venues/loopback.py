@@ -36,8 +36,6 @@ from regimeflow.venues.port import (
 T = TypeVar("T")
 #: Bytes taken from a socket at a time.
 _PIECE = 64 << 10
-#: What a copy in another process does not have: it begins without a connection.
-_HERE = frozenset({"_lock", "_pair"})
 
 
 class Loopback(Histories):
@@ -93,13 +91,6 @@ class Loopback(Histories):
 
     def __repr__(self) -> str:
         return f"<Loopback venue at {self.host}:{self.port}>"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in _HERE}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._lock, self._pair = threading.Lock(), None
 
     # ------------------------------------------------------------ connection
 
