@@ -227,18 +227,28 @@ class Reacting(rf.Strategy):
     def on_order_update(self, ctx, order):
         self.act(ctx, order.symbol, 0.15)
 
+    def on_end_of_day(self, ctx, event):
+        if self.random.random() < 0.2:
+            self.act(ctx, ctx.symbols[0], 0.5)
+
 
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(bars(), min_size=1, max_size=3),
     st.integers(0, 10**6),
     st.sampled_from([rf.Costs(), rf.Costs(commission_bps=7.5, slippage_bps=25.0, minimum=1.0)]),
+    st.sampled_from(["1min", "1D"]),
 )
-def test_market_orders_fare_the_same_on_the_short_way_and_through_the_book(frames, seed, costs):
+def test_market_orders_fare_the_same_on_the_short_way_and_through_the_book(
+    frames, seed, costs, timeframe
+):
     data = dict(zip("ABC", frames, strict=False))
+    if timeframe == "1D":  # a day ends between each order and its fill
+        days = pd.date_range("2024-01-01", periods=14, tz="UTC")
+        data = {symbol: frame.set_axis(days[: len(frame)]) for symbol, frame in data.items()}
     short, long = (
         rf.backtest(
-            Reacting(seed=seed, long_way=way), data, timeframe="1min", cash=1e5, costs=costs
+            Reacting(seed=seed, long_way=way), data, timeframe=timeframe, cash=1e5, costs=costs
         ).data
         for way in (False, True)
     )
