@@ -303,7 +303,7 @@ class Snapshots:
         self._tell = tell
         self._due = 0.0
         self._wanted = False
-        self._told = ""
+        self._told = self._trouble = ""
         self._thread: threading.Thread | None = None
         self._written: tuple[int, str, str] | None = None
 
@@ -316,6 +316,7 @@ class Snapshots:
             since: how many events there were since the last snapshot.
             every: how many events lie between two, where time allows.
         """
+        code()  # of what runs: the files may be changed under a session
         self._epoch, self._frozen_sha256 = epoch, frozen_sha256
         self._since, self._every = since, every
 
@@ -346,6 +347,9 @@ class Snapshots:
 
     def _take(self, event: Input) -> None:
         begun = time.monotonic()
+        if self._trouble:
+            self._give_up(self._trouble)
+            self._trouble = ""
         link = self._link(event)
         if link is None:
             return  # the next event will do
@@ -371,7 +375,7 @@ class Snapshots:
             for _, path in found(self._dir)[_KEPT:]:
                 path.unlink(missing_ok=True)
         except OSError as error:
-            self._give_up(f"{self._dir} cannot be written ({error.strerror})")
+            self._trouble = f"{self._dir} cannot be written ({error.strerror})"
             return
         self._written = head.mark.seq, head.mark.sum, hashlib.sha256(content).hexdigest()
 
