@@ -20,6 +20,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import math
 import pickle
 import platform
 import re
@@ -55,6 +56,8 @@ EVERY_EVENTS = 10_000
 LEAST_EVENTS = 2_000
 #: Of the engine's time, at most one part in so many goes into snapshots.
 _SHARE = 50
+#: A session holds still for no longer than that; one that would have to, writes at its stop only.
+_STILL_S = 0.2
 #: How long the end of a run waits for the one that is being written.
 _PATIENCE_S = 10.0
 #: Two are kept: the newest is worth nothing until the journal names it.
@@ -323,12 +326,11 @@ class Snapshots:
     def follow(self, event: Input, outputs: Sequence[Output]) -> None:
         """Write one, if it is time."""
         self._since += 1
-        if self._since < self._every and not self._wanted:
-            if event.__class__ is Command and self._since >= LEAST_EVENTS:
-                self._wanted = event.name == "stop"
-            if not self._wanted:
-                return
-        if event.__class__ in _BORDERS or (time.monotonic() < self._due and not self._wanted):
+        if event.__class__ is Command and event.name == "stop":
+            self._wanted = self._since >= LEAST_EVENTS
+        if not self._wanted and (self._since < self._every or time.monotonic() < self._due):
+            return
+        if event.__class__ in _BORDERS:
             return
         if self._thread is None or not self._thread.is_alive():
             self._take(event)
@@ -366,6 +368,9 @@ class Snapshots:
             self._thread.start()
         now = time.monotonic()
         self._due = now + _SHARE * (now - begun)
+        if now - begun > _STILL_S:
+            self._due = math.inf
+            self._give_up(f"copying it takes {now - begun:.1f} s by now, so that waits for a stop")
 
     def _write(self, head: Head, payload: bytes) -> None:
         lines = (_SCHEMA.encode(), msgspec.json.encode(head), payload)
