@@ -20,6 +20,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import math
 import pickle
 import platform
 import re
@@ -55,6 +56,8 @@ EVERY_EVENTS = 10_000
 LEAST_EVENTS = 2_000
 #: Of the engine's time, at most one part in so many goes into snapshots.
 _SHARE = 50
+#: A session holds still for no longer than that; one that would have to, writes at its stop only.
+_STILL_S = 0.2
 #: How long the end of a run waits for the one that is being written.
 _PATIENCE_S = 10.0
 #: Two are kept: the newest is worth nothing until the journal names it.
@@ -303,7 +306,7 @@ class Snapshots:
         self._tell = tell
         self._due = 0.0
         self._wanted = False
-        self._told = ""
+        self._told = self._trouble = ""
         self._thread: threading.Thread | None = None
         self._written: tuple[int, str, str] | None = None
 
@@ -316,18 +319,18 @@ class Snapshots:
             since: how many events there were since the last snapshot.
             every: how many events lie between two, where time allows.
         """
+        code()  # of what runs: the files may be changed under a session
         self._epoch, self._frozen_sha256 = epoch, frozen_sha256
         self._since, self._every = since, every
 
     def follow(self, event: Input, outputs: Sequence[Output]) -> None:
         """Write one, if it is time."""
         self._since += 1
-        if self._since < self._every and not self._wanted:
-            if event.__class__ is Command and self._since >= LEAST_EVENTS:
-                self._wanted = event.name == "stop"
-            if not self._wanted:
-                return
-        if event.__class__ in _BORDERS or (time.monotonic() < self._due and not self._wanted):
+        if event.__class__ is Command and event.name == "stop":
+            self._wanted = self._since >= LEAST_EVENTS
+        if not self._wanted and (self._since < self._every or time.monotonic() < self._due):
+            return
+        if event.__class__ in _BORDERS:
             return
         if self._thread is None or not self._thread.is_alive():
             self._take(event)
@@ -346,6 +349,9 @@ class Snapshots:
 
     def _take(self, event: Input) -> None:
         begun = time.monotonic()
+        if self._trouble:
+            self._give_up(self._trouble)
+            self._trouble = ""
         link = self._link(event)
         if link is None:
             return  # the next event will do
@@ -362,6 +368,9 @@ class Snapshots:
             self._thread.start()
         now = time.monotonic()
         self._due = now + _SHARE * (now - begun)
+        if now - begun > _STILL_S:
+            self._due = math.inf
+            self._give_up(f"copying it takes {now - begun:.1f} s by now, so that waits for a stop")
 
     def _write(self, head: Head, payload: bytes) -> None:
         lines = (_SCHEMA.encode(), msgspec.json.encode(head), payload)
@@ -371,7 +380,7 @@ class Snapshots:
             for _, path in found(self._dir)[_KEPT:]:
                 path.unlink(missing_ok=True)
         except OSError as error:
-            self._give_up(f"{self._dir} cannot be written ({error.strerror})")
+            self._trouble = f"{self._dir} cannot be written ({error.strerror})"
             return
         self._written = head.mark.seq, head.mark.sum, hashlib.sha256(content).hexdigest()
 

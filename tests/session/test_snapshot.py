@@ -429,6 +429,31 @@ def test_a_changed_journal_is_not_taken_up_from_a_snapshot_either(place, runs, t
         taken_up(session_of("trades", folder))
 
 
+def test_a_session_whose_copy_takes_too_long_waits_for_its_stop(tmp_path, monkeypatch):
+    monkeypatch.setattr(snapshot, "_STILL_S", 0.0)
+    monkeypatch.setattr(snapshot, "LEAST_EVENTS", 10)
+    session = session_of("trades", tmp_path / "run")
+    session._worker.snapshot_every = 7
+    stop_at(session, 200)
+    session.run(progress=False)
+    (late, _), (early, _) = snapshot.found(session.run_dir)
+    assert early < 20
+    assert late > 190
+    assert any("waits for a stop" in text for text in session.log["text"])
+
+
+def stop_at(session, count):
+    """Let a session be stopped after so many events of its market."""
+    follow = session._worker.follow
+
+    def stop_after(event, outputs):
+        follow(event, outputs)
+        if session._worker._keeper.done == count and not session._worker._stopping:
+            session._worker.command("stop", "enough", "user")
+
+    session._worker.follow = stop_after
+
+
 class WithSet(Ticker):
     def initialize(self, ctx):
         super().initialize(ctx)
@@ -460,14 +485,7 @@ def test_a_stop_leaves_one_that_stands_for_nearly_all(tmp_path, monkeypatch):
     monkeypatch.setattr(snapshot, "LEAST_EVENTS", 10)
     monkeypatch.setattr(snapshot, "_KEPT", 2)
     session = session_of("trades", tmp_path / "run")
-    follow = session._worker.follow
-
-    def stop_after(event, outputs):
-        follow(event, outputs)
-        if session._worker._keeper.done == 200 and not session._worker._stopping:
-            session._worker.command("stop", "enough", "user")
-
-    session._worker.follow = stop_after
+    stop_at(session, 200)
     session.run(progress=False)
     ((at, path),) = snapshot.found(session.run_dir)
     assert path.stat().st_mode & 0o777 == 0o600
