@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 from child import settings
 from sockets import Child, await_
@@ -24,7 +25,7 @@ from regimeflow.sandbox.script import Fault
 SYMBOLS = ("AAA", "BBB")
 SCRIPT = Path(__file__).with_name("alpaca_child.py")
 #: A request is made by the client library in Python, on a machine that does other things.
-UNDER_WAY_MS = 400.0
+UNDER_WAY_MS = 1_000.0
 
 
 class Lively(rf.Strategy):
@@ -128,7 +129,8 @@ def test_an_intent_is_sent_once_whatever_is_answered(sandbox, tmp_path, faults):
 def test_what_is_certainly_refused_is_rejected_and_what_is_not_is_asked_for(sandbox, tmp_path):
     sandbox.hand.fault(Fault("submit", "http_504_after", nth=3))
     sandbox.hand.fault(Fault("submit", "http_429", nth=5, ms=100.0))
-    with trading(sandbox, tmp_path / "run") as session:
+    patient = msgspec.structs.replace(settings(), call_timeout_ms=10_000.0)
+    with trading(sandbox, tmp_path / "run", timeout_ms=9_000.0, intervals=patient) as session:
         await_(lambda: fired(sandbox).total() == 2, "both faults")
         settled(session)
     told = happened(tmp_path / "run", OrderUpdate)

@@ -120,6 +120,15 @@ def test_rules_that_cannot_be_asked_for_mean_that_nothing_was_sent(sandbox):
     bench.adapter.close()
 
 
+def test_an_order_that_cannot_be_found_is_not_changed(bench, sandbox):
+    order, ack = bench.send()
+    sandbox.hand.fault(Fault("order", "http_500"))
+    change = Replace(1, 1, order.order_id, 20.0, limit=60.0)
+    refusal = bench.refused(lambda: bench.adapter.replace(change, ack.venue_order_id))
+    assert refusal.code == "not_sent"
+    assert bench.adapter.order(order.order_id).qty == order.qty
+
+
 def test_a_second_connection_for_market_data_is_refused_and_says_so(sandbox):
     first, second = bench_of(sandbox), bench_of(sandbox)
     first.adapter.subscribe([first.symbol], 0)

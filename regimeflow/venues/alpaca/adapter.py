@@ -126,7 +126,7 @@ class Alpaca(Histories):
             raise ConfigError(f"timeout_ms must be positive, got {timeout_ms!r}")
         keys = needed("alpaca", api_key=api_key, secret_key=secret_key)
         check_key(keys["api_key"].reveal(), paper=paper)
-        outside = _addresses_outside() if not base_url and not stream_url else {}
+        outside = _addresses_outside()
         self.at: Endpoints = endpoints(
             paper=paper,
             asset_class=asset_class,
@@ -373,7 +373,7 @@ class Alpaca(Histories):
             raise Refused(f"Alpaca takes no {order.type!r} orders here", code="bad_type")
         if order.tif not in able.tifs:
             raise Refused(f"Alpaca takes no time in force {order.tif!r} here", code="bad_tif")
-        rules = self._rules_before_sending(order.symbol)
+        rules = _before_sending(lambda: self._rules_of(order.symbol))
         body = {
             "symbol": order.symbol,
             "side": order.side,
@@ -407,8 +407,9 @@ class Alpaca(Histories):
         """Ask to change quantity or prices: at Alpaca a new order takes the place of the old."""
         if not request.qty > 0:
             raise Refused(f"{request.qty!r} is no quantity", code="bad_qty")
-        target = self._find(request.order_id, venue_order_id)
-        rules = self._rules_before_sending(wire.symbol_of(target.symbol, target.asset_class))
+        target = _before_sending(lambda: self._find(request.order_id, venue_order_id))
+        symbol = wire.symbol_of(target.symbol, target.asset_class)
+        rules = _before_sending(lambda: self._rules_of(symbol))
         body = {
             "qty": _qty(rules, request.qty),
             "client_order_id": wire.client_id(request.order_id, request.seq),
@@ -579,18 +580,6 @@ class Alpaca(Histories):
     def _rules_of(self, symbol: str) -> Instrument:
         return self._rules.get(symbol) or self._instrument(symbol)
 
-    def _rules_before_sending(self, symbol: str) -> Instrument:
-        """Return trading rules; where they cannot be had, the request has certainly not left."""
-        try:
-            return self._rules_of(symbol)
-        except Refused:
-            raise
-        except VenueError as error:
-            raise Refused(
-                f"it was not sent, because the rules of {symbol} could not be asked for: {error}",
-                code="not_sent",
-            ) from None
-
     def _sound(self, read: Callable[[Any], T], row: Any) -> T:
         try:
             return read(row)
@@ -646,6 +635,21 @@ def _addresses_outside() -> dict[str, str]:
     """Return the addresses that the environment gives."""
     found = look_up("alpaca", {}, read_dotenv(Path.cwd()))
     return {name: found[name].value for name in ("base_url", "stream_url") if name in found}
+
+
+def _before_sending(ask: Callable[[], T]) -> T:
+    """Return what has to be known before a request is made: without it, it certainly did not leave.
+
+    Raises:
+        Refused: it cannot be had.
+    """
+    try:
+        return ask()
+    except Refused:
+        raise
+    except VenueError as error:
+        why = f"it was not sent, because of what had to be asked before: {error}"
+        raise Refused(why, code="not_sent") from None
 
 
 def _time(text: str | None) -> int:

@@ -54,7 +54,7 @@ class Clients:
             raw_data=True,
             url_override=self._at.base,
         )
-        return tame(made, self._timeout_s)
+        return tame(made, self._timeout_s, proxies=not self._at.local)
 
     def data(self) -> Any:
         """Return the client for historical bars."""
@@ -69,7 +69,7 @@ class Clients:
             raw_data=True,
             url_override=self._at.data,
         )
-        return tame(made, self._timeout_s)
+        return tame(made, self._timeout_s, proxies=not self._at.local)
 
     def trading_stream(self, listener: Listener) -> Any:
         """Return the stream of what happens to orders."""
@@ -115,10 +115,15 @@ class Clients:
         return made
 
 
-def tame(client: Any, timeout_s: float) -> Any:
+def tame(client: Any, timeout_s: float, *, proxies: bool = True) -> Any:
     """Return a REST client that sends each request once and gives up after a while.
 
     Left alone it sends an order up to four times, and waits for an answer for ever.
+
+    Args:
+        client: one of the library's.
+        timeout_s: how long an answer is waited for.
+        proxies: whether those of the environment are used; there is none to this machine.
 
     Raises:
         VenueError: this version of the client is built otherwise.
@@ -131,6 +136,7 @@ def tame(client: Any, timeout_s: float) -> Any:
             "sends an order only once: install the one that regimeflow was tested with"
         )
     client._retry = 0
+    client._session.trust_env = proxies
     client._session.request = functools.partial(
         client._session.request, timeout=(min(_CONNECT_S, timeout_s), timeout_s)
     )
