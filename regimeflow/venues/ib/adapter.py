@@ -128,7 +128,7 @@ class InteractiveBrokers(Histories):
             order_id_length=36,
             settle_ms=settle_ms,
             timeframes=tuple(size.text for size in bars.SIZES),
-            orders_per_second=40.0,
+            orders_per_second=12.0,
             questions_per_second=2.0,
         )
         self._start_over()
@@ -269,7 +269,7 @@ class InteractiveBrokers(Histories):
 
         async def work(talk: Talk) -> None:
             wanted = [(s, (await self._contract(talk, s)).contract) for s in symbols]
-            talk.subscribe(wanted, timeframe)
+            await talk.subscribe(wanted, timeframe)
 
         self._run(work)
 
