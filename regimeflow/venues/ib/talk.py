@@ -235,7 +235,7 @@ class Talk:
 
     async def _stay_in_touch(self) -> None:
         """Notice a connection that is there and silent."""
-        every_s = min(self._manners.heartbeat_s, bars.LAST_WORD_S / 2)
+        every_s = min(self._manners.heartbeat_s, 1.0)
         next_at = 0.0
         while not self._over:
             now = asyncio.get_running_loop().time()
