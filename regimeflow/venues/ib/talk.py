@@ -853,6 +853,8 @@ class Talk:
                 await self._subscribe(wanted, timeframe)
             except OSError:
                 raise VenueError("there is no connection to TWS") from None
+        # TWS reads messages in their order: once it answers this, it has read those.
+        await self.time()
 
     async def _subscribe(self, wanted: Sequence[tuple[str, Any]], timeframe: int) -> None:
         self._wanted = (tuple(wanted), timeframe)
