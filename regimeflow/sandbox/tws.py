@@ -185,8 +185,8 @@ class Server:
                     fields = await _read(reader)
                     if not client.dead:
                         self._asked(client, fields)
-        except (OSError, EOFError, ValueError, LookupError):
-            pass  # gone, or not one of our clients
+        except (OSError, EOFError, ValueError, LookupError, asyncio.CancelledError):
+            pass  # gone, not one of our clients, or all is over
         finally:
             self._gone(client)
 

@@ -29,16 +29,15 @@ class Tws:
         self._symbols, self._timeframe, self._version = symbols, timeframe, version
         self._ahead_ns = ahead_ns
         self._listens = threading.Event()
-        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
         assert self._listens.wait(PATIENCE_S)
 
     def _work(self):
-        self._loop.run_until_complete(self._serve())
-        self._loop.close()
+        asyncio.run(self._serve())
 
     async def _serve(self):
+        self._loop = asyncio.get_running_loop()
         made = [rules(symbol) for symbol in self._symbols]
         self.exchange = Exchange(self._now, made, whole=1.0, cash=1e6, timeframe=self._timeframe)
         self.house = House(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import doctest
 import inspect
 import socket
 import threading
@@ -18,7 +19,7 @@ from regimeflow.model.events import Fill, OrderUpdate, Replace
 from regimeflow.model.market import Bar, Quote, Trade
 from regimeflow.sandbox import tws_messages
 from regimeflow.sandbox.script import Fault
-from regimeflow.venues.ib import InteractiveBrokers, codes
+from regimeflow.venues.ib import InteractiveBrokers, adapter, bars, codes, contracts, pace, talk
 from regimeflow.venues.ib.adapter import client_library
 from regimeflow.venues.ib.papers import Paper
 from regimeflow.venues.port import Disconnected, Garbled
@@ -314,8 +315,7 @@ def test_bars_go_on_after_a_data_farm_came_back(tws, venue, ear):
     before = len(tws.written(20))
     tws.do(tws.server.notice, -1, 2103, "Market data farm connection is broken")
     tws.do(tws.server.notice, -1, 2104, "Market data farm connection is OK")
-    venue.time()
-    assert len(tws.written(20)) == before + 1
+    await_(lambda: len(tws.written(20)) == before + 1, "the subscription")
 
 
 def test_a_silent_tws_is_noticed(tws, venue, ear):
@@ -702,6 +702,32 @@ def test_every_exception_of_the_client_library_is_accounted_for():
 
 async def _imported():
     return client_library()
+
+
+@pytest.mark.parametrize("module", [adapter, bars, codes, contracts, pace, talk])
+def test_examples_are_true(module):
+    failures, tried = doctest.testmod(module)
+    assert tried
+    assert not failures
+
+
+def flood(venue):
+    for n in range(pace.ORDERS):
+        venue.submit(order(f"burst-{n}"))
+
+
+def test_a_burst_is_refused_and_cancels_have_room(tws, monkeypatch):
+    monkeypatch.setattr(talk, "Pace", lambda now: pace.Pace(lambda: 0.0))  # one long second
+    venue = tws.venue()
+    venue.connect(Ear())
+    tws.do(tws.exchange.tick, "AAA", 100.0)
+    with pytest.raises(Refused) as no:
+        flood(venue)
+    assert no.value.code == "rate_limited"
+    assert no.value.retry_after_ms > 0
+    assert 10 < len(tws.written(3)) < pace.ORDERS
+    venue.cancel(cancel("burst-0"), "")
+    venue.close()
 
 
 def test_the_public_name_is_there():

@@ -128,7 +128,7 @@ class InteractiveBrokers(Histories):
             order_id_length=36,
             settle_ms=settle_ms,
             timeframes=tuple(size.text for size in bars.SIZES),
-            orders_per_second=40.0,
+            orders_per_second=12.0,
             questions_per_second=2.0,
         )
         self._start_over()
@@ -221,12 +221,14 @@ class InteractiveBrokers(Histories):
             pass  # its loop has ended already
         thread.stop()
 
-    def _run(self, work: Callable[[Talk], Coroutine[Any, Any, T]]) -> T:
+    def _run(
+        self, work: Callable[[Talk], Coroutine[Any, Any, T]], patience_s: float | None = None
+    ) -> T:
         with self._lock:
             thread, talk = self._thread, self._talk
         if thread is None or talk is None:
             raise VenueError(f"there is no connection to TWS at {self.host}:{self.port}")
-        return thread.run(work(talk), self._patience_s)
+        return thread.run(work(talk), patience_s or self._patience_s)
 
     @property
     def _patience_s(self) -> float:
@@ -269,9 +271,9 @@ class InteractiveBrokers(Histories):
 
         async def work(talk: Talk) -> None:
             wanted = [(s, (await self._contract(talk, s)).contract) for s in symbols]
-            talk.subscribe(wanted, timeframe)
+            await talk.subscribe(wanted, timeframe)
 
-        self._run(work)
+        self._run(work, self._long_s)
 
     def submit(self, order: Submit) -> Ack:
         """Send an order: one message, never a second one."""
@@ -338,7 +340,7 @@ class InteractiveBrokers(Histories):
                 for symbol, details in zip(symbols, found, strict=True)
             ]
 
-        return self._run(work)
+        return self._run(work, self._long_s)
 
     def past(self, symbol: str, timeframe: int, start: int, end: int) -> History:
         """Return the closed bars of one series that close after ``start`` and up to ``end``."""
@@ -378,7 +380,7 @@ class InteractiveBrokers(Histories):
 
     @property
     def _long_s(self) -> float:
-        """How long many pages of history may take."""
+        """How long many questions may take, such as pages of history."""
         return 60.0 * self._patience_s
 
 

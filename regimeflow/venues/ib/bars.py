@@ -49,8 +49,9 @@ SIZES = (
 BY_LENGTH = {size.seconds * NS_PER_SECOND: size for size in SIZES}
 #: Bars of this length have a stream of their own; others are history that is kept up to date.
 REAL_TIME_S = 5
-#: How long after its end a bar that nothing follows is waited for.
-LAST_WORD_S = 2.0
+#: How long after its end a bar that nothing follows is waited for: TWS tells of one every few
+#: seconds, and its last word may come after its end.
+LAST_WORD_S = 5.0
 
 
 def duration_text(seconds: int) -> str:

@@ -31,6 +31,7 @@ from regimeflow.model.venue import Holding, VenueOrder
 from regimeflow.venues.ib import bars, codes
 from regimeflow.venues.ib.asks import Asks
 from regimeflow.venues.ib.contracts import decimal_text
+from regimeflow.venues.ib.pace import CANCELS, ORDERS, QUESTIONS, Pace
 from regimeflow.venues.ib.papers import OVER, TAKEN, TIFS, TYPES, Paper, completed_row
 from regimeflow.venues.port import Ack, Balances, Disconnected, Emit, Garbled, Said
 
@@ -149,7 +150,9 @@ class Talk:
         self._tasks: set[asyncio.Task[None]] = set()
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._message = 0
+        self._pace = Pace(asyncio.get_running_loop().time)
         self.client = library.Client(self)
+        self.client.MaxRequests = 0  # see pace.py
         self.client.conn.disconnected += self._socket_closed
         self._listen_to_the_decoder()
 
@@ -232,7 +235,7 @@ class Talk:
 
     async def _stay_in_touch(self) -> None:
         """Notice a connection that is there and silent."""
-        every_s = min(self._manners.heartbeat_s, bars.LAST_WORD_S / 2)
+        every_s = min(self._manners.heartbeat_s, 1.0)
         next_at = 0.0
         while not self._over:
             now = asyncio.get_running_loop().time()
@@ -290,6 +293,7 @@ class Talk:
         if self._over:
             raise VenueError(self._why or "the connection is closed")
         async with self._locks.setdefault(key, asyncio.Lock()) if key else contextlib.nullcontext():
+            await self._turn()
             number = self._number()
             name = key or number
             self._asks.begin(name, kind)
@@ -298,6 +302,11 @@ class Talk:
             except OSError:
                 self._asks.fail(name, VenueError("there is no connection to TWS"))
             return await self._asks.answer(name, kind, self._manners.timeout_s)
+
+    async def _turn(self) -> None:
+        """Wait until one more question may be asked."""
+        while wait_s := self._pace.take(QUESTIONS):  # noqa: ASYNC110  time is what is waited for
+            await asyncio.sleep(wait_s)
 
     def _number(self) -> int:
         try:
@@ -570,6 +579,13 @@ class Talk:
         """Write one message about an order, and wait until TWS has said what it makes of it."""
         if self._over:
             raise Refused(f"nothing was sent: {self._why or 'the connection is closed'}")
+        wait_s = self._pace.take(CANCELS if what == "cancel" else ORDERS)
+        if wait_s:
+            raise Refused(
+                "nothing was sent: too many messages in this second",
+                code="rate_limited",
+                retry_after_ms=wait_s * 1e3,
+            )
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waits[number, what] = _Wait(future, done)
         try:
@@ -830,14 +846,25 @@ class Talk:
 
     # ------------------------------------------------------------ market data
 
-    def subscribe(self, wanted: Sequence[tuple[str, Any]], timeframe: int) -> None:
+    async def subscribe(self, wanted: Sequence[tuple[str, Any]], timeframe: int) -> None:
         """Begin the streams of market data, or begin them anew."""
+        async with self._locks.setdefault("subscribe", asyncio.Lock()):
+            try:
+                await self._subscribe(wanted, timeframe)
+            except OSError:
+                raise VenueError("there is no connection to TWS") from None
+        # TWS reads messages in their order: once it answers this, it has read those.
+        await self.time()
+
+    async def _subscribe(self, wanted: Sequence[tuple[str, Any]], timeframe: int) -> None:
         self._wanted = (tuple(wanted), timeframe)
         for number in (*self._bars, *self._ticks):
+            await self._turn()
             self._unsubscribe(number)
         self._bars.clear()
         self._ticks.clear()
         for symbol, contract in wanted:
+            await self._turn()
             number = self._number()
             if not timeframe:
                 self._ticks[number] = bars.TickStream(symbol)
@@ -867,7 +894,13 @@ class Talk:
         """A data farm that was lost and is there again does not go on with what it was asked."""
         if self._farm_lost and not self._over:
             self._farm_lost = False
-            self.subscribe(*self._wanted)
+            self._begin(self._subscribe_again())
+
+    async def _subscribe_again(self) -> None:
+        try:
+            await self.subscribe(*self._wanted)
+        except VenueError:
+            self._lose("market data could not be asked for again")
 
     def _say_all(self, closed: Iterable[Said]) -> None:
         for said in closed:
