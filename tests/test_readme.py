@@ -19,7 +19,7 @@ def _script(page: Path) -> str:
 
 
 def _run(page: Path, folder: Path) -> str:
-    script = folder / f"{page.stem}.py"
+    script = folder / f"example_{page.stem}.py"  # ccxt.py would hide the package
     script.write_text(_script(page))
     done = subprocess.run(
         [sys.executable, script],
@@ -43,7 +43,13 @@ def test_the_readme_shows_a_proof_and_a_failed_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["execution-quality.md", "getting-started.md", "live-sessions.md", "parity-and-drift.md"],
+    [
+        "brokers/ccxt.md",
+        "execution-quality.md",
+        "getting-started.md",
+        "live-sessions.md",
+        "parity-and-drift.md",
+    ],
 )
 def test_examples_of_other_pages_run(name: str, tmp_path: Path) -> None:
     _run(ROOT / "docs" / name, tmp_path)
@@ -54,6 +60,7 @@ def test_every_page_with_python_is_run() -> None:
     # The journal's page shows a reader that needs a run to read: it is held to the code elsewhere.
     assert shown == {
         "README.md",
+        "ccxt.md",
         "execution-quality.md",
         "fault-rig.md",
         "getting-started.md",
