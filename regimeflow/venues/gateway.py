@@ -23,6 +23,7 @@ import msgspec
 
 from regimeflow.engine.desk import HALTED
 from regimeflow.engine.engine import Engine
+from regimeflow.errors import Refused
 from regimeflow.model.events import (
     Adjusted,
     Cancel,
@@ -368,6 +369,8 @@ class Gateway:
         def work() -> dict[str, Any]:
             adapter.close()
             adapter.connect(runtime.say)
+            if begun:
+                _remind(adapter, symbols)
             before = runtime.now()
             skew_ms = (adapter.time() - (before + runtime.now()) // 2) / 1e6
             facts: dict[str, Any] = {"skew_ms": skew_ms}
@@ -606,6 +609,14 @@ def _new_bars(told: History, engine: Engine, warmup: int, gap: bool) -> list[Inp
     cut = {name: getattr(told, name)[first:] for name in _COLUMNS}
     features = {name: column[first:] for name, column in told.features.items()}
     return [msgspec.structs.replace(told, ts=cut["times"][-1], features=features, **cut)]
+
+
+def _remind(adapter: Adapter, symbols: Sequence[str]) -> None:
+    """Name the symbols to an adapter that may be new to the run: some venues list by symbol."""
+    try:
+        adapter.instruments(symbols)
+    except Refused:
+        return  # what is not traded any more must not keep the rest from being looked after
 
 
 def _halts(changed: StateChanged) -> bool:

@@ -529,6 +529,12 @@ def test_the_address_of_market_streams_must_be_one_that_ccxt_files_right():
         rf.venues.Ccxt("binance", config={"urls": {"api": api}})
 
 
+def test_on_this_machine_the_stream_of_orders_is_beside_that_of_the_market():
+    api = {**HERE, "ws": {"spot": "ws://127.0.0.1:9/stream/ws"}}
+    venue = rf.venues.Ccxt("binance", config={"urls": {"api": api}})
+    assert venue._config["urls"]["api"]["ws"]["ws-api"]["spot"] == "ws://127.0.0.1:9/ws-api/v3"
+
+
 def test_keys_and_addresses_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("BINANCE_API_KEY", "key-of-the-environment")
     monkeypatch.setenv("BINANCE_SECRET_KEY", "secret-of-the-environment")
