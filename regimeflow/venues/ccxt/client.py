@@ -125,9 +125,9 @@ def _paper_api(exchange_id: str, plain: Any, given: dict[tuple[str, ...], str]) 
     base = plain.urls.get("test") or {}
     if not base and not given:
         raise ConfigError(
-            f"{exchange_id} has no paper venue that ccxt knows of: take its prices and let "
-            "rf.venues.Paper fill the orders, or point config['urls']['api'] at a server of "
-            "your own"
+            f"{exchange_id} has no paper venue that ccxt knows of: let the simulator fill orders "
+            f"on its prices, with rf.venues.Paper(rf.venues.Ccxt({exchange_id!r}, paper=False)) "
+            "and no keys, or point config['urls']['api'] at a server of your own"
         )
     here = given and all(is_here(host_of(url, "")) for url in given.values())
     api: Any = {} if here or isinstance(base, str) else base
