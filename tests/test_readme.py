@@ -22,6 +22,7 @@ def _script(page: Path, language: str = "python") -> str:
 
 def _run(page: Path, folder: Path) -> str:
     script = folder / f"example_{page.stem}.py"  # alpaca.py would hide the package
+    script = folder / f"example_{page.stem}.py"  # ccxt.py would hide the package
     script.write_text(_script(page))
     return _run_text(_script(page), folder / f"{page.stem}.py")
 
@@ -63,6 +64,9 @@ def test_the_readme_shows_a_proof_and_a_failed_one(tmp_path: Path) -> None:
         "getting-started.md",
         "how-to.md",
         "index.md",
+        "brokers/ccxt.md",
+        "execution-quality.md",
+        "getting-started.md",
         "live-sessions.md",
         "parity-and-drift.md",
     ],
@@ -98,6 +102,7 @@ def test_every_page_with_python_is_run() -> None:
         "how-to.md",
         "index.md",
         "vectorbt.md",
+        "ccxt.md",
         "execution-quality.md",
         "fault-rig.md",
         "getting-started.md",

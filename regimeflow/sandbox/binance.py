@@ -419,7 +419,7 @@ class Binance(VenueProcess):
     Example:
         >>> import regimeflow as rf
         >>> with rf.sandbox.Binance() as exchange:  # doctest: +SKIP
-        ...     exchange.venue().history("AAA/USDT", "1s", "2026-01-01")
+        ...     exchange.venue().connect(print)
     """
 
     kind = "binance"

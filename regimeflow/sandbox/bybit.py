@@ -386,7 +386,7 @@ class Bybit(VenueProcess):
     Example:
         >>> import regimeflow as rf
         >>> with rf.sandbox.Bybit(timeframe="1min") as exchange:  # doctest: +SKIP
-        ...     exchange.venue().history("AAA/USDT", "1min", "2026-01-01")
+        ...     exchange.venue().connect(print)
     """
 
     kind = "bybit"

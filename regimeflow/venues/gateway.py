@@ -415,6 +415,8 @@ class Gateway:
         def work() -> dict[str, Any]:
             adapter.close()
             adapter.connect(runtime.say)
+            if begun:
+                _remind(adapter, symbols)
             before = runtime.now()
             skew_ms = (adapter.time() - (before + runtime.now()) // 2) / 1e6
             facts: dict[str, Any] = {"skew_ms": skew_ms}
@@ -694,6 +696,14 @@ def same_account(named: str, told: str) -> bool:
 def _is_plain(account: str) -> bool:
     """Return whether an account is told whole: nothing in it stands for what is hidden."""
     return account.replace("-", "").replace("_", "").isalnum()
+
+
+def _remind(adapter: Adapter, symbols: Sequence[str]) -> None:
+    """Name the symbols to an adapter that may be new to the run: some venues list by symbol."""
+    try:
+        adapter.instruments(symbols)
+    except Refused:
+        return  # what is not traded any more must not keep the rest from being looked after
 
 
 def _halts(changed: StateChanged) -> bool:

@@ -293,6 +293,23 @@ def test_a_session_that_is_stopped_in_between_goes_on_where_it_was(sandbox, tmp_
         sandbox.hand.trade(SYMBOLS[0], "buy", 5.0)
 
 
+def test_a_run_that_is_taken_up_again_hears_of_what_was_filled_meanwhile(sandbox, tmp_path):
+    run_dir = tmp_path / "run"
+    sandbox.hand.fault(Fault("cancel", "http_500", times=10_000))
+    hasty = msgspec.structs.replace(settings(), stop_ms=300)
+    session = rf.LiveSession(
+        Once, sandbox.venue(settle_ms=250.0), symbols=SYMBOLS, run_dir=run_dir, intervals=hasty
+    )
+    session.start()
+    await_(lambda: "open" in set(session.orders["status"]), "the order to work")
+    order_id = session.orders["id"].iloc[0]
+    session.stop()
+    sandbox.hand.hold()
+    sandbox.hand.fill(order_id, 10.0)  # while nobody listens, and nothing was held before
+    with trading(sandbox, run_dir, Once) as session:
+        await_(lambda: len(session.fills) == 1, "the fill of the meantime")
+
+
 def test_what_is_left_of_a_fee_in_units_does_not_keep_a_session_from_being_flat(sandbox, tmp_path):
     with trading(sandbox, tmp_path / "run") as session:
         await_(lambda: len(session.fills) > 3, "fills")

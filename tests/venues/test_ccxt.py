@@ -410,6 +410,23 @@ def test_ids_that_apps_of_the_exchange_give_are_not_ours():
     assert translate.own_id(None, BINANCE) == ""
 
 
+def test_lists_that_come_by_pages_are_read_to_their_end(tmp_path):
+    with rf.sandbox.Bybit(tmp_path / "v.jsonl", whole=1.0, timeframe="1min") as exchange:
+        exchange.hand.hold()
+        exchange.hand.tick(A, 100.0)
+        venue = exchange.venue()
+        venue.connect(lambda said: None)
+        sent = [order(limit=50.0) for _ in range(55)]
+        for one in sent:
+            venue.submit(one)
+        assert {row.order_id for row in venue.open_orders()} == {one.order_id for one in sent}
+        bought = [order(type="market", qty=0.1) for _ in range(105)]
+        for one in bought:
+            venue.submit(one)
+        assert [fill.order_id for fill in venue.executions(0)] == [one.order_id for one in bought]
+        venue.close()
+
+
 # ---------------------------------------------------------------- market data
 
 
@@ -527,6 +544,12 @@ def test_the_address_of_market_streams_must_be_one_that_ccxt_files_right():
     api = {**HERE, "ws": {"spot": "ws://127.0.0.1:1/ws"}}
     with pytest.raises(ConfigError, match="/stream"):
         rf.venues.Ccxt("binance", config={"urls": {"api": api}})
+
+
+def test_on_this_machine_the_stream_of_orders_is_beside_that_of_the_market():
+    api = {**HERE, "ws": {"spot": "ws://127.0.0.1:9/stream/ws"}}
+    venue = rf.venues.Ccxt("binance", config={"urls": {"api": api}})
+    assert venue._config["urls"]["api"]["ws"]["ws-api"]["spot"] == "ws://127.0.0.1:9/ws-api/v3"
 
 
 def test_keys_and_addresses_come_from_the_environment(monkeypatch):

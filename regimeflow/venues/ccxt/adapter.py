@@ -321,8 +321,9 @@ class Ccxt(Histories):
         """Return the rows of all pages."""
         found = {row["id"]: row for row in rows}
         for _ in range(_MOST_PAGES):
-            cursor = (rows[-1].get("info") or {}).get("nextPageCursor") if rows else None
-            if not cursor:
+            raw = [row.get("info") or {} for row in rows]
+            cursor = next((r["nextPageCursor"] for r in raw if r.get("nextPageCursor")), None)
+            if cursor is None:
                 return list(found.values())
             rows = await client.fetch_open_orders(None, None, page, {"cursor": cursor})
             found |= {row["id"]: row for row in rows}
@@ -412,8 +413,10 @@ class Ccxt(Histories):
                 told = await client.fetch_my_trades(symbol, first, page, params)
                 before = len(rows)
                 rows |= {str(row["id"]): row for row in told}
-                if len(told) < page or len(rows) == before:
+                if len(told) < page:
                     break
+                if len(rows) == before:
+                    raise VenueError(f"{self.name} lists more executions of one moment than a page")
                 times = [int(row["timestamp"]) for row in told]
                 if self.habits.newest_first:
                     until = min(times)

@@ -22,6 +22,8 @@ from regimeflow.venues.port import Disconnected, Garbled
 URGENT: contextvars.ContextVar[bool] = contextvars.ContextVar("urgent", default=False)
 #: Milliseconds ccxt waits after it has closed its sessions, for the end of TLS.
 _LAST_MS = 20
+#: Where ccxt keeps the address of the market streams.
+_STREAMS = ("ws", "spot")
 #: What exchanges say to keep a connection, besides JSON.
 _KEEPALIVE = frozenset({"ping", "pong"})
 
@@ -83,45 +85,69 @@ def settled(exchange_id: str, paper: bool, config: dict[str, Any]) -> dict[str, 
     Raises:
         ConfigError: a given address does not go with ``paper``, or there is no paper venue.
     """
-    kind = known_class(exchange_id)
-    plain = kind()
+    plain = known_class(exchange_id)()
     given = dict(addresses((config.get("urls") or {}).get("api") or {}))
-    practice = _hosts(plain, "test") | _hosts(plain, "demo")
-    for place, url in given.items():
-        host = host_of(url, str(plain.hostname or ""))
-        if paper and not (is_here(host) or host in practice):
-            raise ConfigError(
-                f"urls.api.{'.'.join(place)} is {host}, where real money is: a paper venue "
-                "connects to this machine or to the exchange's own paper venue only"
-            )
-        if not paper and (is_here(host) or host in practice):
-            raise ConfigError(
-                f"urls.api.{'.'.join(place)} is {host}, where no real money is: use paper=True"
-            )
-    streams = given.get(("ws", "spot"), "")
-    if streams and habits_of(exchange_id).streams_hold not in streams:
-        raise ConfigError(
-            f"urls.api.ws.spot is {streams}, and ccxt takes it for the market streams of spot only "
-            f"if it holds {habits_of(exchange_id).streams_hold!r}"
-        )
+    _check(exchange_id, plain, given, paper)
     made: dict[str, Any] = plain.deep_extend(copy.deepcopy(habits_of(exchange_id).config), config)
     # Retries are the gateway's; of a lost answer ccxt would make a second order.
     made["options"] = {**(made.get("options") or {}), "maxRetriesOnFailure": 0}
     if paper:
-        base = plain.urls.get("test") or {}
-        if not base and not given:
-            raise ConfigError(
-                f"{exchange_id} has no paper venue that ccxt knows of: take its prices and let "
-                f"rf.venues.Paper fill the orders, or point config['urls']['api'] at a server of "
-                "your own"
-            )
-        here = given and all(is_here(host_of(u, "")) for u in given.values())
-        own = {} if here or isinstance(base, str) else base
-        api = _within(
-            plain.deep_extend(own, config.get("urls", {}).get("api") or {}), practice, plain
-        )
+        api = _paper_api(exchange_id, plain, given)
         made["urls"] = {**(made.get("urls") or {}), "api": api}
     return made
+
+
+def _check(exchange_id: str, plain: Any, given: dict[tuple[str, ...], str], paper: bool) -> None:
+    """Refuse addresses that do not go with paper or real money, or that ccxt takes for others."""
+    practice = _practice(plain)
+    for place, url in given.items():
+        host = host_of(url, str(plain.hostname or ""))
+        harmless = is_here(host) or host in practice
+        if paper and not harmless:
+            raise ConfigError(
+                f"urls.api.{'.'.join(place)} is {host}, where real money is: a paper venue "
+                "connects to this machine or to the exchange's own paper venue only"
+            )
+        if not paper and harmless:
+            raise ConfigError(
+                f"urls.api.{'.'.join(place)} is {host}, where no real money is: use paper=True"
+            )
+    streams, must = given.get(_STREAMS, ""), habits_of(exchange_id).streams_hold
+    if streams and must not in streams:
+        raise ConfigError(
+            f"urls.api.ws.spot is {streams}, and ccxt takes it for the market streams of spot only "
+            f"if it holds {must!r}"
+        )
+
+
+def _paper_api(exchange_id: str, plain: Any, given: dict[tuple[str, ...], str]) -> Any:
+    """Return the addresses of a paper client: none at which real money is."""
+    base = plain.urls.get("test") or {}
+    if not base and not given:
+        raise ConfigError(
+            f"{exchange_id} has no paper venue that ccxt knows of: let the simulator fill orders "
+            f"on its prices, with rf.venues.Paper(rf.venues.Ccxt({exchange_id!r}, paper=False)) "
+            "and no keys, or point config['urls']['api'] at a server of your own"
+        )
+    here = given and all(is_here(host_of(url, "")) for url in given.values())
+    api: Any = {} if here or isinstance(base, str) else base
+    server = urlsplit(given.get(_STREAMS, ""))
+    if here and server.netloc:
+        for place, path in habits_of(exchange_id).beside.items():
+            api = plain.deep_extend(api, _tree(place, f"{server.scheme}://{server.netloc}{path}"))
+    for place, url in given.items():
+        api = plain.deep_extend(api, _tree(place, url))
+    return _within(api, _practice(plain), plain)
+
+
+def _practice(plain: Any) -> set[str]:
+    """Return the hosts of an exchange at which there is no real money."""
+    return _hosts(plain, "test") | _hosts(plain, "demo")
+
+
+def _tree(place: tuple[str, ...], url: str) -> Any:
+    """Return an address at its place in a tree."""
+    return url if not place else {place[0]: _tree(place[1:], url)}
 
 
 def _within(urls: Any, practice: set[str], plain: Any) -> Any:

@@ -34,6 +34,8 @@ class Habits(msgspec.Struct, frozen=True, kw_only=True):
         ends: field and value of the message by which a stream says that it tells no more.
         streams_hold: what the address of the market streams must hold, or ccxt files their
             messages under other markets.
+        beside: place of an address -> its path on the server of the market streams, where that is
+            on this machine and the address itself is not given.
         trades_page, orders_page: rows of one answer, 0 where it gives all.
         trades_window_ms: longest span one question for trades may have, 0 for any.
         newest_first: whether the rows that a full page leaves out are the older ones.
@@ -58,6 +60,7 @@ class Habits(msgspec.Struct, frozen=True, kw_only=True):
     confirms: tuple[str, str | None] = ("", "")
     ends: tuple[str, str] = ("", "")
     streams_hold: str = ""
+    beside: Mapping[tuple[str, ...], str] = {}
     trades_page: int = 100
     orders_page: int = 0
     trades_window_ms: int = 0
@@ -103,6 +106,7 @@ BINANCE = Habits(
     confirms=("result", None),
     ends=("e", "eventStreamTerminated"),
     streams_hold="/stream",
+    beside={("ws", "ws-api", "spot"): "/ws-api/v3"},
     trades_page=1_000,
 )
 

@@ -155,6 +155,6 @@ def _sentence(error: Exception, answer: Answered, code: str, said: str) -> str:
     name = type(error).__name__
     if name not in CLASSES:
         return f"the answer cannot be read ({name})"
-    if name in ("RequestTimeout", "ExchangeNotAvailable"):
-        return f"no answer ({name})"  # the rest of it is an address, signature included
+    if "://" in str(error):
+        return f"no answer ({name})"  # the rest is an address, signature included
     return f"{str(error)[:_LONGEST] or 'no reason given'} ({name})"
