@@ -38,7 +38,7 @@ class Environment(NamedTuple):
 
 
 _ALPACA = ("tests/venues/test_alpaca*.py", "tests/sandbox/test_alpaca*.py")
-_CCXT = ("tests/venues/test_ccxt*.py", "tests/sandbox/test_binance*.py")
+_CCXT = ("tests/venues/test_ccxt*.py", "tests/sandbox/test_ccxt*.py")
 _IB = ("tests/venues/test_ib*.py", "tests/sandbox/test_tws*.py")
 #: The oldest versions are the floors of pyproject.toml; the newest are those of the day.
 ENVIRONMENTS: dict[str, Environment] = {

@@ -231,7 +231,7 @@ def test_a_second_interrupt_stops_at_once_with_the_journal_intact():
         while process.poll() is None:  # one is for a clean stop, which a stuck strategy delays
             process.send_signal(signal.SIGINT)
             try:
-                process.wait(timeout=0.5)
+                process.wait(timeout=3.0)  # a third one would meet it on its way out
             except subprocess.TimeoutExpired:
                 continue
         out, err = process.communicate(timeout=60)

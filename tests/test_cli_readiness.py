@@ -13,7 +13,7 @@ from regimeflow.errors import ConfigError
 from regimeflow.sandbox.process import VenueProcess
 from regimeflow.sandbox.script import Fault
 from regimeflow.session import brokers
-from regimeflow.session.doctor import orders_used
+from regimeflow.session.able import orders_used
 
 CODE = """
 import regimeflow as rf

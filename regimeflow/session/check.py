@@ -62,6 +62,7 @@ def check_session(
     killed: str,
     failures: Sequence[str],
     real: Sequence[Finding] = (),
+    able: Sequence[Finding] = (),
 ) -> Checkup:
     """Return what is to be said of a session.
 
@@ -73,6 +74,7 @@ def check_session(
         killed: why everything must halt, or "".
         failures: what could not be kept or told.
         real: the conditions for real money, where it trades that.
+        able: what it asks for against what its venue can do, where that is known.
     """
     looks: tuple[Callable[[], Iterator[Finding]], ...] = (
         lambda: directory(run_dir),
@@ -83,6 +85,7 @@ def check_session(
         lambda: _files(failures),
         lambda: iter(()) if real else packages(),
         asyncio_of,
+        lambda: iter(able),
     )
     return Checkup([finding for look in looks for finding in look()])
 

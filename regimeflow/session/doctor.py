@@ -6,20 +6,17 @@ positions, rules and prices, and sends nothing that could change anything.
 
 from __future__ import annotations
 
-import ast
 import importlib.util
-import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from regimeflow.analytics.report import Report
-from regimeflow.engine.strategy import Strategy
 from regimeflow.errors import RegimeflowError
 from regimeflow.model.market import Bar, Book, Quote, Trade
-from regimeflow.model.models import Limits
-from regimeflow.model.timeframe import NS_PER_SECOND, format_timeframe, iso, parse_timeframe
+from regimeflow.model.timeframe import NS_PER_SECOND, iso, parse_timeframe
 from regimeflow.session import launch
+from regimeflow.session.able import within_capabilities
 from regimeflow.session.brokers import venue_of
 from regimeflow.session.check import Checkup, asyncio_of, complete, directory, kill_switch
 from regimeflow.session.real_money import MAX_SKEW_MS, Finding, conditions, is_real_money, packages
@@ -28,7 +25,7 @@ from regimeflow.session.settings import Settings
 from regimeflow.session.source import name_of, source_of
 from regimeflow.venues.gateway import same_account
 from regimeflow.venues.intake import Hours
-from regimeflow.venues.port import Adapter, Capabilities
+from regimeflow.venues.port import Adapter
 
 #: How long prices are listened for, where bars cannot be asked for.
 _LISTEN_S = 5.0
@@ -65,8 +62,7 @@ def examine(settings: Settings, *, ask: bool = True) -> Checkup:
     venue = made[0] if made else None
     look("limits", lambda: _limits(settings, venue))
     if hasattr(venue, "capabilities"):
-        for name, what in _capable(settings, venue):
-            look(name, what)
+        look("orders", lambda: _within_capabilities(settings, made[0]))
         if ask:
             findings += ask_venue(settings, made[0])
     return Checkup(findings)
@@ -137,102 +133,11 @@ def _limits(settings: Settings, venue: Any) -> Iterator[Finding]:
         yield from complete(limits)
 
 
-# ---------------------------------------------------------------- against what the venue can do
-
-
-def _capable(settings: Settings, venue: Any) -> list[tuple[str, Look]]:
-    able: Capabilities = venue.capabilities
-    calendar = str(getattr(venue, "calendar", ""))
-    return [
-        ("orders", lambda: _orders(launch.strategy_of(settings.config), able, calendar)),
-        ("rate", lambda: _rate(launch.limits_of(settings.config), able)),
-        ("market data", lambda: _kinds(settings, able)),
-    ]
-
-
-def _orders(strategy: Strategy, able: Capabilities, calendar: str) -> Iterator[Finding]:
-    types, tifs = orders_used(source_of(strategy), "day" if calendar else "gtc")
-    for what, used, there in (
-        ("order types", types, able.order_types),
-        ("times in force", tifs, able.tifs),
-    ):
-        lacking = sorted(used - there)
-        yield Finding(
-            what,
-            not lacking,
-            f"the strategy uses {', '.join(lacking)}, which the venue does not take; it takes "
-            f"{', '.join(sorted(there))}"
-            if lacking
-            else f"the strategy uses {', '.join(sorted(used))}, which the venue takes",
-        )
-
-
-def orders_used(source: str, tif: str) -> tuple[set[str], set[str]]:
-    """Return the order types and times in force that a strategy's text asks for.
-
-    Args:
-        source: its text; "" where it is lost.
-        tif: what an order has that does not say.
-
-    >>> orders_used("ctx.buy('A', 1, limit=2.0, tif='ioc')", "day") == ({"limit"}, {"ioc"})
-    True
-    """
-    types: set[str] = set()
-    tifs: set[str] = set()
-    for node in ast.walk(_parsed(source)):
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
-            continue
-        given = {keyword.arg: keyword.value for keyword in node.keywords}
-        if node.func.attr in ("buy", "sell"):
-            priced = [name for name in ("stop", "limit") if name in given]
-            types.add("_".join(priced) or "market")
-            said = given.get("tif")
-            tifs.add(str(said.value) if isinstance(said, ast.Constant) and said.value else tif)
-            if "expire_at" in given:
-                tifs.add("gtd")
-        elif node.func.attr in ("target", "targets", "close"):
-            types.add("market")
-            tifs.add(tif)
-    return types or {"market"}, tifs or {tif}
-
-
-def _parsed(source: str) -> ast.AST:
-    try:
-        return ast.parse(textwrap.dedent(source))
-    except SyntaxError:  # a lambda's line, cut out of the middle of something
-        return ast.Module([], [])
-
-
-def _rate(limits: Limits, able: Capabilities) -> Iterator[Finding]:
-    most = able.orders_per_second
-    if not most:
-        yield Finding("rate", True, "the venue states no limit on orders")
-        return
-    second = limits.max_orders_per_second
-    minute = limits.max_orders_per_minute
-    over = (second or 0) > most or (minute or 0) > 60 * most
-    asked = f"{second or 'any'} a second and {minute or 'any'} a minute"
-    yield Finding(
-        "rate", not over, f"the limits allow {asked}; the venue takes {most:g} requests a second"
-    )
-
-
-def _kinds(settings: Settings, able: Capabilities) -> Iterator[Finding]:
-    timeframe = settings.config.live.timeframe
-    wanted = "bar" if timeframe else "quote or trade"
-    there = "bar" in able.market_data if timeframe else bool({"quote", "trade"} & able.market_data)
-    yield Finding(
-        "market data", there, f"the session needs a stream of {wanted}s, and the venue has "
-        f"{', '.join(sorted(able.market_data)) or 'none'}",
-    )  # fmt: skip
-    lengths = [parse_timeframe(text) for text in able.timeframes]
-    if timeframe and lengths and parse_timeframe(timeframe) not in lengths:
-        yield Finding(
-            "timeframe",
-            False,
-            f"the venue has no bars of {format_timeframe(parse_timeframe(timeframe))}; it has "
-            f"{', '.join(able.timeframes)}",
-        )
+def _within_capabilities(settings: Settings, venue: Adapter) -> Iterator[Finding]:
+    config = settings.config
+    source = source_of(launch.strategy_of(config))
+    timeframe = parse_timeframe(config.live.timeframe) if config.live.timeframe else 0
+    yield from within_capabilities(venue, source, launch.limits_of(config), timeframe)
 
 
 # ---------------------------------------------------------------- at the venue

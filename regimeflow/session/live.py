@@ -25,6 +25,7 @@ from regimeflow.journal import Disk
 from regimeflow.model.events import Fill, Health, Start
 from regimeflow.model.models import Limits
 from regimeflow.session import freeze
+from regimeflow.session.able import within_capabilities
 from regimeflow.session.alerts import Alert
 from regimeflow.session.backtest import plain_params
 from regimeflow.session.check import Checkup, check_session
@@ -240,6 +241,15 @@ class LiveSession:
             self._spec = spec._replace(wish=wish, manifest=manifest)
             self._worker = InProcess(self._spec)
         return self
+
+    def _within_capabilities(self) -> list[Finding]:
+        """Return what is asked for against what the venue can do, where it lives elsewhere."""
+        spec = self._spec
+        if spec is None or not hasattr(spec.venue, "capabilities"):
+            return []
+        begin = self._worker.begin
+        timeframe = min(begin.timeframes, default=0)
+        return list(within_capabilities(spec.venue, spec.manifest.source, begin.limits, timeframe))
 
     def _real_money(self, detached: bool) -> list[Finding]:
         """Return the conditions for real money, none where there is none."""
@@ -565,6 +575,7 @@ class LiveSession:
             worker.killed(),
             worker.failures,
             self._real_money(detached=isinstance(worker, Detached)),
+            self._within_capabilities(),
         )
 
     def report(self) -> Report:

@@ -161,6 +161,18 @@ def test_a_venue_that_does_not_say_is_taken_at_its_worst():
     assert is_real_money(venue)
 
 
+def test_what_the_venue_cannot_do_is_shown(venue, tmp_path):
+    class Odd(rf.Strategy):
+        def on_bar(self, ctx, bar):
+            ctx.buy(bar.symbol, 1, tif="opg")
+
+    live = rf.LiveSession(
+        Odd(), venue.venue(), symbols=["AAA"], timeframe="1s", run_dir=tmp_path / "run"
+    )
+    wrong = {finding.name: finding.text for finding in live.check() if not finding.ok}
+    assert "uses opg, which the venue does not take" in wrong["times in force"]
+
+
 # ---------------------------------------------------------------- at the venue
 
 
