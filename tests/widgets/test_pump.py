@@ -76,7 +76,7 @@ def test_deltas_are_numbered_few_and_small(session, shown):
     numbers = [seq for _, _, seq, _ in deltas]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     length_s = deltas[-1][0] - deltas[0][0]
-    assert (len(deltas) - 1) / length_s <= 8.0
+    assert len(deltas) - 1 <= 8.0 * (length_s + 0.5)  # the first may have been held up
     assert PER_SECOND <= 8.0
     # All but the newest were paid for by the time that has gone, and what may be saved up.
     sent = sum(len(body) for *_, body in deltas[:-1])
