@@ -27,7 +27,7 @@ class Page:
             self.told.append((time.monotonic(), kind, seq, body))
             self.news.notify_all()
 
-    def wait_for(self, kind, count=1, seconds=20.0):
+    def wait_for(self, kind, count=1, seconds=60.0):
         with self.news:
             assert self.news.wait_for(lambda: len(self.of(kind)) >= count, seconds), kind
             return self.of(kind)[-1]
@@ -71,12 +71,12 @@ def test_nothing_is_told_before_a_page_says_hello(session, shown):
 def test_deltas_are_numbered_few_and_small(session, shown):
     pump, page, _ = shown
     pump.hear({"kind": "hello"})
-    page.wait_for("delta", 12, 30.0)
+    page.wait_for("delta", 12)
     deltas = [row for row in page.told if row[1] == "delta"]
     numbers = [seq for _, _, seq, _ in deltas]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     length_s = deltas[-1][0] - deltas[0][0]
-    assert (len(deltas) - 1) / length_s <= 8.0
+    assert len(deltas) - 1 <= 8.0 * (length_s + 0.5)  # the first may have been held up
     assert PER_SECOND <= 8.0
     # All but the newest were paid for by the time that has gone, and what may be saved up.
     sent = sum(len(body) for *_, body in deltas[:-1])
@@ -128,7 +128,7 @@ def test_commands_are_in_the_journal_with_who_and_why(session, shown):
         pump.hear({"kind": "command", "board": 0, "name": name, "why": why})
         answer = page.wait_for("answer", count)
         assert not answer["error"], answer
-    assert over.wait(20.0)
+    assert over.wait(60.0)
     given = [e for _, e, _ in events(session.run_dir) if isinstance(e, Command)]
     assert [(e.name, e.why) for e in given] == [
         ("pause", "lunch"),
@@ -164,7 +164,7 @@ def test_a_journal_that_was_altered_ends_the_following_and_says_so(tmp_path):
     page, over = Page(), threading.Event()
     pump = Pump([board], page, over.set)
     pump.start()
-    assert over.wait(20.0)
+    assert over.wait(60.0)
     assert "does not follow" in page.wait_for("failed")["text"]
     assert isinstance(pump.failure, rf.JournalError)
     pump.stop()

@@ -13,7 +13,7 @@ export class Slippage {
     this.plot = svg("svg", { class: "rf-bars", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": "distribution of slippage" });
     this.group = "symbol";
     this.tabs = GROUPS.map(([name, title]) =>
-      h("button", { type: "button", class: "rf-tab", "data-name": name, "aria-pressed": name === this.group, on: { click: () => this.#choose(name) } }, title),
+      h("button", { type: "button", class: "rf-tab", "data-name": name, "aria-pressed": String(name === this.group), on: { click: () => this.#choose(name) } }, title),
     );
     this.table = new Table({
       label: "slippage by group",
