@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo lab docs test check format bench soak lock clean
+.PHONY: help demo lab docs test notebooks check format bench soak lock clean
 
 PY := .venv/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -45,6 +45,9 @@ test: .venv/.installed ## run the tests, then the notebooks
 	@$(PY) -m pytest -n auto --dist loadscope tests
 	@PYTHONHASHSEED=0 TQDM_DISABLE=1 $(PY) -m pytest --timeout 900 --nbval notebooks tutorials \
 	  --nbval-current-env --nbval-cell-timeout 300 --nbval-sanitize-with tests/nbval_sanitize.cfg
+
+notebooks: .venv/.installed ## execute all notebooks anew, as they are committed
+	@$(PY) scripts/execute_notebooks.py
 
 check: .venv/.installed ## check format, lint, types and floors
 	@$(PY) -m ruff format --check --quiet --output-format concise .
