@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo lab docs test matrix check format esm bench soak lock clean
+.PHONY: help demo lab docs test notebooks matrix check format esm bench soak lock clean
 
 PY := .venv/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -48,6 +48,9 @@ test: .venv/.installed ## run the tests, then the notebooks
 
 matrix: .venv/.installed ## run the brokers' tests without, with older and with newer client libraries
 	@$(PY) scripts/matrix.py $(ONLY)
+
+notebooks: .venv/.installed ## execute all notebooks anew, as they are committed
+	@$(PY) scripts/execute_notebooks.py
 
 check: .venv/.installed ## check format, lint, types and floors
 	@$(PY) -m ruff format --check --quiet --output-format concise .

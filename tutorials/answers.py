@@ -234,12 +234,9 @@ def _(answer: Any) -> None:
 
 
 @exercise("6.1")
-def _(answer: Any, live: Any, again: Any) -> None:
-    paid, expected = live.orders.head(len(again.orders)), again.orders.head(len(live.orders))
-    both = (paid["status"].to_numpy() == "filled") & (expected["status"].to_numpy() == "filled")
-    sign = expected["side"].map({"buy": 1, "sell": -1}).to_numpy()
-    ratio = paid["average_price"].to_numpy() / expected["average_price"].to_numpy() - 1
-    right = 1e4 * (sign * ratio)[both].mean()
+def _(answer: Any, ours: Any, theirs: Any) -> None:
+    sign = theirs["side"].map({"buy": 1, "sell": -1})
+    right = 1e4 * (sign * (ours["average_price"] / theirs["average_price"] - 1)).mean()
     hint = "A buy that is dearer and a sale that is cheaper both cost: mind the sign of the sales"
     near(answer, right, hint, 0.05)
 

@@ -179,7 +179,10 @@ class SimulatedLink:
             SessionError: it was played to its end.
         """
         if self._recalled >= self._tape.length:
-            raise SessionError("the venue's data were played to their end: begin another run")
+            raise SessionError(
+                "this run has ended, its data were played to their end: to run it again, choose "
+                "another run_dir, or remove this one"
+            )
         self._resumed = msgspec.structs.replace(resumed, ts=self._last, seen=self._last)
 
     def command(self, name: str, why: str, who: str) -> None:
