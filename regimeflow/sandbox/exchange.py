@@ -87,7 +87,8 @@ class Exchange:
 
     Attributes:
         shy_ns: a new order is shown to those who ask only after up to so long; it works before.
-        name_order, name_fill: what its ids look like: of the how-many-th thing, and of its symbol.
+        name_order: count -> the exchange's own id of an order.
+        name_execution: order, count -> id of an execution of it, which is counted in already.
         ids_for_ever: whether an order id is taken once and for all; else while its order works.
         expires: whether it tells an order that has expired from one that was canceled.
         fee_in_units: whether a buyer pays the fee in what was bought.
@@ -121,12 +122,13 @@ class Exchange:
         self.fills: list[Fill] = []
         self.record: list[Entry] = []
         self._now = now
+        self._seed = seed
         self._random = random.Random(seed)
         self._fee_rate = _exact(fee_bps) / 10_000
         self._whole = whole
         self.shy_ns = 0
-        self.name_order: Callable[[int], str] = lambda n: f"V{n}"
-        self.name_fill: Callable[[str, int], str] = lambda symbol, n: f"X{n}"
+        self.name_order: Callable[[int], str] = lambda count: f"V{count}"
+        self.name_execution: Callable[[Working, int], str] = lambda _, count: f"X{count}"
         self.ids_for_ever = True
         self.fee_in_units = False
         self.expires = True
@@ -136,7 +138,7 @@ class Exchange:
         self._closes_at: dict[str, int] = {}
         self._emit: Emit | None = None
         self._wanted: tuple[frozenset[str], int] = (frozenset(), 0)
-        self._by_venue_id: dict[str, Working] = {}
+        self.by_venue_id: dict[str, Working] = {}
         self._count = 0
         self._lock = threading.RLock()
 
@@ -276,7 +278,7 @@ class Exchange:
             ts=self._now(),
             hidden_until=self._now() + self._random.randrange(self.shy_ns) if self.shy_ns else 0,
         )
-        self.orders[taken.id] = self._by_venue_id[taken.venue_id] = taken
+        self.orders[taken.id] = self.by_venue_id[taken.venue_id] = taken
         self._tell(taken, "accepted")
         return taken
 
@@ -284,7 +286,7 @@ class Exchange:
         """Cancel an order."""
         with self._lock:
             self._note("cancel", request.order_id, request)
-            order = self._find(request.order_id, venue_order_id)
+            order = self.find(request.order_id, venue_order_id)
             if order.status != "open":
                 raise Refused(f"order {order.id} is {order.status}", code="order_over")
             self._end(order, "canceled", "as asked")
@@ -293,7 +295,7 @@ class Exchange:
         """Change an order's quantity and prices."""
         with self._lock:
             self._note("replace", request.order_id, request)
-            order = self._find(request.order_id, venue_order_id)
+            order = self.find(request.order_id, venue_order_id)
             if order.status != "open":
                 raise Refused(f"order {order.id} is {order.status}", code="order_over")
             qty = _exact(request.qty)
@@ -319,7 +321,7 @@ class Exchange:
     def order(self, order_id: str, venue_order_id: str = "") -> VenueOrder:
         """Return one order."""
         with self._lock:
-            return _row(self._find(order_id, venue_order_id))
+            return _row(self.find(order_id, venue_order_id))
 
     def executions(self, since: int) -> list[Fill]:
         """Return executions from ``since`` on."""
@@ -367,6 +369,37 @@ class Exchange:
             }
             return History(end, 0, symbol, timeframe, [bar.ts for bar in bars], **columns)
 
+    def forming(self, symbol: str) -> Bar | None:
+        """Return the bar that is not over yet; its ``ts`` lies in the future."""
+        with self._lock:
+            self._close_bar(symbol, self._now())
+            parts = self._forming.get(symbol)
+            if parts is None:
+                return None
+            o, h, l, c, v = map(float, parts)  # noqa: E741
+            return Bar(self._closes_at[symbol], 0, symbol, o, h, l, c, v, self.timeframe)
+
+    def remember(self, count: int) -> None:
+        """Make up so many bars from before now, the last of which closes at the first price."""
+        chance = random.Random(self._seed)
+        now = self._now()
+        last = now - now % self.timeframe
+        for symbol, rules in self.rules.items():
+            tick, price = _exact(rules.tick), self.prices[symbol]
+            made: list[Bar] = []
+            for back in range(count):
+                steps = [tick * chance.choice((-25, -10, -5, -1, 0, 1, 5, 10, 25)) for _ in "1234"]
+                path = [price]
+                for step in steps:
+                    path.append(max(tick * 100, path[-1] - step))
+                values = (path[-1], max(path), min(path), price, _exact(100 * len(path)))
+                o, h, l, c, v = map(float, values)  # noqa: E741
+                made.append(
+                    Bar(last - back * self.timeframe, 0, symbol, o, h, l, c, v, self.timeframe)
+                )
+                price = path[-1]
+            self._bars[symbol][:0] = reversed(made)
+
     def time(self) -> int:
         """Return the exchange's clock."""
         return self._now()
@@ -381,7 +414,7 @@ class Exchange:
                 "", self.name_order(self._count), symbol, side == "buy", _exact(qty), "market",
                 "gtc", None, None, 0, ts=self._now(),
             )  # fmt: skip
-            self._by_venue_id[order.venue_id] = order
+            self.by_venue_id[order.venue_id] = order
             return self._fill(order, order.qty, self.prices[symbol])
 
     def order_by_hand(self, symbol: str, side: str, qty: float, limit: float) -> str:
@@ -392,7 +425,7 @@ class Exchange:
                 "", self.name_order(self._count), symbol, side == "buy", _exact(qty), "limit",
                 "gtc", _exact(limit), None, 0, ts=self._now(),
             )  # fmt: skip
-            self.orders[f"{HAND}-{order.venue_id}"] = self._by_venue_id[order.venue_id] = order
+            self.orders[f"{HAND}-{order.venue_id}"] = self.by_venue_id[order.venue_id] = order
             return order.venue_id
 
     def end(self, order_id: str, what: str = "canceled", why: str = "by the exchange") -> None:
@@ -413,10 +446,6 @@ class Exchange:
         """Show an order to nobody who asks, for a while: it works all the same."""
         with self._lock:
             self.orders[order_id].hidden_until = self._now() + for_ns
-
-    def by_venue_id(self, venue_order_id: str) -> Working:
-        """Return an order by the exchange's own name of it."""
-        return self._by_venue_id[venue_order_id]
 
     def fill(self, order_id: str, qty: float) -> Fill:
         """Fill a part of a limit order at its limit, wherever the market is."""
@@ -503,9 +532,10 @@ class Exchange:
         if order.filled >= order.qty:
             order.status = "filled"
         fill = Fill(
-            order.ts, 0, self.name_fill(order.symbol, self._count), order.id or order.venue_id,
-            order.symbol, "buy" if order.buys else "sell", float(abs(signed)), float(price),
-            float(fee), venue=self.name, executed_at=order.ts, kept=float(kept),
+            order.ts, 0, self.name_execution(order, self._count), order.id or order.venue_id,
+            order.symbol,
+            "buy" if order.buys else "sell", float(abs(signed)), float(price), float(fee),
+            venue=self.name, executed_at=order.ts, kept=float(kept),
         )  # fmt: skip
         self.fills.append(fill)
         self._note("fill", order.id, fill)
@@ -552,8 +582,9 @@ class Exchange:
             raise Refused(f"{symbol} is not traded here", code="unknown_symbol")
         return rules
 
-    def _find(self, order_id: str, venue_order_id: str) -> Working:
-        order = self.orders.get(order_id) or self._by_venue_id.get(venue_order_id)
+    def find(self, order_id: str, venue_order_id: str) -> Working:
+        """Return an order as it is kept, unless it is hidden."""
+        order = self.orders.get(order_id) or self.by_venue_id.get(venue_order_id)
         if order is None or not self._shows(order):
             raise NotThere(f"there is no order {order_id or venue_order_id}", code="not_there")
         return order

@@ -186,7 +186,7 @@ class SpotWire(ABC):
         self.exchange = exchange = house.exchange
         exchange.ids_for_ever, exchange.fee_in_units = self.ids_for_ever, True
         exchange.name_order = str
-        exchange.name_fill = lambda symbol, n: f"{self.id_of(symbol)}-{n}"
+        exchange.name_execution = lambda order, n: f"{self.id_of(order.symbol)}-{n}"
         self.candles = Candles(exchange)
         self.symbols = {self.id_of(symbol): symbol for symbol in exchange.rules}
         self.sockets: list[Socket] = []
@@ -425,8 +425,7 @@ class SpotWire(ABC):
         Raises:
             NotThere: there is none.
         """
-        found: Working = self.exchange._find(client_id, venue_id)
-        return found
+        return self.exchange.find(client_id, venue_id)
 
     # ------------------------------------------------------------ streams
 
@@ -464,7 +463,7 @@ class SpotWire(ABC):
     def order_of(self, said: OrderUpdate | Fill) -> Working:
         """Return the order that is spoken of."""
         venue_id = said.venue_order_id if isinstance(said, OrderUpdate) else said.order_id
-        return self.exchange.orders.get(said.order_id) or self.exchange.by_venue_id(venue_id)
+        return self.exchange.orders.get(said.order_id) or self.exchange.by_venue_id[venue_id]
 
     def _candle(self, trade: Trade) -> None:
         price, size = Decimal(str(trade.price)), Decimal(str(trade.size))
