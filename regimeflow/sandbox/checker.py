@@ -199,7 +199,7 @@ def _nothing_invented(case: _Case) -> Iterator[str]:
         there = theirs.get(name)
         if there is None:
             yield f"execution {name} was booked and never took place"
-        elif any(getattr(there, field) != getattr(ours, field) for field in _FACTS):
+        elif any(getattr(there, field) != getattr(ours, field) for field in (*_FACTS, "kept")):
             yield f"execution {name} was booked otherwise than it took place"
     for order_id, whats in case.told.items():
         if "accepted" in whats and "accepted" not in case.life.get(order_id, ()):
@@ -492,21 +492,6 @@ def _spellings(secret: str) -> set[bytes]:
 # ---------------------------------------------------------------- reading
 
 
-def _questions(rows: Sequence[Row]) -> Iterator[tuple[int, wire.Question]]:
-    for row in rows:
-        if row.kind == "bytes" and row.detail["role"] == wire.REQUESTS:
-            try:
-                text = row.detail.get("means") or row.detail["text"]
-                yield row.at, wire.decode_ask(text.encode()).question
-            except msgspec.MsgspecError:
-                continue  # cut off on its way: the venue could not read it either
-
-
-def _terms(order: Submit) -> tuple[Any, ...]:
-    """Return what every protocol carries of an order; most know nothing of our events."""
-    return tuple(getattr(order, name) for name in _TERMS)
-
-
 def _sent(asked: Sequence[tuple[int, wire.Question]], rows: Sequence[Row]) -> Iterator[Sent]:
     """Yield the orders that came over the wire, in whatever language it speaks."""
     if asked:
@@ -519,6 +504,21 @@ def _sent(asked: Sequence[tuple[int, wire.Question]], rows: Sequence[Row]) -> It
             yield Sent(row.at, msgspec.convert(row.detail, Submit))
 
 
+def _questions(rows: Sequence[Row]) -> Iterator[tuple[int, wire.Question]]:
+    for row in rows:
+        if row.kind == "bytes" and row.detail["role"] == wire.REQUESTS:
+            try:
+                text = row.detail.get("means") or row.detail["text"]
+                yield row.at, wire.decode_ask(text.encode()).question
+            except msgspec.MsgspecError:
+                continue  # cut off on its way: the venue could not read it either
+
+
+def _terms(order: Submit) -> tuple[Any, ...]:
+    """Return what every protocol carries of an order; most know nothing of our events."""
+    return tuple(getattr(order, name) for name in _CARRIED)
+
+
 def _fill(row: Row) -> Fill:
     return msgspec.convert(row.detail, Fill)
 
@@ -527,9 +527,8 @@ def _exact(number: Any) -> Decimal:
     return Decimal(str(number))
 
 
-#: What of an order stands in a request of any venue.
-_TERMS = ("order_id", "symbol", "side", "qty", "type", "limit", "stop", "tif")
-_FACTS = ("order_id", "symbol", "side", "qty", "price", "fee", "kept")
+_CARRIED = ("order_id", "symbol", "side", "qty", "type", "limit", "stop", "tif")
+_FACTS = ("order_id", "symbol", "side", "qty", "price", "fee")
 #: What must hold -> what looks for a breach of it.
 INVARIANTS: dict[str, Callable[[_Case], Iterator[str]]] = {
     "at most once": _once,
