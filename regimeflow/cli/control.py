@@ -124,6 +124,6 @@ def line(status: Status) -> str:
     held = ", ".join(f"{qty:g} {symbol}" for symbol, qty in account.positions.items()) or "flat"
     return (
         f"{status.phase}, trading {status.state}{f' ({status.why})' if status.why else ''} · {at} "
-        f"· {status.done:,} of {status.total:,} events · equity {account.equity:,.2f} "
+        f"· {status.progress} · equity {account.equity:,.2f} "
         f"· {account.fills} fills · {held}{f' · {status.error}' if status.error else ''}"
     )

@@ -17,7 +17,7 @@ class Status(msgspec.Struct, frozen=True):
         phase: "new", "running", "stopped" or "failed".
         state: trading state: "active", "reducing" or "halted".
         why: what the trading state is due to, or what last changed it.
-        done, total: market events handled, and how many the venue has.
+        done, total: market events handled, and how many the venue has; 0 where nobody knows.
         live, shadow, twin: the three accounts.
         working: orders that can still fill.
         error: what ended it, or "".
@@ -37,6 +37,11 @@ class Status(msgspec.Struct, frozen=True):
     working: int
     error: str = ""
 
+    @property
+    def progress(self) -> str:
+        """How far it is, in words."""
+        return f"{self.done:,} of {self.total:,} events" if self.total else f"{self.done:,} events"
+
     def __repr__(self) -> str:
         at = iso(self.live.time) if self.live.time else "not begun"
         error = f", {self.error}" if self.error else ""
@@ -49,7 +54,7 @@ class Status(msgspec.Struct, frozen=True):
         at = iso(self.live.time) if self.live.time else "not begun"
         state = f"trading {self.state}{f' ({self.why})' if self.why else ''}"
         facts = (
-            f"{at} · {self.done:,} of {self.total:,} events · {self.working} working orders · "
+            f"{at} · {self.progress} · {self.working} working orders · "
             f"live − shadow, execution: {self.live.equity - self.shadow.equity:,.2f} · "
             f"shadow − twin, decisions: {self.shadow.equity - self.twin.equity:,.2f}"
         )

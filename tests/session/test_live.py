@@ -481,6 +481,8 @@ def test_a_session_on_an_adapter_hands_out_frames_of_its_baselines_flavour(
         Cross(), venue, symbols="AAA", baseline=baseline, run_dir=tmp_path / "run"
     )
     assert type(session.fills) is type(baseline.fills)
+    # Nobody knows how many events a venue will have.
+    assert " 0 events " in session.status._repr_html_()
 
 
 # ---------------------------------------------------------------- why
