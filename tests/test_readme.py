@@ -43,7 +43,13 @@ def test_the_readme_shows_a_proof_and_a_failed_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["execution-quality.md", "getting-started.md", "live-sessions.md", "parity-and-drift.md"],
+    [
+        "brokers/interactive-brokers.md",
+        "execution-quality.md",
+        "getting-started.md",
+        "live-sessions.md",
+        "parity-and-drift.md",
+    ],
 )
 def test_examples_of_other_pages_run(name: str, tmp_path: Path) -> None:
     _run(ROOT / "docs" / name, tmp_path)
@@ -57,6 +63,7 @@ def test_every_page_with_python_is_run() -> None:
         "execution-quality.md",
         "fault-rig.md",
         "getting-started.md",
+        "interactive-brokers.md",
         "journal.md",
         "live-sessions.md",
         "parity-and-drift.md",
