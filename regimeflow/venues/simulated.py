@@ -158,6 +158,9 @@ class SimulatedLink:
     def recall(self, event: Input, outputs: Sequence[Output]) -> None:
         """Live through an event of the run's earlier life."""
         self._last = event.seen
+        if isinstance(event, Resumed):  # it came past the matcher, which owes no answer before it
+            self._matched.send(outputs)
+            return
         self._recalled += isinstance(event, Bar | Bars | Trade | Quote | EndOfDay)
         self._recalling.take(event, outputs)
 

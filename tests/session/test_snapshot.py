@@ -334,6 +334,24 @@ def test_it_goes_on_to_the_same_end_over_two_lives(world, runs, tmp_path):
         assert (begun.run_dir / name).read_bytes() == (lived.run_dir / name).read_bytes()
 
 
+@pytest.mark.parametrize("extra", [1, 2, 3])
+def test_a_life_that_ended_before_its_answer_came_loses_none_in_the_third(extra, runs, tmp_path):
+    """The first life ends between a request and its answer, the third lives through both."""
+    whole = runs("trades")
+    lines = (whole / "journal-0001.jsonl").read_bytes().splitlines(keepends=True)
+    asked = [i for i, line in enumerate(lines) if b'"kind":"submit"' in line]
+    place = asked[len(asked) // 2] + extra
+    folder = cut(whole, tmp_path / "once", sum(map(len, lines[:place])))
+    again = session_of("trades", folder)
+    again._worker.snapshot_every = 11
+    lines = (finished(again) / "journal-0001.jsonl").read_bytes().splitlines(keepends=True)
+    folder = cut(folder, tmp_path / "twice", sum(map(len, lines[: (place + len(lines)) // 2])))
+    lived = session_of("trades", without(folder, tmp_path / "lived"))
+    begun = session_of("trades", folder)
+    assert lines_of(finished(begun)) == lines_of(finished(lived))
+    assert rf.certify(folder).identical
+
+
 # ---------------------------------------------------------------- not trusted
 
 
