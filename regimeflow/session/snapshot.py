@@ -113,8 +113,9 @@ _TIES: dict[str, frozenset[str]] = {
 
 
 def _state_of(part: object) -> dict[str, Any]:
-    ties = _TIES[type(part).__name__]
-    return {name: value for name, value in vars(part).items() if name not in ties}
+    kind = type(part)
+    names = kind.__dict__.get("__slots__") or vars(part)
+    return {name: getattr(part, name) for name in names if name not in _TIES[kind.__name__]}
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -195,7 +196,8 @@ def load(payload: bytes, parts: Parts) -> tuple[dict[str, dict[str, Any]], Any]:
 def restore(parts: Parts, state: dict[str, dict[str, Any]]) -> None:
     """Let the parts be what they had become."""
     for name, part in parts.items():
-        vars(part).update(state[name])
+        for attribute, value in state[name].items():
+            setattr(part, attribute, value)
 
 
 def _check(strategy: object) -> None:
