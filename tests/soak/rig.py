@@ -10,7 +10,7 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,7 +45,7 @@ class World:
     def await_faults(self, count: int) -> None:
         await_(lambda: self.fired() == count, "the last fault", _FAULTS_S)
 
-    def outcome(self, tried: int, more: Iterator[str] = iter(())) -> Outcome:
+    def outcome(self, tried: int, more: Iterable[str] = ()) -> Outcome:
         """Hold the journal against the venue's record, the bytes on the wire included."""
         violations = [str(violation) for violation in found(self.venue, self.run_dir)]
         kinds = Counter(row.kind for row in self.venue.rows())
