@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ from regimeflow.sandbox.process import VenueProcess
 
 CHILD = Path(__file__).with_name("child.py")
 PATIENCE_S = 30.0
+#: A session that hangs is ended, so that whoever reads what it says sees its end.
+LONGEST_S = 280.0
 
 
 class Child:
@@ -28,8 +31,11 @@ class Child:
             [sys.executable, str(script), str(port), str(run_dir), str(timeout_ms)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=dict(os.environ),
+            env={**os.environ, "REGIMEFLOW_CHILD": "1"},
         )
+        self._watch = threading.Timer(LONGEST_S, self.process.kill)
+        self._watch.daemon = True
+        self._watch.start()
 
     def wait_for(self, word: str, count: int = 1) -> None:
         """Read until a line has come so many times."""
@@ -62,15 +68,16 @@ class Child:
 
     def _reap(self) -> int:
         code = self.process.wait(PATIENCE_S)
+        self._watch.cancel()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 pipe.close()
         return code
 
 
-def await_(condition: Callable[[], bool], what: str) -> None:
+def await_(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
     """Wait until a file of another process shows something."""
-    until = time.monotonic() + PATIENCE_S
+    until = time.monotonic() + patience_s
     while not condition():
         assert time.monotonic() < until, f"{what} did not come"
         time.sleep(0.01)  # a file cannot be waited for

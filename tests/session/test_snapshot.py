@@ -242,12 +242,10 @@ def told(thing: object) -> object:
             return [value.__qualname__, of(value.made) if own and hasattr(value, "made") else ""]
         if isinstance(value, msgspec.Struct):
             return [type(value).__name__, *map(of, msgspec.structs.astuple(value))]
+        if type(value).__name__ in snapshot._TIES:
+            return [type(value).__name__, of(snapshot._state_of(value))]
         if hasattr(value, "__dict__"):
-            ties = snapshot._TIES.get(type(value).__name__, ())
-            return [
-                type(value).__name__,
-                of({n: v for n, v in vars(value).items() if n not in ties}),
-            ]
+            return [type(value).__name__, of(vars(value))]
         slots = [n for kind in type(value).__mro__ for n in getattr(kind, "__slots__", ())]
         return [type(value).__name__, *(of(getattr(value, n, None)) for n in slots)]
 

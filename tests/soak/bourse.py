@@ -259,6 +259,7 @@ class Door:
     """
 
     name = "bourse"
+    paper = True
     capabilities = Capabilities(settle_ms=1_000.0, market_data=frozenset({"bar"}))
 
     def __init__(

@@ -7,8 +7,10 @@ from tests.soak.crashes import crash, disk_fault
 from tests.soak.days import flat, same_twice
 from tests.soak.fuzz import configs, frames
 from tests.soak.journals import changed_anywhere, cut_anywhere, made_up
+from tests.soak.kernels import kernels
 from tests.soak.limits import hostile_limits, judged_orders
 from tests.soak.outcome import Row
+from tests.soak.rig import ambiguous, halts, kills, lost_fills
 from tests.soak.sessions import whole_sessions
 from tests.soak.simulated import simulated
 
@@ -62,5 +64,28 @@ ROWS = {
     "canaries": Row(
         "secrets in anything that is written or shown, text that is alive in HTML or CSV",
         canaries, 2_000, "runs",
+    ),
+    "kills": Row(
+        "a session over sockets killed at any instant and taken up again: lost, doubled, phantom "
+        "orders",
+        kills, 300, "kills",
+    ),
+    "ambiguous": Row(
+        "submits over sockets whose answer is lost: duplicates, false rejections, wrong final "
+        "state",
+        ambiguous, 5_000, "submits",
+    ),
+    "lost-fills": Row(
+        "fills that a healthy stream loses: not found by the second comparison",
+        lost_fills, 500, "fills",
+    ),
+    "halts": Row(
+        "halts by command and kill file over sockets: submits after the trigger",
+        halts, 1_000, "halts",
+    ),
+    "kernels": Row(
+        "a notebook's kernel killed, restarted, interrupted with an open order: policy not "
+        "obeyed, detached session harmed",
+        kernels, 60, "kernels",
     ),
 }  # fmt: skip
