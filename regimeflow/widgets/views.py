@@ -26,7 +26,8 @@ from regimeflow.model.timeframe import NS_PER_MS
 Parts = dict[str, Any]
 
 ROWS = 1_200
-MARKS = 300
+MARKS = 160
+_GROUPS = 40
 _OVERVIEW = 300
 _TRIPS = 40
 _DRAWDOWNS = 10
@@ -199,13 +200,13 @@ class Views:
     def _groups(self, rows: Any, places: IntArray, found: Window) -> list[Any]:
         fills = self.report.fill_columns
         signed, price = fills.signed[rows], fills.price[rows]
-        coarse = places * (MARKS // 2) // len(found)
+        coarse = places * _GROUPS // len(found)
         groups = []
         for buy in (True, False):
             mine = np.flatnonzero((signed > 0) == buy)
             names, first, counts = np.unique(coarse[mine], return_index=True, return_counts=True)
-            units = np.bincount(coarse[mine], np.abs(signed[mine]), MARKS)[names]
-            money = np.bincount(coarse[mine], np.abs(signed[mine]) * price[mine], MARKS)[names]
+            units = np.bincount(coarse[mine], np.abs(signed[mine]))[names]
+            money = np.bincount(coarse[mine], np.abs(signed[mine]) * price[mine])[names]
             shown = _seconds(found.ends[places[mine][first]])
             groups += [
                 [at, "buy" if buy else "sell", count, _known(size), _known(paid / size)]

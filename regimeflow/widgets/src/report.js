@@ -9,7 +9,7 @@ import { Table } from "./table.js";
 
 const SETTLED_MS = 140; // after the last move of a wheel or a finger
 const LATE_MS = 5000;
-const FINE_ROWS = 250; // fewer rows on the screen than that: a finer stretch is worth asking for
+const FINE_ROWS = 400; // fewer rows on the screen than that: a finer stretch is worth asking for
 const DAY = 86_400;
 const SPANS = [["1 day", DAY], ["1 week", 7 * DAY], ["1 month", 30.5 * DAY], ["1 year", 365.25 * DAY]];
 
@@ -229,7 +229,7 @@ export class Report {
       price: window.exact ? fill[5] : undefined,
       text: few ? units(fill[4]) : "",
     }));
-    this.groups.forEach((group, id) => marks.push({ time: group[0], id, buy: group[1] === "buy", text: this.groups.size <= 60 ? String(group[2]) : "" }));
+    this.groups.forEach((group, id) => marks.push({ time: group[0], id, buy: group[1] === "buy", text: String(group[2]) }));
     this.chart.marks("price", marks.sort((a, b) => a.time - b.time));
   }
 
