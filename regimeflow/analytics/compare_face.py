@@ -44,7 +44,9 @@ path{fill:none;stroke-linejoin:round}
 
 def face(comparison: Comparison) -> str:
     """Return the comparison as one screen for a notebook, under 100 kB."""
-    return "".join((_PAGE, *_differences(comparison), _chart(comparison), _metrics(comparison), "</div>"))
+    return "".join(
+        (_PAGE, *_differences(comparison), _chart(comparison), _metrics(comparison), "</div>")
+    )
 
 
 def _differences(comparison: Comparison) -> list[str]:
@@ -57,7 +59,9 @@ def _differences(comparison: Comparison) -> list[str]:
         out = [_title(title), _table(heads, [_row(s) for s in differ[:_SETTINGS]], left=True)]
     else:
         out = [_title("The runs were made alike: nothing differs"), _table(heads, [], left=True)]
-    words = ", ".join(cut(f"{setting.name} {setting.values[0]}", 60) for setting in same[:_SETTINGS])
+    words = ", ".join(
+        cut(f"{setting.name} {setting.values[0]}", 60) for setting in same[:_SETTINGS]
+    )
     if words:
         out.append(f'<div style="{_SMALL}">The same in all: {escape(words)}</div>')
     return out
@@ -119,5 +123,5 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: bool) -
     )
     return (
         '<div style="overflow-x:auto"><table style="border-collapse:collapse;margin:3px 0 8px;'
-        f'font-size:12.5px"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'font-size:12.5px;color:inherit"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
     )

@@ -8,7 +8,8 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.ticker import PercentFormatter
 
 from regimeflow.analytics import svg
-from regimeflow.analytics.compare_face import INKS, cut
+from regimeflow.analytics.compare_face import INKS
+from regimeflow.analytics.html import cut
 from regimeflow.analytics.months import zone_of
 from regimeflow.analytics.plots import QUIET, Picture
 

@@ -80,7 +80,7 @@ def test_from_all_of_it_to_a_single_fill(notebook, look):
     changed(book, before)
     page.wait_for_selector(".rf-story:visible")
     assert "decided" in page.inner_text(".rf-story")
-    assert page.inner_text(".rf-where").startswith("fill ")
+    assert page.inner_text(".rf-which").startswith("fill ")
     page.keyboard.press("Escape")
     page.locator(".rf-deep").hover(position={"x": 400, "y": 60})
     book.shot(f"report-fill-{look}", ".rf-report")

@@ -147,10 +147,11 @@ export class Chart {
     one.marks ??= createSeriesMarkers(one.series, []);
     const ink = palette(this.host);
     one.marks.setMarkers(
-      marks.map(({ time, buy, id, text = "", price }) => ({
+      marks.map(({ time, buy, id, text = "", price, size = 1 }) => ({
         time,
         id,
         text,
+        size,
         ...(price === undefined ? { position: buy ? "belowBar" : "aboveBar" } : { position: buy ? "atPriceBottom" : "atPriceTop", price }),
         shape: buy ? "arrowUp" : "arrowDown",
         color: buy ? ink.buy : ink.sell,

@@ -64,6 +64,7 @@ export class Report {
     const long = this.whole[1] - this.whole[0];
     const spans = SPANS.filter(([, seconds]) => seconds < long);
     this.where = h("span", { class: "rf-dim rf-where", role: "status" });
+    this.which = h("p", { class: "rf-answer rf-which", role: "status" });
     this.trouble = h("p", { class: "rf-answer", role: "alert", "data-kind": "bad" });
     this.overview = new Overview(this.said.overview, (from, to) => this.ask(from, to));
     this.host = h("div", { class: "rf-chart rf-deep" });
@@ -85,6 +86,7 @@ export class Report {
         h("span", { class: "rf-right rf-buttons" }, this.symbol, this.extra),
       ),
       this.trouble,
+      this.which,
       this.overview.element,
       h("div", { class: "rf-plot" }, this.host, this.hover),
       h(
@@ -228,6 +230,7 @@ export class Report {
       buy: fill[3] === "buy",
       price: window.exact ? fill[5] : undefined,
       text: few ? units(fill[4]) : "",
+      size: fill[0] === window.focus ? 2 : 1,
     }));
     this.groups.forEach((group, id) => marks.push({ time: group[0], id, buy: group[1] === "buy", text: String(group[2]) }));
     this.chart.marks("price", marks.sort((a, b) => a.time - b.time));
@@ -260,6 +263,7 @@ export class Report {
     this.wanted = null;
     clearTimeout(this.late);
     say(this.trouble, "");
+    say(this.which, "");
     this.#show(body);
     if (body.focus !== undefined) this.#focus(body);
   }
@@ -318,7 +322,7 @@ export class Report {
     this.place = focus;
     const fill = this.fills.get(`f${focus}`);
     if (!fill) return;
-    say(this.where, `fill ${focus + 1} of ${whole(of)}: ${this.#words(fill)}`);
+    say(this.which, `fill ${focus + 1} of ${whole(of)}: ${this.#words(fill)}`);
     this.#tell(fill[7], this.element.ownerDocument.activeElement);
   }
 
@@ -358,7 +362,7 @@ export class Report {
     } else {
       const { price: at, equity, drawdown, below } = hit.values;
       const lines = [this.clock.full(hit.time * 1000)];
-      if (at?.value !== undefined) lines.push(`${this.shown.symbol} ${price(at.value)}`);
+      if (at?.value !== undefined) lines.push(`${this.shown.symbol.slice(0, 40)} ${price(at.value)}`);
       if (equity?.value !== undefined) lines.push(`equity ${money(equity.value)}`);
       if (drawdown?.value !== undefined) lines.push(`drawdown ${percent(drawdown.value)}`);
       if (below?.value !== undefined) lines.push(`${this.shown.extra} ${this.#below(below.value)}`);
