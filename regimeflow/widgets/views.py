@@ -145,8 +145,8 @@ class Views:
         return {
             "symbol": symbol,
             "extra": extra,
-            "from": first / 1e9,
-            "to": last / 1e9,
+            "from": first // NS_PER_MS / 1e3,
+            "to": last // NS_PER_MS / 1e3,
             "begins": bool(found.starts[0] == 0),
             "ends": bool(found.stops[-1] == len(ts)),
             "exact": found.exact,

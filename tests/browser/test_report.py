@@ -82,7 +82,16 @@ def test_from_all_of_it_to_a_single_fill(notebook, look):
     assert "decided" in page.inner_text(".rf-story")
     assert page.inner_text(".rf-which").startswith("fill ")
     page.keyboard.press("Escape")
-    page.locator(".rf-deep").hover(position={"x": 400, "y": 60})
+
+    # Pointing at a fill tells its order's story.
+    told = page.locator(".rf-hover[data-kind=story]")
+    page.locator(".rf-deep").hover(position={"x": 383, "y": 10})
+    box = page.locator(".rf-deep").bounding_box()
+    for place in range(20, 190, 5):
+        page.mouse.move(box["x"] + 383, box["y"] + place)
+        if told.count():
+            break
+    told.get_by_text("decided").first.wait_for()
     book.shot(f"report-fill-{look}", ".rf-report")
 
     # A round trip by keyboard, then all of it again, then another lowest pane.
