@@ -271,7 +271,7 @@ class Views:
             if order is not None and order.decision_price > 0:
                 sign = 1.0 if fill.side == "buy" else -1.0
                 paid = sign * (fill.price / order.decision_price - 1.0) * 1e4
-                words += f"; {paid:+.2f} bp against the price it was decided at"
+                words += f"; slippage {round(paid, 2) + 0.0:+.2f} bp against the price it was decided at"
             lines.append((fill.executed_at or fill.ts, "execution", words))
         if order is None:
             title = f"order {order_id}: the report has its fills only"

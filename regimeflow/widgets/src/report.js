@@ -270,7 +270,7 @@ export class Report {
 
   #settled() {
     const range = this.chart.range();
-    if (!range || this.wanted) return;
+    if (!range) return;
     const { begins, ends, exact, t } = this.shown;
     const first = Math.max(range.from, this.whole[0]);
     const last = Math.min(range.to, this.whole[1]);
