@@ -195,8 +195,8 @@ def compare(*reports: Report, **named: Report) -> Comparison:
         >>> found = rf.compare(one, two)
         >>> found
         <Comparison of Hold, Hold (2): differ in units>
-        >>> found.parameters.iloc[0].tolist()
-        ['units', '1.0', '2.0', True]
+        >>> found.parameters[["parameter", "Hold", "Hold (2)"]].iloc[0].tolist()
+        ['units', '1.0', '2.0']
     """
     every = [*reports, *named.values()]
     for one in every:

@@ -12,9 +12,9 @@ import msgspec
 from regimeflow.analytics.report import Report
 from regimeflow.errors import ConfigError
 from regimeflow.widgets.comms import apart, own_comms
-from regimeflow.widgets.views import Parts, Views
+from regimeflow.widgets.views import NAME, Parts, Views
 
-Name = Annotated[str, msgspec.Meta(max_length=300)]
+Name = Annotated[str, msgspec.Meta(max_length=NAME)]
 Token = Annotated[str, msgspec.Meta(max_length=40)]
 #: Seconds since 1970, before the year 2262.
 Seconds = Annotated[float, msgspec.Meta(ge=-9.2e9, le=9.2e9)]

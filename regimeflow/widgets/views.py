@@ -27,12 +27,15 @@ Parts = dict[str, Any]
 
 ROWS = 1_200
 MARKS = 160
+#: The longest name that can be asked for, characters.
+NAME = 300
 _GROUPS = 40
 _OVERVIEW = 300
 _TRIPS = 40
 _DRAWDOWNS = 10
 _TEXT = 400
 _SYMBOLS = 500
+_RECORDS = 200
 _AROUND = 30
 #: What the lowest pane can show of every run; names of records follow.
 _ALWAYS = ("exposure", "cash")
@@ -54,7 +57,7 @@ class Views:
         self._rows = rows_by_symbol(fills.symbols)
         by_count = sorted(self._rows, key=lambda s: (-len(self._rows[s]), s))
         known = dict.fromkeys([*by_count, *self.prices, *report.symbols])
-        self.symbols = list(known)[:_SYMBOLS]
+        self.symbols = [name for name in known if len(name) <= NAME][:_SYMBOLS]
         # The columns are in order of time, and so are these.
         booked = np.fromiter((f.ts for f in report.data.fills), np.int64, len(fills.ts))
         self._fills = np.argsort(booked, kind="stable")
@@ -243,8 +246,9 @@ class Views:
 
     @cached_property
     def records(self) -> list[str]:
-        """Names that were given to ``ctx.record``."""
-        return list(dict.fromkeys(name for r in self.report.data.records for name in r.values))
+        """Names that were given to ``ctx.record``, as many and as long as a list can show."""
+        names = dict.fromkeys(name for r in self.report.data.records for name in r.values)
+        return [name for name in names if len(name) <= NAME][:_RECORDS]
 
     def series(self, name: str) -> tuple[IntArray, FloatArray] | None:
         """Return times and values of exposure, cash or a record."""
@@ -271,7 +275,9 @@ class Views:
             if order is not None and order.decision_price > 0:
                 sign = 1.0 if fill.side == "buy" else -1.0
                 paid = sign * (fill.price / order.decision_price - 1.0) * 1e4
-                words += f"; slippage {round(paid, 2) + 0.0:+.2f} bp against the price it was decided at"
+                words += (
+                    f"; slippage {round(paid, 2) + 0.0:+.2f} bp against the price it was decided at"
+                )
             lines.append((fill.executed_at or fill.ts, "execution", words))
         if order is None:
             title = f"order {order_id}: the report has its fills only"
