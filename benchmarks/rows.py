@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import live, panel, prices
+from benchmarks import live, panel, prices, report
 
 _BARS = 1_000_000
 _SYMBOLS, _DAYS = 500, 1_260
@@ -352,6 +352,26 @@ ROWS = {
             (("grown_pct", 20.0),),
             alone=True,
             shows=(("p99_us", "us p99"), ("alone_us", "us alone"), ("grown_pct", "%")),
+        ),
+        Row(
+            "report-open",
+            "a report's panel and static face, of a run that is not folded yet; then a quarter",
+            _minutes,
+            lambda folder, scale: Work(*report.opened(folder, scale, _BARS)),
+            "2 s",
+            (("open_s", 2.0),),
+            alone=True,
+            shows=(("open_s", "s"), ("closer_ms", "ms closer"), ("sent_kb", "KB sent")),
+        ),
+        Row(
+            "report-cell",
+            "what that report's cell leaves in a saved notebook",
+            _minutes,
+            lambda folder, scale: Work(*report.opened(folder, scale, _BARS)),
+            "150 KB",
+            (("cell_kb", 150.0),),
+            alone=True,
+            shows=(("cell_kb", "KB"),),
         ),
         Row(
             "backtesting.py",

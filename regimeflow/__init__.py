@@ -18,6 +18,7 @@ _HOMES = {
     "Bollinger": "engine.indicators",
     "Book": "model.market",
     "Certificate": "session.certify",
+    "Comparison": "analytics.compare",
     "ConfigError": "errors",
     "Context": "engine.context",
     "Costs": "model.models",
@@ -61,9 +62,11 @@ _HOMES = {
     "backtest": "session.backtest",
     "bars": "session.recorded",
     "certify": "session.certify",
+    "compare": "analytics.compare",
     "datasets": "data.datasets",
     "drift": "session.drift",
     "execution_quality": "session.quality",
+    "explore": "widgets.explore",
     "parity": "session.parity",
     "read_journal": "journal",
     "replay": "session.certify",
@@ -92,6 +95,8 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:  # the same table, for editors and type checkers
     from regimeflow import sandbox as sandbox
     from regimeflow import venues as venues
+    from regimeflow.analytics.compare import Comparison as Comparison
+    from regimeflow.analytics.compare import compare as compare
     from regimeflow.analytics.drift import Drift as Drift
     from regimeflow.analytics.execution_quality import ExecutionQuality as ExecutionQuality
     from regimeflow.analytics.parity import Parity as Parity
@@ -147,3 +152,4 @@ if TYPE_CHECKING:  # the same table, for editors and type checkers
     from regimeflow.session.quality import execution_quality as execution_quality
     from regimeflow.session.recorded import bars as bars
     from regimeflow.widgets.dashboard import Dashboard as Dashboard
+    from regimeflow.widgets.explore import explore as explore

@@ -35,7 +35,10 @@ ROOT_PAGES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.m
 API: dict[str, tuple[str, tuple[str, ...]]] = {
     "research": (
         "Research",
-        ("backtest", "Report", "Strategy", "Context", "datasets"),
+        (
+            "backtest", "Report", "explore", "compare", "Comparison", "Strategy", "Context",
+            "datasets",
+        ),
     ),
     "indicators": (
         "Indicators and regimes",

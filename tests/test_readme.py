@@ -68,6 +68,7 @@ def test_the_readme_shows_a_proof_and_a_failed_one(tmp_path: Path) -> None:
         "getting-started.md",
         "live-sessions.md",
         "parity-and-drift.md",
+        "reports.md",
     ],
 )
 def test_examples_of_other_pages_run(name: str, tmp_path: Path) -> None:
@@ -109,6 +110,7 @@ def test_every_page_with_python_is_run() -> None:
         "journal.md",
         "live-sessions.md",
         "parity-and-drift.md",
+        "reports.md",
     }
 
 

@@ -18,6 +18,7 @@ from regimeflow.analytics.fold import priced, rows_by_symbol, step
 from regimeflow.analytics.metrics import SPECS, Metrics, by_regime, show, spec_of
 from regimeflow.analytics.months import local, monthly_returns, percent, yearly_returns, zone_of
 from regimeflow.analytics.trips import Trips
+from regimeflow.analytics.windows import worst_drawdowns
 from regimeflow.model.market import FloatArray
 from regimeflow.model.timeframe import NS_PER_DAY
 
@@ -31,6 +32,7 @@ _TILES = (
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _SYMBOLS_DRAWN = 3
 _TRADES_SHOWN = 8
+_DRAWDOWNS = 5
 
 # Light or dark is the reader's preference. Blue and orange (Okabe and Ito) stay apart for
 # colour-blind readers.
@@ -97,7 +99,7 @@ def tearsheet(report: Report) -> str:
     if report.has_run and len(report.curve.ts):
         months = monthly_returns(report.curve, report.timezone)
         parts += ["<h2>Equity and drawdown</h2>", _equity(report)]
-        parts += ["<h2>Returns by month</h2>", _heatmap(months)]
+        parts += ["<h2>Returns by month</h2>", _heatmap(months), *_worst(report)]
         parts += _trade_pictures(report)
     parts += ["<h2>Metrics</h2>", _metric_table(report.metrics)]
     if report.has_run:
@@ -284,6 +286,27 @@ def _trade_pictures(report: Report) -> list[str]:
         rest = f"The {len(most)} most traded of {len(rows)} symbols."
         out.append(f'<div class="rf-dim rf-small">{rest}</div>')
     return out
+
+
+def _worst(report: Report) -> list[str]:
+    curve = report.curve
+    worst = worst_drawdowns(curve.ts, report.drawdown, curve.start_ts, _DRAWDOWNS)
+    if not len(worst):
+        return []
+    # Points of the curve are closes: those of daily bars belong to the day that they end.
+    daily = bool(report.data.timeframe) and report.data.timeframe % NS_PER_DAY == 0
+    rows = [
+        (
+            f"{worst.depth[i] * 100:,.2f} %",
+            _when(report, int(worst.peak[i]) - daily),
+            _when(report, int(worst.trough[i]) - daily),
+            _when(report, int(worst.end[i]) - daily) if worst.end[i] else "not yet",
+            f"{worst.bars[i]:,}",
+        )
+        for i in range(len(worst))
+    ]
+    head = ("Depth", "Peak", "Trough", "Recovered", "Bars")
+    return ["<h2>Worst drawdowns</h2>", _table(head, rows, left=(1, 2, 3))]
 
 
 def _metric_table(metrics: Metrics) -> str:

@@ -144,6 +144,40 @@ def lines_chart(
     return _svg(218.0, label, parts)
 
 
+def overlaid(
+    lines: Sequence[tuple[str, str, tuple[int, ...], IntArray, FloatArray]],
+    zone: tzinfo,
+    label: str,
+) -> str:
+    """Return returns since the start, several on one time axis, with their names in the picture.
+
+    Args:
+        lines: name, colour, dashes, times, and fractions; times and fractions of shape ``(n,)``.
+    """
+    thin = [decimate(ts, values * 100.0) for _, _, _, ts, values in lines]
+    every = np.concatenate([values for _, values in thin])
+    first = min(int(ts[0]) for ts, _ in thin)
+    last = max(int(ts[-1]) for ts, _ in thin)
+    x = _time_scale(first, last)
+    top = 14.0 + 15.0 * len(lines)
+    bottom = top + 200.0
+    y, ticks = _value_scale(float(every.min()), float(every.max()), top, bottom)
+    parts = [_time_axis(first, last, zone, x, top, bottom)]
+    for tick in ticks:
+        parts.append(_rule(y(tick), "rf-rule"))
+        parts.append(_text(LEFT - 6, y(tick) + 4, f"{short(tick)} %", "end"))
+    parts.append(_rule(y(0.0), "rf-start"))
+    for place, (name, colour, dashes, _, _) in enumerate(lines):
+        ts, values = thin[place]
+        look = f'stroke="{colour}" stroke-width="1.6"'
+        look += f' stroke-dasharray="{" ".join(map(str, dashes))}"' if dashes else ""
+        height = 10.0 + 15.0 * place
+        parts.append(f'<path {look} d="M{LEFT:.0f} {height:.0f}h34"/>')
+        parts.append(_text(LEFT + 42, height + 4, name, "start"))
+        parts.append(f'<path {look} d="{_line(ts.tolist(), values.tolist(), x, y)}"/>')
+    return _svg(bottom + 20.0, label, parts)
+
+
 def equity_label(start: float, last: float) -> str:
     """Return what the equity chart says to those who do not see it.
 

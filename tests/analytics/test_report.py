@@ -329,6 +329,18 @@ def picture_in(page: str) -> str:
     return base64.b64decode(found[0]).decode()
 
 
+def test_the_tear_sheet_names_the_worst_drawdowns(make_run: Any, tmp_path: Path) -> None:
+    prices = [100.0, 110.0, 99.0, 110.0, 111.0, 88.8, 90.0]
+    data = make_run({"A": prices}, [(0, "A", "buy", 10.0, 100.0, 0.0)])
+    text = re.sub("<[^>]*>", "|", pages(Report(data), tmp_path)[1])
+    rows = text.split("Worst drawdowns")[1].split("Metrics")[0]
+    cells = [cell for cell in rows.split("|") if cell][5:15]
+    assert cells == [
+        "-20.00 %", "2024-01-06", "2024-01-07", "not yet", "2",
+        "-10.00 %", "2024-01-03", "2024-01-04", "2024-01-05", "1",
+    ]  # fmt: skip
+
+
 def test_pages_are_well_formed_deterministic_and_alone(run: Build, tmp_path: Path) -> None:
     first, second = pages(Report(run()), tmp_path), pages(Report(run()), tmp_path)
     assert first == second

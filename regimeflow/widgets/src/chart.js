@@ -5,7 +5,7 @@
 //   chart.set("price", [[t, open, high, low, close], …]);  // t in seconds; rows in order of time
 //   chart.add("price", row);                                // the newest row again, or a new one
 //   chart.marks("price", [{ time, buy: true, id, text }]);
-//   chart.onHover((hit) => …); chart.onPick((id) => …); chart.follow(other);
+//   chart.onHover((hit) => …); chart.onPick((id) => …); chart.onRange(() => chart.range()); chart.follow(other);
 import {
   CandlestickSeries,
   ColorType,
@@ -28,7 +28,7 @@ const SHAPES = {
 };
 
 export class Chart {
-  constructor(host, { zone = "UTC", panes = [{ height: 260 }], label = "", seconds = true } = {}) {
+  constructor(host, { zone = "UTC", panes = [{ height: 260 }], label = "", seconds = true, dense = false } = {}) {
     this.host = host;
     this.series = new Map();
     this.clock = new Clock(zone);
@@ -43,6 +43,7 @@ export class Chart {
         timeVisible: true,
         secondsVisible: seconds,
         rightOffset: 3,
+        ...(dense ? { minBarSpacing: 0.05 } : {}), // more rows than pixels
         tickMarkFormatter: (time, kind) => this.clock.tick(time * 1000, kind),
       },
       localization: {
@@ -97,6 +98,42 @@ export class Chart {
     one.last = rows.length ? rows[rows.length - 1][0] : -Infinity;
   }
 
+  // Several series anew, all with rows at the same times.
+  setAll(rows) {
+    for (const [name, some] of Object.entries(rows)) this.set(name, some);
+    this.times = Object.values(rows).find((some) => some.length)?.map((row) => row[0]) ?? [];
+  }
+
+  title(name, title) {
+    this.series.get(name).series.applyOptions({ title });
+  }
+
+  // A level that a line is held against.
+  level(name, value) {
+    const one = this.series.get(name);
+    one.level = one.series.createPriceLine({ price: value, lineWidth: 1, lineStyle: LineStyle.Dashed, axisLabelVisible: false });
+    this.paint();
+  }
+
+  // What is to be seen: {from, to, rows}, beyond the rows that are there by their mean distance.
+  range() {
+    const seen = this.chart.timeScale().getVisibleLogicalRange();
+    const { times } = this;
+    if (!seen || !times?.length) return null;
+    const last = times.length - 1;
+    const each = last ? (times[last] - times[0]) / last : 60;
+    const at = (place) => {
+      if (place < 0) return times[0] + place * each;
+      if (place > last) return times[last] + (place - last) * each;
+      return times[Math.round(place)];
+    };
+    return { from: at(seen.from), to: at(seen.to), rows: Math.min(seen.to, last) - Math.max(seen.from, 0) };
+  }
+
+  onRange(callback) {
+    this.chart.timeScale().subscribeVisibleLogicalRangeChange(callback);
+  }
+
   add(name, row) {
     const one = this.series.get(name);
     if (row[0] < one.last) return; // a series can only be changed at its end
@@ -110,11 +147,12 @@ export class Chart {
     one.marks ??= createSeriesMarkers(one.series, []);
     const ink = palette(this.host);
     one.marks.setMarkers(
-      marks.map(({ time, buy, id, text = "" }) => ({
+      marks.map(({ time, buy, id, text = "", price, size = 1 }) => ({
         time,
         id,
         text,
-        position: buy ? "belowBar" : "aboveBar",
+        size,
+        ...(price === undefined ? { position: buy ? "belowBar" : "aboveBar" } : { position: buy ? "atPriceBottom" : "atPriceTop", price }),
         shape: buy ? "arrowUp" : "arrowDown",
         color: buy ? ink.buy : ink.sell,
       })),
@@ -193,6 +231,7 @@ export class Chart {
           wickDownColor: color,
         });
       } else one.series.applyOptions({ color });
+      one.level?.applyOptions({ color: ink.baseline });
       if (one.said) this.marks(name, one.said);
     }
   }

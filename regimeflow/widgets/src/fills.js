@@ -47,7 +47,7 @@ export class Fills {
   }
 }
 
-class Story {
+export class Story {
   constructor(clock) {
     this.clock = clock;
     this.title = h("b");
