@@ -51,7 +51,7 @@ API: dict[str, tuple[str, tuple[str, ...]]] = {
         "Assumptions, limits and rules",
         ("Costs", "FillModel", "Latency", "Limits", "Instrument"),
     ),
-    "live": ("Live sessions", ("LiveSession", "attach")),
+    "live": ("Live sessions", ("LiveSession", "attach", "Dashboard")),
     "venues": ("Venues and the sandbox", ("venues", "sandbox")),
     "review": (
         "Review and proof",

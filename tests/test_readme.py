@@ -22,6 +22,7 @@ def _script(page: Path, language: str = "python") -> str:
 
 def _run(page: Path, folder: Path) -> str:
     # A name of its own: alpaca.py and ccxt.py would hide the packages.
+    # alpaca.py or ccxt.py would hide the package of that name
     return _run_text(_script(page), folder / f"example_{page.stem}.py")
 
 
@@ -64,8 +65,6 @@ def test_the_readme_shows_a_proof_and_a_failed_one(tmp_path: Path) -> None:
         "how-to.md",
         "index.md",
         "brokers/interactive-brokers.md",
-        "execution-quality.md",
-        "getting-started.md",
         "live-sessions.md",
         "parity-and-drift.md",
         "reports.md",

@@ -111,6 +111,8 @@ class Dashboard:
 
         if get_ipython() is None:
             return self
+        while self._open and self._pump.failure is None and self._pump.follow():
+            pass  # what is kept is not older than this call
         data = self._bundle()
         if self._handle is None:
             self._handle = display(data, raw=True, display_id=self._display_id)  # type: ignore[no-untyped-call]
