@@ -66,8 +66,6 @@ def test_the_readme_shows_a_proof_and_a_failed_one(tmp_path: Path) -> None:
         "how-to.md",
         "index.md",
         "brokers/interactive-brokers.md",
-        "execution-quality.md",
-        "getting-started.md",
         "live-sessions.md",
         "parity-and-drift.md",
     ],
@@ -95,22 +93,15 @@ def test_every_page_with_python_is_run() -> None:
     assert shown == {
         "README.md",
         "alpaca.md",
-        "dashboard.md",
         "backtesting-py.md",
         "backtrader.md",
         "cpp-regimeflow.md",
         "freqtrade.md",
-        "how-to.md",
-        "index.md",
         "vectorbt.md",
         "ccxt.md",
-        "execution-quality.md",
         "fault-rig.md",
-        "getting-started.md",
         "interactive-brokers.md",
         "journal.md",
-        "live-sessions.md",
-        "parity-and-drift.md",
     }
 
 
