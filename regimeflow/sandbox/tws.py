@@ -318,7 +318,7 @@ class Server:
         order = say.Order.read(fields, client.id, self._contracts[symbol])
         name = order.ref or f"tws-{client.id}-{number}"
         request = Submit(
-            1, 1, name, symbol, order.action.lower(), float(order.qty),
+            0, 0, name, symbol, order.action.lower(), float(order.qty),
             _TYPES.get(order.type, order.type), _price(order.limit), _price(order.stop),
             order.tif.lower(), _till(order.good_till),
         )  # fmt: skip
