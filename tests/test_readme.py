@@ -21,10 +21,8 @@ def _script(page: Path, language: str = "python") -> str:
 
 
 def _run(page: Path, folder: Path) -> str:
-    script = folder / f"example_{page.stem}.py"  # alpaca.py would hide the package
-    script = folder / f"example_{page.stem}.py"  # ccxt.py would hide the package
-    script.write_text(_script(page))
-    return _run_text(_script(page), folder / f"{page.stem}.py")
+    # A name of its own: alpaca.py and ccxt.py would hide the packages.
+    return _run_text(_script(page), folder / f"example_{page.stem}.py")
 
 
 def _run_text(text: str, script: Path) -> str:

@@ -38,6 +38,7 @@ from regimeflow.session.plan import Link, plan_of
 from regimeflow.session.records import Records
 from regimeflow.session.run_dir import (
     BASELINE_NAME,
+    KILL_NAME,
     continue_run,
     first_event,
     killed,
@@ -240,7 +241,14 @@ class InProcess:
         return self._over.wait(timeout_s)
 
     def command(self, name: str, why: str, who: str) -> None:
-        """Pass a command to the engine."""
+        """Pass a command to the engine.
+
+        Raises:
+            SessionError: it is to resume while the kill file lies there still.
+        """
+        if name == "resume" and self.killed():
+            path = self._spec.run_dir / KILL_NAME
+            raise SessionError(f"the session stays halted while there is {path}: remove it first")
         self._stopping = self._stopping or name == "stop"
         self.link.command(name, why, who)
 

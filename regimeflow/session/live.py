@@ -378,7 +378,11 @@ class LiveSession:
         self._command("pause", why, who)
 
     def resume(self, why: str = "resume", *, who: str = "user") -> None:
-        """Trade again after a halt or a pause; a strategy that failed does not come back."""
+        """Trade again after a halt or a pause; a strategy that failed does not come back.
+
+        Raises:
+            SessionError: the strategy has failed, or the kill file lies there still.
+        """
         if self.failure is not None:
             raise SessionError(f"the strategy has failed and cannot resume: {self.failure}")
         self._command("resume", why, who)

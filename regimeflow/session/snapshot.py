@@ -96,7 +96,7 @@ Parts = Mapping[str, object]
 
 #: Attributes that tie a part to this process, made anew with it: callables, locks, files, clocks.
 _TIES: dict[str, frozenset[str]] = {
-    "Engine": frozenset({"_heir_of", "_handlers"}),
+    "Engine": frozenset({"_heir_of"}),
     "Twin": frozenset({"_anchor", "engine"}),
     "Shadow": frozenset({"_engine"}),
     "Keeper": frozenset({"snapshot_due"}),
@@ -114,7 +114,9 @@ _TIES: dict[str, frozenset[str]] = {
 
 def _state_of(part: object) -> dict[str, Any]:
     ties = _TIES[type(part).__name__]
-    return {name: value for name, value in vars(part).items() if name not in ties}
+    slots: Iterable[str] = getattr(part, "__slots__", ())
+    own = {n: getattr(part, n) for n in slots if hasattr(part, n)} if slots else vars(part)
+    return {name: value for name, value in own.items() if name not in ties}
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -195,7 +197,8 @@ def load(payload: bytes, parts: Parts) -> tuple[dict[str, dict[str, Any]], Any]:
 def restore(parts: Parts, state: dict[str, dict[str, Any]]) -> None:
     """Let the parts be what they had become."""
     for name, part in parts.items():
-        vars(part).update(state[name])
+        for attribute, value in state[name].items():
+            setattr(part, attribute, value)
 
 
 def _check(strategy: object) -> None:

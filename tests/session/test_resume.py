@@ -157,7 +157,7 @@ def test_a_dry_run_sends_nothing(tmp_path):
     assert rf.certify(tmp_path / "run").identical
 
 
-def test_a_kill_file_halts(tmp_path):
+def test_a_kill_file_halts_until_it_is_gone(tmp_path):
     live = rf.LiveSession(
         EveryBar(), rf.venues.Simulated(FRAME, speed=50.0), run_dir=tmp_path / "run"
     )
@@ -166,4 +166,11 @@ def test_a_kill_file_halts(tmp_path):
     while live.status.state != "halted":
         live.wait(timeout_s=0.05, progress=False)
     assert "enough" in live.status.why
+    with pytest.raises(rf.SessionError, match="remove it first"):
+        live.resume()
+    assert live.status.state == "halted"
+    (tmp_path / "run" / "kill").unlink()
+    live.resume()
+    while live.status.state != "active":
+        live.wait(timeout_s=0.05, progress=False)
     live.stop()

@@ -2,8 +2,8 @@
 
 import pytest
 
-from regimeflow.session import progress
-from regimeflow.session.progress import Progress
+from regimeflow.data import progress
+from regimeflow.data.progress import Progress
 
 
 @pytest.mark.parametrize(
