@@ -44,7 +44,7 @@ _ZERO = Decimal(0)
 _ENDS = frozenset({"canceled", "expired", "rejected"})
 #: How long a line may be under way between two processes of one machine.
 _UNDER_WAY_NS = 20 * NS_PER_MS
-#: How far the clocks of two processes of one machine can be apart: nothing arrives before it leaves.
+#: How far two clocks of one machine can be apart: nothing arrives before it leaves.
 _APART_NS = NS_PER_MS
 
 

@@ -26,6 +26,8 @@ from regimeflow.venues.runtime import Answer, Runtime
 
 #: An id that the venue has seen before is a sign that the order is there.
 DUPLICATE = "duplicate_order_id"
+#: Code of a refusal by the adapter itself: the request certainly did not leave.
+NOT_SENT = "not_sent"
 
 
 class Outbox:
@@ -169,7 +171,9 @@ class Outbox:
             told = OrderUpdate(ack.ts or now, 0, order_id, "accepted", "", ack.venue_order_id)
             self._unknown.pop(order_id, None)
         elif isinstance(error, Refused) and error.code != DUPLICATE:
-            told = OrderUpdate(now, 0, order_id, "rejected", _text(error))
+            # What did not leave was refused by nobody: it says nothing of orders like it.
+            word = "never_sent" if error.code == NOT_SENT else "rejected"
+            told = OrderUpdate(now, 0, order_id, word, _text(error))
             self._unknown.pop(order_id, None)
         else:
             if isinstance(error, Refused):

@@ -166,7 +166,11 @@ class Adapter(Protocol):
         """
 
     def submit(self, order: Submit) -> Ack:
-        """Send an order under its own client order id; one write request, never a second try."""
+        """Send an order under its own client order id; one write request, never a second try.
+
+        Raises:
+            Refused: the venue said no; with the code ``not_sent``, nothing has left.
+        """
 
     def cancel(self, request: Cancel, venue_order_id: str) -> None:
         """Ask to cancel. Returning means that the venue was told, not that it is done."""

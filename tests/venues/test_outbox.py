@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from regimeflow.errors import NotThere
+import pytest
+
+from regimeflow.errors import NotThere, Refused
 from regimeflow.model.events import Cancel, Replace, Submit
 from regimeflow.venues.intervals import Intervals
-from regimeflow.venues.outbox import Outbox
+from regimeflow.venues.outbox import NOT_SENT, Outbox
 from regimeflow.venues.port import Ack, Capabilities
 from regimeflow.venues.runtime import Answer
 
@@ -90,6 +92,21 @@ def test_what_waits_too_long_is_known_not_to_have_left() -> None:
     assert words(out.due()) == ["a never_sent"]
     assert out.answered(lanes.do_next()) == ([], None)
     assert venue.asked == []
+
+
+@pytest.mark.parametrize(
+    ("code", "word"), [(NOT_SENT, "never_sent"), ("201", "rejected"), ("", "rejected")]
+)
+def test_what_the_adapter_did_not_send_was_refused_by_nobody(code: str, word: str) -> None:
+    out, lanes, venue = outbox()
+
+    def no(order: Submit) -> Ack:
+        raise Refused("no", code=code)
+
+    venue.submit = no  # type: ignore[method-assign]
+    out.send(submit("a"))
+    assert words(out.answered(lanes.do_next())[0]) == [f"a {word}"]
+    assert not out.busy
 
 
 def test_what_has_left_and_is_not_answered_is_unknown() -> None:

@@ -34,6 +34,7 @@ from regimeflow.venues.ib.contracts import decimal_text
 from regimeflow.venues.ib.fills import Fills, Told
 from regimeflow.venues.ib.pace import CANCELS, ORDERS, QUESTIONS, Pace
 from regimeflow.venues.ib.papers import OVER, TAKEN, TIFS, TYPES, Paper, completed_row
+from regimeflow.venues.outbox import NOT_SENT
 from regimeflow.venues.port import Ack, Balances, Disconnected, Emit, Garbled, Said
 
 _ORDERS, _EXECUTIONS, _COMPLETED, _POSITIONS = (
@@ -487,7 +488,7 @@ class Talk:
         try:
             number = self._number()
         except VenueError as error:
-            raise Refused(f"nothing was sent: {error}") from None
+            raise Refused(f"nothing was sent: {error}", code=NOT_SENT) from None
         paper = self._papers[self._manners.client_id, number] = Paper(
             number, self._manners.client_id
         )
@@ -563,7 +564,8 @@ class Talk:
     ) -> None:
         """Write one message about an order, and wait until TWS has said what it makes of it."""
         if self._over:
-            raise Refused(f"nothing was sent: {self._why or 'the connection is closed'}")
+            why = self._why or "the connection is closed"
+            raise Refused(f"nothing was sent: {why}", code=NOT_SENT)
         wait_s = self._pace.take(CANCELS if what == "cancel" else ORDERS)
         if wait_s:
             raise Refused(
