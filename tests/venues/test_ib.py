@@ -285,12 +285,16 @@ def test_a_fill_comes_before_the_answer(tws, venue, ear):
 
 @pytest.mark.parametrize("question", ["positions", "open_orders", "balances", "time"])
 @pytest.mark.parametrize("fault", ["ignore", "garbage", "html_before"])
-def test_no_answer_is_not_an_empty_one(question, fault, tws, venue):
+def test_no_answer_is_not_an_empty_one(question, fault, tws, venue, ear):
     tws.do(tws.exchange.trade_by_hand, "AAA", "buy", 5.0)
     tws.do(tws.exchange.order_by_hand, "AAA", "buy", 5.0, 50.0)
     tws.fault(Fault(question, fault))
     with pytest.raises(VenueError):
         getattr(venue, question)()
+    if question in ("positions", "open_orders"):
+        # Come late, the rest of that list would pass for the next one: nobody asks here again.
+        assert ear.wait(Disconnected)
+        venue.connect(ear)
     assert getattr(venue, question)()
 
 

@@ -29,7 +29,7 @@ from regimeflow.model.market import Bar
 from regimeflow.model.timeframe import NS_PER_SECOND
 from regimeflow.model.venue import Holding, VenueOrder
 from regimeflow.venues.ib import bars, codes
-from regimeflow.venues.ib.asks import Asks
+from regimeflow.venues.ib.asks import Asks, Late
 from regimeflow.venues.ib.contracts import decimal_text
 from regimeflow.venues.ib.fills import Fills, Told
 from regimeflow.venues.ib.pace import CANCELS, ORDERS, QUESTIONS, Pace
@@ -49,6 +49,8 @@ _PIECES = {
     3: _ORDERS, 5: _ORDERS, 10: _DETAILS, 11: _EXECUTIONS, 17: _HISTORY, 49: _TIME,
     61: _POSITIONS, 63: _MONEY, 88: _HEAD, 101: _COMPLETED,
 }  # fmt: skip
+#: Lists whose pieces carry no number, and that have an end of their own.
+_LISTS = frozenset({_ORDERS, _COMPLETED, _POSITIONS})
 #: Numbers of messages that tell of orders or fills.
 _ABOUT_ORDERS = frozenset({3, 5, 11, 59})
 _TAGS = "TotalCashValue,NetLiquidation,BuyingPower,InitMarginReq"
@@ -303,7 +305,12 @@ class Talk:
                 send(number)
             except OSError:
                 self._asks.fail(name, VenueError("there is no connection to TWS"))
-            return await self._asks.answer(name, kind, self._manners.timeout_s)
+            try:
+                return await self._asks.answer(name, kind, self._manners.timeout_s)
+            except Late as error:
+                if key in _LISTS:  # come late, it would pass for the answer to the next one
+                    self._lose(str(error))
+                raise
 
     async def _turn(self) -> None:
         """Wait until one more question may be asked."""
@@ -761,7 +768,11 @@ class Talk:
         """A message could not be read: it may have been a piece of an answer."""
         kind = _PIECES.get(self._message)
         if kind is not None:
-            self._asks.fail_all(VenueError(f"a part of the answer cannot be read: {why}"), kind)
+            error = VenueError(f"a part of the answer cannot be read: {why}")
+            if kind in _LISTS:
+                self._asks.spoil(kind, error)
+            else:
+                self._asks.fail_all(error, kind)
         about_orders = self._message in _ABOUT_ORDERS or not self._message
         self._say(Garbled(f"message {self._message} cannot be read", "", about_orders))
 
