@@ -78,7 +78,10 @@ class Outbox:
             self._held.setdefault(request.order_id, []).append(request)
             return []
         if isinstance(request, Cancel):
-            self._canceling[request.order_id] = (request, 0)
+            # One that is being insisted on is not sent more often for being asked for again: the
+            # venue's rate is for the questions, too.
+            _, at = self._canceling.get(request.order_id, (request, 0))
+            self._canceling[request.order_id] = (request, at)
             self._cancel_due(now)
             return []
         return self._replace(request, now)

@@ -130,3 +130,14 @@ def test_a_cancel_of_an_order_still_under_way_is_said_again() -> None:
     lanes.clock += 10_000 * MS
     out.due()
     assert ("cancel", "a") in [key for key, _ in lanes.work]
+
+
+def test_a_cancel_that_is_asked_for_again_and_again_is_sent_at_the_pace_of_one() -> None:
+    out, lanes, venue = outbox()
+    for count in range(1, 4):
+        for _ in range(50):
+            out.send(Cancel(1, 1, "a"))
+        while lanes.work:
+            lanes.do_next()
+        assert venue.asked == ["cancel a"] * count
+        lanes.clock += out._intervals.unknown_poll_ns

@@ -2,7 +2,7 @@
 
 A list that lost a piece is no answer: whoever hears that a message of some kind could not be read
 fails every question that it may have belonged to. Where TWS repeats no number, what is left of one
-answer would pass for a piece of the next: such a question fails no sooner than its answer has ended,
+answer would pass for a piece of the next: such a question fails no sooner than its answer ended,
 and one that did not end in time is `Late`, after which the connection is of no use.
 """
 

@@ -577,7 +577,7 @@ class Talk:
         if wait_s:
             raise Refused(
                 "nothing was sent: too many messages in this second",
-                code="rate_limited",
+                code=NOT_SENT,
                 retry_after_ms=wait_s * 1e3,
             )
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
