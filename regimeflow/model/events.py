@@ -213,12 +213,15 @@ class Reconciled(msgspec.Struct, frozen=True, tag_field="kind", tag="reconciled"
 
 
 class Adjusted(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="adjusted"):
-    """A change of position that no fill explains, taken into our books because a human said so.
+    """A change that no fill explains, taken into our books: a human or the venue said so.
+
+    The venue says so of a commission that came late, or of an execution that it corrected.
 
     Attributes:
         qty: signed change, units.
         price: what it is taken in at.
         cash: signed change of cash, money.
+        execution_id: of the fill that came to something else, "" where there is none.
     """
 
     ts: int
@@ -228,6 +231,7 @@ class Adjusted(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="adj
     price: float
     cash: float = 0.0
     why: str = ""
+    execution_id: str = ""
 
 
 class Gap(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="gap"):

@@ -99,6 +99,9 @@ class Ledger:
 
     def adjust(self, symbol: str, signed_qty: float, price: float, cash: float) -> Position:
         """Take in a change that no fill explains: units at a price, and money as it was told."""
+        if not signed_qty:
+            self._pay(cash)
+            return self.position(symbol)
         position = self.book(symbol, signed_qty, price, 0.0)
         self._pay(cash + signed_qty * price * position.multiplier)
         return position

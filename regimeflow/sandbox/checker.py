@@ -44,6 +44,8 @@ _ZERO = Decimal(0)
 _ENDS = frozenset({"canceled", "expired", "rejected"})
 #: How long a line may be under way between two processes of one machine.
 _UNDER_WAY_NS = 20 * NS_PER_MS
+#: How far two clocks of one machine can be apart: nothing arrives before it leaves.
+_APART_NS = NS_PER_MS
 
 
 class Violation(NamedTuple):
@@ -81,7 +83,7 @@ def check(
         limits: what no order may break; those of the run without it.
         canaries: secrets that must be in no file of the run, in any spelling.
         writes: whether the session may write to the venue at all; False for paper and dry runs.
-        grace_ms: how long a request may be under way.
+        grace_ms: how long a request that was decided before a halt may be under way after it.
     """
     try:
         case = _Case(Path(ledger_file), Path(run_dir), limits, tuple(canaries), writes, grace_ms)
@@ -122,6 +124,8 @@ class _Case:
         self.submits: dict[str, Submit] = {}
         self.submit_ids: list[str] = []
         self.fills: dict[str, Fill] = {}
+        #: Execution -> what was booked of it later: a commission that came late, or a correction.
+        self.later: dict[str, list[Adjusted]] = {}
         self.told: dict[str, list[str]] = {}
         self._read_journal()
         self.wire: list[tuple[int, wire.Question]] = list(_questions(self.rows))
@@ -137,6 +141,8 @@ class _Case:
         for _, event, outputs in self.recorded:
             if isinstance(event, Fill):
                 self.fills.setdefault(event.execution_id, event)
+            elif isinstance(event, Adjusted) and event.execution_id:
+                self.later.setdefault(event.execution_id, []).append(event)
             elif isinstance(event, OrderUpdate):
                 self.told.setdefault(event.order_id, []).append(event.what)
             for output in outputs:
@@ -188,7 +194,7 @@ def _tracked(case: _Case) -> Iterator[str]:
             yield f"order {order.order_id} reached the venue and is in no journal"
         elif written != order and not (order.seq == 0 and _terms(written) == _terms(order)):
             yield f"order {order.order_id} reached the venue otherwise than it was decided"
-        elif written.seen > at + case.grace_ns:
+        elif written.seen > at + _APART_NS:
             yield f"order {order.order_id} reached the venue before it was decided"
 
 
@@ -199,11 +205,22 @@ def _nothing_invented(case: _Case) -> Iterator[str]:
         there = theirs.get(name)
         if there is None:
             yield f"execution {name} was booked and never took place"
+        elif name in case.later:
+            if _moved(there) != _moved(ours, case.later[name]):
+                yield f"execution {name} was booked otherwise than it took place, corrections too"
         elif any(getattr(there, field) != getattr(ours, field) for field in (*_FACTS, "kept")):
             yield f"execution {name} was booked otherwise than it took place"
     for order_id, whats in case.told.items():
         if "accepted" in whats and "accepted" not in case.life.get(order_id, ()):
             yield f"order {order_id} counts as accepted and never was"
+
+
+def _moved(fill: Fill, later: Sequence[Adjusted] = ()) -> tuple[str, str, float, float]:
+    """Return order, symbol, units and money that an execution moved in all."""
+    signed = fill.qty if fill.side == "buy" else -fill.qty
+    cash = -signed * fill.price - fill.fee + sum(event.cash for event in later)
+    qty = signed + sum(event.qty for event in later)
+    return fill.order_id, fill.symbol, round(qty, 9), round(cash, 6)
 
 
 def _fills_exact(case: _Case) -> Iterator[str]:
@@ -268,7 +285,9 @@ def _positions(case: _Case) -> Iterator[str]:
     for _, event, _ in case.recorded:
         if isinstance(event, Adjusted):
             sums[event.symbol] = sums.get(event.symbol, _ZERO) + _exact(event.qty)
-    adjusted = any(isinstance(event, Adjusted) for _, event, _ in case.recorded)
+    adjusted = any(
+        isinstance(event, Adjusted) and not event.execution_id for _, event, _ in case.recorded
+    )
     foreign: dict[str, Decimal] = {}
     for fill in case.executions:
         if fill.order_id not in case.submits and not adjusted:
@@ -362,7 +381,8 @@ def _rate(case: _Case) -> Iterator[str]:
                 if isinstance(output, Submit | Replace):
                     window = [at for at in window if at > output.seen - length_ns]
                     window.append(output.seen)
-                    if most is not None and len(window) > most:
+                    # Entries and exits have a lane each.
+                    if most is not None and len(window) > 2 * most:
                         yield f"order {output.order_id} was one too many within a {name}"
 
 

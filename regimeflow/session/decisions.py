@@ -470,11 +470,13 @@ class Decisions:
 
     def _adjusted(self, event: Adjusted) -> None:
         why = f": {event.why}" if event.why else ""
+        what = f"{event.cash:+.12g} of cash"
+        if event.qty:
+            what = f"{event.qty:+.12g} {event.symbol} at {number(event.price)}"
         self._say(
             "Error",
             "adjusted",
-            f"{event.qty:+.12g} {event.symbol} at {number(event.price)} taken into the books, "
-            f"which no fill explains{why}",
+            f"{what} taken into the books, which no fill explains{why}",
             symbol=event.symbol,
             qty=event.qty,
             price=event.price,

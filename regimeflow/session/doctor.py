@@ -124,7 +124,7 @@ def _broker(settings: Settings, made: list[Any]) -> Iterator[Finding]:
 
 
 def _limits(settings: Settings, venue: Any) -> Iterator[Finding]:
-    limits = launch.limits_of(settings.config)
+    limits = launch.limits_of(settings.config, venue)
     if venue is not None and is_real_money(venue):
         intervals = launch.intervals_of(settings.config)
         # It would be started from the command line: in a process of its own.
@@ -137,7 +137,7 @@ def _within_capabilities(settings: Settings, venue: Adapter) -> Iterator[Finding
     config = settings.config
     source = source_of(launch.strategy_of(config))
     timeframe = parse_timeframe(config.live.timeframe) if config.live.timeframe else 0
-    yield from within_capabilities(venue, source, launch.limits_of(config), timeframe)
+    yield from within_capabilities(venue, source, launch.limits_of(config, venue), timeframe)
 
 
 # ---------------------------------------------------------------- at the venue

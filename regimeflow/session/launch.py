@@ -50,7 +50,7 @@ def session_of(settings: Settings, *, live_money: bool = False) -> LiveSession:
         symbols=live.symbols,
         timeframe=live.timeframe,
         baseline=baseline_of(settings.config),
-        limits=limits_of(settings.config),
+        limits=limits_of(settings.config, venue),
         run_dir=run_dir,
         cash=live.cash,
         warmup=live.warmup,
@@ -174,8 +174,13 @@ def output_dir_of(config: Config, run_dir: Path) -> Path:
 # ---------------------------------------------------------------- limits and intervals
 
 
-def limits_of(config: Config) -> Limits:
-    """Return the risk limits, with the defaults that a configuration file has."""
+def limits_of(config: Config, venue: object = None) -> Limits:
+    """Return the risk limits, with the defaults that a configuration file has.
+
+    Args:
+        venue: the one they are for, where it is known: its own rate of orders holds where the file
+            leaves that open.
+    """
     live = config.live
     given = live.risk.limits
     return Limits(
@@ -191,7 +196,7 @@ def limits_of(config: Config) -> Limits:
         daily_loss=_off(live.daily_loss_limit),
         daily_loss_pct=_off(live.daily_loss_limit_pct),
         price_collar_bps=given.price_collar_bps,
-        max_orders_per_second=live.max_orders_per_second or None,
+        max_orders_per_second=live.max_orders_per_second or _own_rate(venue),
         max_orders_per_minute=live.max_orders_per_minute or None,
         # Zero and not None, for which a live session has a window of its own.
         duplicate_window_ms=live.duplicate_order_window_ms,
@@ -200,6 +205,13 @@ def limits_of(config: Config) -> Limits:
         max_data_age_ms=given.max_data_age_ms,
         symbols=live.symbols,
     )
+
+
+def _own_rate(venue: object) -> int | None:
+    """Return how many orders a second a venue takes, in whole ones; None where it states none."""
+    able = getattr(venue, "capabilities", None)
+    most = able.orders_per_second if able is not None else 0.0
+    return max(1, int(most)) if most else None
 
 
 def _off(value: float) -> float | None:

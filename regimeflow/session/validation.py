@@ -184,7 +184,7 @@ def _session(settings: Settings, venue: Any, strategy: SmallOrder) -> LiveSessio
         venue,
         symbols=config.live.symbols[:1],
         timeframe=None if ticks else config.live.timeframe,
-        limits=launch.limits_of(config),
+        limits=launch.limits_of(config, venue),
         run_dir=launch.run_dir_of(msgspec.structs.replace(config, live=named), ""),
         cash=config.live.cash,
         warmup=0,

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import heapq
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -56,7 +57,15 @@ from regimeflow.venues.intake import FeedWatch, Gather, Hours, Intake, impossibl
 from regimeflow.venues.intervals import Intervals
 from regimeflow.venues.line import Line
 from regimeflow.venues.outbox import Outbox
-from regimeflow.venues.port import Adapter, Disconnected, Garbled, Refreshed, Said, VenueOrder
+from regimeflow.venues.port import (
+    Adapter,
+    Corrected,
+    Disconnected,
+    Garbled,
+    Refreshed,
+    Said,
+    VenueOrder,
+)
 from regimeflow.venues.runtime import Answer, Message, Overflow, Runtime
 from regimeflow.venues.splice import Splice
 
@@ -287,6 +296,8 @@ class Gateway:
             return [*told, *(self._bar(said, now) if isinstance(said, Bar) else [said])]
         if isinstance(said, OrderUpdate | Fill):
             return self._order_news(said)
+        if isinstance(said, Corrected):
+            return self._corrected(said)
         if isinstance(said, Disconnected):
             return self._lose_line(said.why)
         if isinstance(said, Refreshed):
@@ -345,6 +356,29 @@ class Gateway:
             self.comparing.changed[order_id] = said.ts
         self.comparing.touched(said)
         return [said, *doubt]
+
+    def _corrected(self, said: Corrected) -> list[Input]:
+        """Return the difference that an execution of an order of ours makes to what is booked."""
+        desk = self._engine.desk
+        ours = said.order_id in desk.orders or said.order_id in desk.venue_ids
+        if not self._begun or not ours:
+            return []
+        if not all(math.isfinite(number) for number in (said.qty, said.price, said.cash)):
+            return self._cannot_read(Garbled("a correction that is no number", about_orders=True))
+        self.comparing.heard[said.symbol] = self.runtime.now()
+        self.comparing.soon()
+        return [
+            Adjusted(
+                said.ts,
+                0,
+                said.symbol,
+                said.qty,
+                said.price,
+                said.cash,
+                said.why,
+                said.execution_id,
+            )
+        ]
 
     def _cannot_read(self, said: Garbled) -> list[Input]:
         self._garbled += 1

@@ -26,6 +26,8 @@ from regimeflow.venues.runtime import Answer, Runtime
 
 #: An id that the venue has seen before is a sign that the order is there.
 DUPLICATE = "duplicate_order_id"
+#: Code of a refusal by the adapter itself: the request certainly did not leave.
+NOT_SENT = "not_sent"
 
 
 class Outbox:
@@ -76,7 +78,10 @@ class Outbox:
             self._held.setdefault(request.order_id, []).append(request)
             return []
         if isinstance(request, Cancel):
-            self._canceling[request.order_id] = (request, 0)
+            # One that is being insisted on is not sent more often for being asked for again: the
+            # venue's rate is for the questions, too.
+            _, at = self._canceling.get(request.order_id, (request, 0))
+            self._canceling[request.order_id] = (request, at)
             self._cancel_due(now)
             return []
         return self._replace(request, now)
@@ -169,7 +174,9 @@ class Outbox:
             told = OrderUpdate(ack.ts or now, 0, order_id, "accepted", "", ack.venue_order_id)
             self._unknown.pop(order_id, None)
         elif isinstance(error, Refused) and error.code != DUPLICATE:
-            told = OrderUpdate(now, 0, order_id, "rejected", _text(error))
+            # What did not leave was refused by nobody: it says nothing of orders like it.
+            word = "never_sent" if error.code == NOT_SENT else "rejected"
+            told = OrderUpdate(now, 0, order_id, word, _text(error))
             self._unknown.pop(order_id, None)
         else:
             if isinstance(error, Refused):

@@ -49,10 +49,35 @@ class Garbled(msgspec.Struct, frozen=True, gc=False):
     about_orders: bool = False
 
 
+class Corrected(msgspec.Struct, frozen=True, gc=False):
+    """What an execution that was told before has come to: it cost more, or was corrected.
+
+    Each is booked as it comes, so each difference is told once.
+
+    Attributes:
+        order_id: as in a fill.
+        qty: signed change of the position, units.
+        price: at which that is taken in.
+        cash: signed change of cash in all, money.
+        why: one sentence.
+    """
+
+    ts: int
+    execution_id: str
+    order_id: str
+    symbol: str
+    qty: float
+    price: float
+    cash: float
+    why: str
+
+
 #: What a venue says of its own accord. ``ts`` is the venue's time; ``seen`` is left 0, the gateway
 #: fills it in. Orders are named by our client order id where the venue tells it, else by ``""``
 #: and its own id in ``venue_order_id`` (fills: in ``order_id``).
-Said = Bar | Trade | Quote | Book | OrderUpdate | Fill | Disconnected | Refreshed | Garbled
+Said = (
+    Bar | Trade | Quote | Book | OrderUpdate | Fill | Corrected | Disconnected | Refreshed | Garbled
+)
 Emit = Callable[[Said], None]
 
 
@@ -141,7 +166,11 @@ class Adapter(Protocol):
         """
 
     def submit(self, order: Submit) -> Ack:
-        """Send an order under its own client order id; one write request, never a second try."""
+        """Send an order under its own client order id; one write request, never a second try.
+
+        Raises:
+            Refused: the venue said no; with the code ``not_sent``, nothing has left.
+        """
 
     def cancel(self, request: Cancel, venue_order_id: str) -> None:
         """Ask to cancel. Returning means that the venue was told, not that it is done."""
@@ -190,6 +219,7 @@ __all__ = [
     "Adapter",
     "Balances",
     "Capabilities",
+    "Corrected",
     "Disconnected",
     "Emit",
     "Garbled",

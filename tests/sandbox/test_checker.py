@@ -26,12 +26,12 @@ def run(tmp_path_factory):
     return folder
 
 
-def rewritten(run, tmp_path, change):
+def rewritten(run, tmp_path, change, **how):
     """Return the names of what is broken after the venue's rows were changed."""
     rows = change(read_books(run / "venue.jsonl"))
     path = tmp_path / "venue.jsonl"
     path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
-    return {violation.invariant for violation in check(path, run / "run")}
+    return {violation.invariant for violation in check(path, run / "run", **how)}
 
 
 def place(rows, kind, part=""):
@@ -51,6 +51,11 @@ def never_decided(rows):
     at = place(rows, "bytes", "submit")
     text = rows[at].detail["text"].replace('"order_id":"busy', '"order_id":"other')
     return with_row(rows, at, detail={**rows[at].detail, "text": text})
+
+
+def before_it_was_decided(rows):
+    at = place(rows, "bytes", "submit")
+    return with_row(rows, at, at=rows[at].at - 10**9)
 
 
 def another_size(rows):
@@ -101,6 +106,7 @@ def after_the_halt(rows):
     [
         (sent_twice, "at most once"),
         (never_decided, "nothing untracked"),
+        (before_it_was_decided, "nothing untracked"),
         (another_size, "nothing untracked"),
         (another_price, "nothing invented"),
         (a_fill_more, "fills exact"),
@@ -113,6 +119,11 @@ def after_the_halt(rows):
 )
 def test_an_untruth_is_found(run, tmp_path, change, invariant):
     assert invariant in rewritten(run, tmp_path, change)
+
+
+def test_a_long_way_to_the_venue_excuses_nothing_that_came_too_early(run, tmp_path):
+    found = rewritten(run, tmp_path, before_it_was_decided, grace_ms=5_000.0)
+    assert "nothing untracked" in found
 
 
 def test_the_truth_passes(run, tmp_path):

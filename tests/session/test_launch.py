@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -26,6 +27,7 @@ from regimeflow.session.launch import (
 )
 from regimeflow.session.settings import load_settings
 from regimeflow.venues.intervals import Intervals
+from regimeflow.venues.port import Capabilities
 
 CODE = """
 import regimeflow as rf
@@ -107,6 +109,22 @@ DEFAULT = rf.Limits(
 def test_limits(live, changes):
     expected = {name: getattr(DEFAULT, name) for name in DEFAULT.__struct_fields__} | changes
     assert limits_of(load(live).config) == rf.Limits(**expected)
+
+
+@pytest.mark.parametrize(
+    ("live", "most", "expected"),
+    [
+        ("", 0.0, None),
+        ("max_orders_per_second: 0", 12.0, 12),
+        ("max_orders_per_second: 0", 200 / 60, 3),  # whole orders, and none too many
+        ("max_orders_per_second: 0", 0.5, 1),
+        ("max_orders_per_second: 5", 12.0, 5),
+        ("max_orders_per_second: 50", 12.0, 50),  # said so; `regimeflow doctor` objects
+    ],
+)
+def test_orders_a_second_are_the_brokers_own_where_the_file_leaves_them_open(live, most, expected):
+    venue = SimpleNamespace(capabilities=Capabilities(orders_per_second=most))
+    assert limits_of(load(live).config, venue).max_orders_per_second == expected
 
 
 @pytest.mark.parametrize(

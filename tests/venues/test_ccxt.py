@@ -324,6 +324,16 @@ def test_fees_in_a_third_currency_are_worth_what_it_costs():
     assert (sold.qty, sold.kept, sold.executed) == (2.002, -0.002, 2.0)
 
 
+def test_a_fee_whose_worth_nobody_tells_is_said_once_not_to_be_booked(venue, heard):
+    row = {"id": "7", "order": "1", "symbol": A, "side": "buy", "amount": 2.0, "price": 100.0,
+           "timestamp": 5, "fee": {"cost": 0.01, "currency": "ODD"}}  # fmt: skip
+    for _ in range(2):
+        assert venue._ask(lambda client: venue._fill(client, row)).fee == 0.0
+    (said,) = [s for s in heard if isinstance(s, Garbled)]
+    assert "a fee of 0.01 ODD is not booked" in said.why
+    assert said.symbol == A
+
+
 def test_executions_are_told_one_by_one_though_order_states_are_coalesced(exchange, venue, heard):
     sent = order(qty=5.0)
     venue.submit(sent)

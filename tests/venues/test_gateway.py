@@ -11,6 +11,7 @@ from rig import BEGIN, INTERVALS, SECOND, Rig
 
 from regimeflow.engine.strategy import Strategy
 from regimeflow.model.events import (
+    Adjusted,
     Cancel,
     Connection,
     Denied,
@@ -27,7 +28,7 @@ from regimeflow.model.events import (
     Upgraded,
 )
 from regimeflow.model.market import Trade
-from regimeflow.venues.port import Disconnected, Garbled
+from regimeflow.venues.port import Corrected, Disconnected, Garbled
 from regimeflow.venues.runtime import Overflow, Threads
 
 FAR = 50.0  # a limit that no price reaches
@@ -123,6 +124,34 @@ def test_numbers_that_are_none_are_not_booked() -> None:
     assert rig.order().filled == 0.0
     assert any("could not be read" in state for state in rig.states())
     assert "* active: reconciliation is well again" in rig.states()
+
+
+def test_what_an_execution_came_to_is_booked_when_it_is_told() -> None:
+    def corrects(rig: Rig) -> None:
+        (fill,) = rig.fills()
+        for order_id, qty, cash in (
+            ("r-0-1", 0.0, -1.25),  # a commission, told late
+            ("r-0-1", -1.0, 100.0),  # one unit less was bought
+            ("somebody's", 0.0, -7.0),
+            ("r-0-1", float("nan"), 0.0),
+        ):
+            if qty == -1.0:
+                rig.exchange.trade_by_hand("AAA", "sell", 1.0)
+            said = Corrected(
+                rig.runtime.now(), fill.execution_id, order_id, "AAA", qty, 100.0, cash, "so it was"
+            )
+            rig.runtime.say(said)
+
+    rig = Rig({1.0: buy()}, {2.0: corrects}, until_s=10.0)
+    ledger, (fill,) = rig.engine.desk.ledger, rig.fills()
+    begun = next(event.cash for event, _ in rig.told if isinstance(event, Start))
+    assert ledger.cash == pytest.approx(begun - fill.qty * fill.price - 1.25 + 100.0)
+    assert ledger.position("AAA").qty == 9.0
+    adjusted = [event for event, _ in rig.told if isinstance(event, Adjusted)]
+    assert [(a.qty, a.cash, a.execution_id) for a in adjusted] == [
+        (0.0, -1.25, fill.execution_id),
+        (-1.0, 100.0, fill.execution_id),
+    ]
 
 
 # ---------------------------------------------------------------- cancels and changes

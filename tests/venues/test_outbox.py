@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from regimeflow.errors import NotThere
+import pytest
+
+from regimeflow.errors import NotThere, Refused
 from regimeflow.model.events import Cancel, Replace, Submit
 from regimeflow.venues.intervals import Intervals
-from regimeflow.venues.outbox import Outbox
+from regimeflow.venues.outbox import NOT_SENT, Outbox
 from regimeflow.venues.port import Ack, Capabilities
 from regimeflow.venues.runtime import Answer
 
@@ -92,6 +94,21 @@ def test_what_waits_too_long_is_known_not_to_have_left() -> None:
     assert venue.asked == []
 
 
+@pytest.mark.parametrize(
+    ("code", "word"), [(NOT_SENT, "never_sent"), ("201", "rejected"), ("", "rejected")]
+)
+def test_what_the_adapter_did_not_send_was_refused_by_nobody(code: str, word: str) -> None:
+    out, lanes, venue = outbox()
+
+    def no(order: Submit) -> Ack:
+        raise Refused("no", code=code)
+
+    venue.submit = no  # type: ignore[method-assign]
+    out.send(submit("a"))
+    assert words(out.answered(lanes.do_next())[0]) == [f"a {word}"]
+    assert not out.busy
+
+
 def test_what_has_left_and_is_not_answered_is_unknown() -> None:
     out, lanes, _ = outbox()
     out.send(submit("a"))
@@ -113,3 +130,14 @@ def test_a_cancel_of_an_order_still_under_way_is_said_again() -> None:
     lanes.clock += 10_000 * MS
     out.due()
     assert ("cancel", "a") in [key for key, _ in lanes.work]
+
+
+def test_a_cancel_that_is_asked_for_again_and_again_is_sent_at_the_pace_of_one() -> None:
+    out, lanes, venue = outbox()
+    for count in range(1, 4):
+        for _ in range(50):
+            out.send(Cancel(1, 1, "a"))
+        while lanes.work:
+            lanes.do_next()
+        assert venue.asked == ["cancel a"] * count
+        lanes.clock += out._intervals.unknown_poll_ns

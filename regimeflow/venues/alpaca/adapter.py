@@ -34,6 +34,7 @@ from regimeflow.venues.alpaca.streams import Listener
 from regimeflow.venues.extras import require
 from regimeflow.venues.histories import Histories
 from regimeflow.venues.keys import needed
+from regimeflow.venues.outbox import NOT_SENT
 from regimeflow.venues.port import (
     Ack,
     Balances,
@@ -649,7 +650,7 @@ def _before_sending(ask: Callable[[], T]) -> T:
         raise
     except VenueError as error:
         why = f"it was not sent, because of what had to be asked before: {error}"
-        raise Refused(why, code="not_sent") from None
+        raise Refused(why, code=NOT_SENT) from None
 
 
 def _time(text: str | None) -> int:

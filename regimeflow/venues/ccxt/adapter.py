@@ -109,6 +109,7 @@ class Ccxt(Histories):
         self._names: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self._venue_ids: OrderedDict[str, str] = OrderedDict()
         self._worth: dict[str, tuple[float, float]] = {}
+        self._unpriced: set[str] = set()
 
     def __repr__(self) -> str:
         keys = "with keys" if self._secrets.get("api_key") else "no keys"
@@ -535,10 +536,22 @@ class Ccxt(Histories):
 
     async def _fill(self, client: Any, row: dict[str, Any]) -> Fill:
         market = client.markets[translate.text(row.get("symbol"), "an execution's symbol")]
-        for _, currency in translate.fees(row):
+        for cost, currency in translate.fees(row):
             if currency not in (market["base"], market["quote"]):
                 await self._price(client, currency, market["quote"])
+                self._say_unpriced(cost, currency, market)
         return self._made_fill(row, market)
+
+    def _say_unpriced(self, cost: float, currency: str, market: dict[str, Any]) -> None:
+        """Say, once for each currency, that fees in it are not booked: nobody tells their worth."""
+        if currency in self._worth or currency in self._unpriced or self._open is None:
+            return
+        self._unpriced.add(currency)
+        why = (
+            f"a fee of {cost:g} {currency or 'of a currency that is not named'} is not booked, nor "
+            f"are others like it: {self.name} has no market {currency}/{market['quote']}"
+        )
+        self._open.streams.say(Garbled(why, market["symbol"]))
 
     def _made_fill(self, row: dict[str, Any], market: dict[str, Any]) -> Fill:
         """Return an execution under our order id where that is known."""

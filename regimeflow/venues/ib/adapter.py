@@ -31,6 +31,7 @@ from regimeflow.venues.ib.contracts import (
 from regimeflow.venues.ib.papers import TIFS, TYPES
 from regimeflow.venues.ib.talk import PAPER_ACCOUNT, Manners, Memory, Talk, hidden
 from regimeflow.venues.loop_thread import LoopThread
+from regimeflow.venues.outbox import NOT_SENT
 from regimeflow.venues.port import Ack, Balances, Capabilities, Emit, Holding, VenueOrder
 
 T = TypeVar("T")
@@ -159,7 +160,7 @@ class InteractiveBrokers(Histories):
         self._talk: Talk | None = None
         self._details: dict[str, Any] = {}
         self._names: dict[int, str] = {}
-        self._memory = Memory(set(), set(), {})
+        self._memory = Memory(set(), set(), {}, {})
 
     def __getstate__(self) -> dict[str, Any]:
         # A detached session takes the venue along into its own process, and connects there.
@@ -285,7 +286,7 @@ class InteractiveBrokers(Histories):
             except Refused:
                 raise
             except VenueError as error:
-                raise Refused(f"nothing was sent: {error}") from None
+                raise Refused(f"nothing was sent: {error}", code=NOT_SENT) from None
             return await talk.submit(order, details.contract)
 
         return self._run(work)

@@ -1,7 +1,9 @@
 """Questions to TWS, whose answers come in pieces and end by a word of their own.
 
 A list that lost a piece is no answer: whoever hears that a message of some kind could not be read
-fails every question that it may have belonged to.
+fails every question that it may have belonged to. Where TWS repeats no number, what is left of one
+answer would pass for a piece of the next: such a question fails no sooner than its answer ended,
+and one that did not end in time is `Late`, after which the connection is of no use.
 """
 
 from __future__ import annotations
@@ -10,6 +12,10 @@ import asyncio
 from typing import Any
 
 from regimeflow.errors import VenueError
+
+
+class Late(VenueError):
+    """An answer did not come in time, and may still."""
 
 
 class Asks:
@@ -25,13 +31,14 @@ class Asks:
         """Return the pieces of an answer, once it is whole.
 
         Raises:
-            VenueError: it did not come in time, not whole, or was refused.
+            Late: it did not come in time.
+            VenueError: it came not whole, or was refused.
         """
         ask = self._open[key]
         try:
             return await asyncio.wait_for(ask.future, timeout_s)
         except TimeoutError:
-            raise VenueError(f"TWS did not answer for {kind} in {timeout_s:g} s") from None
+            raise Late(f"TWS did not answer for {kind} in {timeout_s:g} s") from None
         finally:
             self._open.pop(key, None)
 
@@ -47,7 +54,9 @@ class Asks:
     def end(self, key: int | str) -> None:
         """An answer is whole."""
         ask = self._open.get(key)
-        if ask is not None and not ask.future.done():
+        if ask is not None and ask.spoilt is not None:
+            self.fail(key, ask.spoilt)
+        elif ask is not None and not ask.future.done():
             ask.future.set_result(ask.pieces)
 
     def fail(self, key: int | str, error: Exception) -> None:
@@ -55,6 +64,11 @@ class Asks:
         ask = self._open.get(key)
         if ask is not None and not ask.future.done():
             ask.future.set_exception(error)
+
+    def spoil(self, key: str, error: Exception) -> None:
+        """An answer will not come whole; its end will."""
+        if key in self._open:
+            self._open[key].spoilt = error
 
     def fail_all(self, error: Exception, kind: str = "") -> None:
         """No answer will come, or none to questions of one kind."""
@@ -67,4 +81,5 @@ class _Ask:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.pieces: list[Any] = []
+        self.spoilt: Exception | None = None
         self.future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()

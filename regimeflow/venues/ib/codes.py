@@ -24,21 +24,23 @@ NOTES = frozenset(
 #: System messages, farms going and coming; none of them is about a request.
 _SYSTEM = range(2100, 2200)
 
-#: An order, or a change of one, that is certainly not taken.
+#: An order, or a change of one, that is certainly not taken. Only what can be said of the plain
+#: orders that are sent here, and means nothing else; "cannot be transmitted" is not among them (TWS
+#: may keep such an order, for a hand to send), nor are failures of TWS itself (320, 322, 323).
 REFUSED = frozenset(
     {
         103,  # duplicate number of an order
-        104, 105, 106, 107, 109, 110, 111, 113, 114, 115, 116, 117, 118, 119, 120, 121, 122, 123,
-        124, 125, 126, 129, 131, 132, 133, 134, 137, 140, 141, 144, 145, 146, 147, 148, 151, 152,
-        153, 154, 155, 156, 157, 158, 159, 160, 163, 164, 168, 200, 201, 203, 320, 321, 322, 323,
-        324, 325, 328, 329, 330, 331, 334, 335, 336, 337, 338, 339, 340, 341, 342, 343, 344, 345,
-        346, 347, 349, 350, 351, 352, 353, 355, 356, 358, 359, 361, 362, 363, 364, 367, 368, 369,
-        370, 371, 372, 373, 374, 375, 376, 377, 378, 379, 380, 382, 383, 384, 385, 387, 388, 389,
-        391, 392, 393, 394, 395, 396, 397, 398, 400, 401, 402, 403, 405, 406, 408, 409, 410, 411,
-        412, 413, 414, 415, 416, 417, 418, 419, 423, 424, 425, 426, 427, 428, 429, 430, 431, 432,
-        433, 434, 435, 436, 437, 438, 439, 440, 441, 442, 443, 444, 445, 446, 447, 448, 449, 10000,
-        10001, 10002, 10003, 10005, 10006, 10007, 10020, 10021, 10022, 10023, 10024, 10025, 10026,
-        10027, 10243, 10268, 10318, 10329,
+        104, 105, 134, 329, 440,  # a change that is not made
+        109, 110, 163, 382, 403,  # a price that is not taken
+        111, 387,  # a type of order or time in force that is not taken
+        133,  # submitting failed
+        140, 141, 145, 321,  # a field that makes no sense
+        160, 355, 383, 384, 385, 388, 434, 10243, 10318,  # a size that is not taken
+        200, 203, 392, 406, 412,  # a contract that cannot be traded
+        201,  # rejected; the reason follows
+        334, 336, 337, 343, 391,  # a time that is not taken
+        435,  # no account
+        10268,  # an attribute that is no longer taken
     }
 )  # fmt: skip
 #: A cancel that comes too late, and one of an order that is not there.

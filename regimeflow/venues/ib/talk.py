@@ -29,10 +29,12 @@ from regimeflow.model.market import Bar
 from regimeflow.model.timeframe import NS_PER_SECOND
 from regimeflow.model.venue import Holding, VenueOrder
 from regimeflow.venues.ib import bars, codes
-from regimeflow.venues.ib.asks import Asks
+from regimeflow.venues.ib.asks import Asks, Late
 from regimeflow.venues.ib.contracts import decimal_text
+from regimeflow.venues.ib.fills import Fills, Told
 from regimeflow.venues.ib.pace import CANCELS, ORDERS, QUESTIONS, Pace
 from regimeflow.venues.ib.papers import OVER, TAKEN, TIFS, TYPES, Paper, completed_row
+from regimeflow.venues.outbox import NOT_SENT
 from regimeflow.venues.port import Ack, Balances, Disconnected, Emit, Garbled, Said
 
 _ORDERS, _EXECUTIONS, _COMPLETED, _POSITIONS = (
@@ -47,13 +49,13 @@ _PIECES = {
     3: _ORDERS, 5: _ORDERS, 10: _DETAILS, 11: _EXECUTIONS, 17: _HISTORY, 49: _TIME,
     61: _POSITIONS, 63: _MONEY, 88: _HEAD, 101: _COMPLETED,
 }  # fmt: skip
+#: Lists whose pieces carry no number, and that have an end of their own.
+_LISTS = frozenset({_ORDERS, _COMPLETED, _POSITIONS})
 #: Numbers of messages that tell of orders or fills.
 _ABOUT_ORDERS = frozenset({3, 5, 11, 59})
 _TAGS = "TotalCashValue,NetLiquidation,BuyingPower,InitMarginReq"
-_SIDES = {"BOT": "buy", "SLD": "sell"}
 #: The venue has no such number: what stands for none on the wire is larger.
 _FAR = 1e300
-_MAKER = 1
 #: Paper accounts' numbers begin so.
 PAPER_ACCOUNT = "D"
 
@@ -87,11 +89,13 @@ class Memory(NamedTuple):
     Attributes:
         sent, had: client order ids that were sent, and those that TWS has shown to have.
         heads: contract's number -> when TWS's data of it begin, UTC seconds.
+        told: execution's name -> what was told of it.
     """
 
     sent: set[str]
     had: set[str]
     heads: dict[int, int]
+    told: dict[str, Told]
 
 
 class _Wait(NamedTuple):
@@ -137,11 +141,10 @@ class Talk:
         self._papers: dict[tuple[int, int], Paper] = {}
         self._by_ref: dict[str, Paper] = {}
         self._waits: dict[tuple[int, str], _Wait] = {}
-        self._executions: dict[str, int] = {}
-        self._fees: dict[str, tuple[float, str]] = {}
-        self._held: dict[str, tuple[Fill, str, asyncio.TimerHandle]] = {}
-        self._no_fee: set[str] = set()
-        self._fee_came = asyncio.Event()
+        self._fills = Fills(
+            memory.told, manners.fee_wait_s, self._say, self._begin, self._executed, name_of,
+            self._ref_of,
+        )  # fmt: skip
         self._bars: dict[int, bars.BarStream] = {}
         self._ticks: dict[int, bars.TickStream] = {}
         self._moved: set[int] = set()
@@ -178,7 +181,7 @@ class Talk:
     async def take_up(self) -> None:
         """Ask for the books; then orders can be sent and are heard of."""
         await self.open_orders()
-        await self.executions(0)
+        await self._executed()
         self._speaking = True
         self._begin(self._stay_in_touch())
         if self._over:
@@ -226,8 +229,7 @@ class Talk:
         self._speaking, self._over = False, True
         for task in list(self._tasks):
             task.cancel()
-        for _, _, timer in self._held.values():
-            timer.cancel()
+        self._fills.close()
         self._fail("the connection was closed")
         if self.client.conn.isConnected():
             with contextlib.suppress(OSError, RuntimeError):
@@ -275,9 +277,11 @@ class Talk:
             if not wait.future.done():
                 wait.future.set_exception(VenueError(why))
 
-    def _say(self, said: Said) -> None:
+    def _say(self, said: Said) -> bool:
+        """Tell something; return whether it was told."""
         if self._speaking:
             self._emit(said)
+        return self._speaking
 
     def _socket_closed(self, why: str) -> None:
         self._lose(f"TWS closed the connection{f': {why}' if why else ''}")
@@ -301,7 +305,12 @@ class Talk:
                 send(number)
             except OSError:
                 self._asks.fail(name, VenueError("there is no connection to TWS"))
-            return await self._asks.answer(name, kind, self._manners.timeout_s)
+            try:
+                return await self._asks.answer(name, kind, self._manners.timeout_s)
+            except Late as error:
+                if key in _LISTS:  # come late, it would pass for the answer to the next one
+                    self._lose(str(error))
+                raise
 
     async def _turn(self) -> None:
         """Wait until one more question may be asked."""
@@ -372,29 +381,13 @@ class Talk:
 
     async def executions(self, since: int) -> list[Fill]:
         """Return the executions of the day from ``since`` on, oldest first."""
+        return self._fills.since(await self._executed(), since)
+
+    async def _executed(self) -> list[tuple[Any, Any]]:
+        """Ask for the executions of the day; TWS tells their commissions along with them."""
         every = self._library.ExecutionFilter(acctCode=self.account)
         found = await self._ask(_EXECUTIONS, lambda n: self.client.reqExecutions(n, every))
-        newest: dict[str, tuple[Any, Any]] = {}
-        for contract, execution in found:
-            name, revision = _revised(execution.execId)
-            if name not in newest or revision >= _revised(newest[name][1].execId)[1]:
-                newest[name] = (contract, execution)
-        await self._wait_for_fees([execution.execId for _, execution in newest.values()])
-        fills = [self._fill(contract, execution) for contract, execution in newest.values()]
-        return sorted((f for f in fills if f.ts >= since), key=lambda fill: fill.ts)
-
-    async def _wait_for_fees(self, names: Iterable[str]) -> None:
-        """Give commissions time to arrive: they come after the executions, one by one."""
-        missing = set(names) - self._fees.keys() - self._no_fee
-
-        async def all_there() -> None:
-            while missing - self._fees.keys():
-                self._fee_came.clear()
-                await self._fee_came.wait()
-
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(all_there(), self._manners.fee_wait_s)
-        self._no_fee |= missing - self._fees.keys()
+        return await self._fills.listed(found)
 
     async def positions(self) -> list[Holding]:
         """Return everything held on the account."""
@@ -502,7 +495,7 @@ class Talk:
         try:
             number = self._number()
         except VenueError as error:
-            raise Refused(f"nothing was sent: {error}") from None
+            raise Refused(f"nothing was sent: {error}", code=NOT_SENT) from None
         paper = self._papers[self._manners.client_id, number] = Paper(
             number, self._manners.client_id
         )
@@ -578,12 +571,13 @@ class Talk:
     ) -> None:
         """Write one message about an order, and wait until TWS has said what it makes of it."""
         if self._over:
-            raise Refused(f"nothing was sent: {self._why or 'the connection is closed'}")
+            why = self._why or "the connection is closed"
+            raise Refused(f"nothing was sent: {why}", code=NOT_SENT)
         wait_s = self._pace.take(CANCELS if what == "cancel" else ORDERS)
         if wait_s:
             raise Refused(
                 "nothing was sent: too many messages in this second",
-                code="rate_limited",
+                code=NOT_SENT,
                 retry_after_ms=wait_s * 1e3,
             )
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -704,86 +698,20 @@ class Talk:
         if number in self._asks:
             self._asks.piece(number, (contract, execution))
             return
-        name, revision = _revised(execution.execId)
-        before = self._executions.get(name)
-        self._executions[name] = max(revision, before or 0)
-        if before is None:
-            self._hold(contract, execution)
-        elif revision > before:
-            why = f"execution {name} was corrected: our books hold it as it was first told"
-            self._say(Garbled(why, self._name_of(contract), about_orders=True))
+        self._answered(execution.orderId, "submit")
+        self._fills.executed(contract, execution)
 
     def execDetailsEnd(self, number: int) -> None:
         self._asks.end(number)
 
-    def _hold(self, contract: Any, execution: Any) -> None:
-        """Tell of a fill once its commission is known, or after a while."""
-        fill, name = self._fill(contract, execution), execution.execId
-        self._answered(execution.orderId, "submit")
-        if name in self._fees:
-            self._say(fill)
-            return
-        timer = asyncio.get_running_loop().call_later(
-            self._manners.fee_wait_s, self._miss_fee, name
-        )
-        self._held[name] = (fill, contract.currency, timer)
-
-    def _miss_fee(self, name: str) -> None:
-        """A commission has not come: ask for the executions, and with them TWS tells it again."""
-        self._begin(self._find_fee(name))
-
-    async def _find_fee(self, name: str) -> None:
-        with contextlib.suppress(VenueError):
-            await self.executions(0)
-        held = self._held.pop(name, None)
-        if held is not None:  # a fact must not wait for its price tag for ever
-            self._no_fee.add(name)
-            self._say(held[0])
-
     def commissionReport(self, report: Any) -> None:
         """What an execution cost."""
-        name, fee, unit = report.execId, report.commission, report.currency
-        if not abs(fee) < _FAR:
-            return  # not known yet
-        first = name not in self._fees
-        self._fees[name] = (fee, unit)
-        self._fee_came.set()
-        held = self._held.pop(name, None)
-        if held is not None:
-            fill, money, timer = held
-            timer.cancel()
-            self._say(_with_fee(fill, fee, unit, money))
-            self._complain_of_money(fill.symbol, name, unit, money)
-        elif first and name in self._no_fee:
-            self._say(Garbled(f"a commission of {fee:g} {unit} came too late to be booked"))
+        self._fills.cost(report)
 
-    def _complain_of_money(self, symbol: str, name: str, unit: str, money: str) -> None:
-        if unit and money and unit != money:
-            why = f"a commission in {unit} for what is traded in {money} is not booked"
-            self._say(Garbled(why, symbol))
-
-    def _fill(self, contract: Any, execution: Any) -> Fill:
-        if execution.side not in _SIDES:
-            raise VenueError(f"TWS told of an execution of side {execution.side!r}")
-        ts = int(execution.time.timestamp()) * NS_PER_SECOND
-        fee, unit = self._fees.get(execution.execId, (0.0, ""))
+    def _ref_of(self, execution: Any) -> str:
+        """Return our id of an execution's order, "" where that has none."""
         placed = self._papers.get((execution.clientId, execution.orderId))
-        ref = execution.orderRef or (placed.ref if placed is not None else "")
-        made = Fill(
-            ts,
-            0,
-            _revised(execution.execId)[0],
-            ref or str(execution.permId),
-            self._name_of(contract),
-            _SIDES[execution.side],
-            float(execution.shares),
-            float(execution.price),
-            0.0,
-            "maker" if execution.lastLiquidity == _MAKER else "taker",
-            execution.exchange,
-            ts,
-        )
-        return _with_fee(made, fee, unit, contract.currency)
+        return str(execution.orderRef or (placed.ref if placed is not None else ""))
 
     # ------------------------------------------------------------ errors and notices
 
@@ -840,7 +768,11 @@ class Talk:
         """A message could not be read: it may have been a piece of an answer."""
         kind = _PIECES.get(self._message)
         if kind is not None:
-            self._asks.fail_all(VenueError(f"a part of the answer cannot be read: {why}"), kind)
+            error = VenueError(f"a part of the answer cannot be read: {why}")
+            if kind in _LISTS:
+                self._asks.spoil(kind, error)
+            else:
+                self._asks.fail_all(error, kind)
         about_orders = self._message in _ABOUT_ORDERS or not self._message
         self._say(Garbled(f"message {self._message} cannot be read", "", about_orders))
 
@@ -1022,26 +954,6 @@ def hidden(account: str) -> str:
     'D...4567'
     """
     return f"{account[:1]}...{account[-4:]}" if len(account) > 5 else account[:1] + "..."
-
-
-def _revised(name: str) -> tuple[str, int]:
-    """Return an execution's id without its revision, and that.
-
-    >>> _revised("0000e0d5.6566aa5f.01.02")
-    ('0000e0d5.6566aa5f.01', 2)
-    """
-    stem, _, last = name.rpartition(".")
-    return (stem, int(last)) if stem and last.isdigit() else (name, 0)
-
-
-def _with_fee(fill: Fill, fee: float, unit: str, money: str) -> Fill:
-    """Return a fill with its fee, where that is in the money that it was traded in."""
-    if not fee or (unit and money and unit != money):
-        return fill
-    return Fill(
-        fill.ts, 0, fill.execution_id, fill.order_id, fill.symbol, fill.side, fill.qty, fill.price,
-        fee, fill.liquidity, fill.venue, fill.executed_at,
-    )  # fmt: skip
 
 
 def _set_prices(order: Any, limit: float | None, stop: float | None) -> None:
