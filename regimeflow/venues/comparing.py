@@ -53,6 +53,7 @@ class Comparing:
         self._asked_until = 0
         self._orders_at = self._positions_at = 0
         self._clean_at = 0
+        self._looked_for = 0
         self._doubts: dict[str, int] = {}
         self._unmatched: dict[str, str] = {}
         self._told: Reconciled | None = None
@@ -96,6 +97,19 @@ class Comparing:
         """Compare again as soon as possible; until then nothing new is risked."""
         self.soon()
         return self._verdict(Reconciled(self._runtime.now(), 0, False, "orders", why))
+
+    def settled(self) -> bool:
+        """Whether everything was compared after the last news of an order; if not, it will be.
+
+        An execution that the stream lost just before its order ended is found by this look only.
+        """
+        news = max(self.heard.values(), default=0)
+        if self.clean and self._clean_at >= news:
+            return True
+        if self._looked_for < news:
+            self._looked_for = news
+            self.soon()
+        return False
 
     # ------------------------------------------------------------ asking
 

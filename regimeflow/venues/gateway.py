@@ -694,7 +694,7 @@ class Gateway:
             return True
         if self._engine.desk.working or self.outbox.busy:
             return False
-        return self.comparing.clean or not self.outbox.connected
+        return self.comparing.settled() or not self.outbox.connected
 
 
 def _new_bars(told: History, engine: Engine, warmup: int, gap: bool) -> list[Input]:
