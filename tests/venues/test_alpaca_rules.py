@@ -25,7 +25,7 @@ import msgspec
 import pytest
 import requests
 import websockets
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.sync.server import serve
 
@@ -509,6 +509,7 @@ ANY = SCALAR | st.binary(max_size=4) | st.lists(SCALAR, max_size=2)
 FIELDS = ["event", "order", "price", "qty", "timestamp", "execution_id"]
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # of a busy machine
 @given(
     st.dictionaries(st.sampled_from(FIELDS), ANY),
     st.dictionaries(st.sampled_from(list(ORDER)), ANY),
@@ -612,9 +613,14 @@ def test_what_follows_an_unreadable_message_in_a_frame_is_heard():
 def test_noise_is_told_and_too_much_of_it_ends_the_stream():
     noise = [b"\xc1\xff noise"] * 20
     with speaker(SUBSCRIBED, *noise) as url, hearing(url) as (made, wait):
-        made.subscribe(["SPY"], 0)
-        said = wait(21)
-    assert [type(one) for one in said] == [Garbled] * 20 + [Disconnected]
+        ended = ""
+        try:
+            made.subscribe(["SPY"], 0)
+        except VenueError as error:  # all of it may be there before anybody looks
+            ended = str(error)
+        said = wait(20 if ended else 21)
+    assert "can be read" in (ended or said[20].why)
+    assert [type(one) for one in said[:20]] == [Garbled] * 20
 
 
 def test_a_frame_that_is_too_long_ends_the_stream():
