@@ -64,7 +64,7 @@ def begun(book, place):
 
 
 def interrupt(book, place):
-    """Press stop until the cell has ended: it is shown as running before the kernel has begun it."""
+    """Press stop until the cell ends: it is shown as running before the kernel has begun it."""
     for _ in range(12):
         book.js("w => w.sessionContext.session.kernel.interrupt()")
         with contextlib.suppress(TimeoutError):

@@ -15,7 +15,7 @@ from regimeflow.sandbox.checker import Violation, check
 from regimeflow.sandbox.process import VenueProcess
 
 CHILD = Path(__file__).with_name("child.py")
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 #: A session that hangs is ended, so that whoever reads what it says sees its end.
 LONGEST_S = 280.0
 
