@@ -189,7 +189,7 @@ def browser() -> Iterator[Browser]:
         lack = "the browser tests need chromium: apt-get install chromium"
         if os.environ.get("REGIMEFLOW_CHROMIUM") == "required":
             pytest.fail(lack)
-        pytest.skip(lack)
+        pytest.skip(lack)  # who only wants the package need not install a browser for its tests
     with sync_playwright() as play:
         started = play.chromium.launch(
             executable_path=place,
