@@ -110,17 +110,26 @@ class LineWriter:
         """
         seq = self.seq + 1
         try:
-            ts, seen, rest = _parts(_encode(event))
+            raw = _encode(event)
             if event.__class__ is not Bar or event.features is not None:
-                _refuse_nulls(event, rest)
+                _refuse_nulls(event, raw)
             elif not isfinite(event.open + event.high + event.low + event.close + event.volume):
                 _refuse_infinite(event)  # five additions take less than to look for a null
-            begin = b"".join((self._head, b"%d" % seq, b",", ts, b",", seen))
-            line, digest = _chained(self._sum + begin + _NAMES[event.__class__] + rest)
+            begin, name = _FRAMES[event.__class__]
+            if _E18 <= event.ts < _E19 and _E18 <= event.seen < _E19:  # from 2001 on: 19 digits
+                end = begin + _TIMES_LENGTH
+            else:
+                end = _end_of_times(raw, begin)
+            times = raw[begin:end]
+            line, digest = _chained(
+                b"%b%b%d,%b%b%b" % (self._sum, self._head, seq, times, name, raw[end + 1 :] or b"}")
+            )
             made = [line]
             for output in outputs:
-                rest = _output_rest(seq, event.seen, output)
-                line, digest = _chained(digest + begin + _NAMES[output.__class__] + rest)
+                name, rest = _FRAMES[output.__class__][1], _output_rest(seq, event.seen, output)
+                line, digest = _chained(
+                    b"%b%b%d,%b%b%b" % (digest, self._head, seq, times, name, rest)
+                )
                 made.append(line)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise JournalError(f"cannot write event {seq} to the journal: {error}") from error
@@ -262,9 +271,9 @@ class LineReader:
             raise ValueError(f"input {self.seq + 1} was expected here, not {envelope.seq}")
         if not is_input and (seq, ts, seen) != self._cause:
             raise ValueError("an output must carry the seq, ts and seen of the input before it")
-        ours = b"".join((self._head, seq, b",", ts, b",", seen, _NAMES[type(body)]))
+        ours = b"".join((self._head, seq, b",", ts, b",", seen, _FRAMES[type(body)][1]))
         _look_closely(
-            payload + b"}", ours + _parts(_encode(body))[2] + b"}", type(body) is not Start
+            payload + b"}", ours + _rest(body, _encode(body)) + b"}", type(body) is not Start
         )
         _refuse_unusable(body)
         if is_input:
@@ -295,7 +304,7 @@ def body_text(body: Input | Output) -> str:
     >>> body_text(Timer(1, 2, "rebalance"))
     '{"name":"rebalance"}'
     """
-    return (b"{" + _parts(_encode(body))[2]).decode()
+    return (b"{" + _rest(body, _encode(body))).decode()
 
 
 # ---------------------------------------------------------------- encoding
@@ -304,15 +313,18 @@ def body_text(body: Input | Output) -> str:
 # (outputs: seq and seen), so their own JSON is cut up and the envelope spliced around the pieces.
 
 
-def _parts(raw: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return a struct's first two fields and the rest with its closing brace.
+def _end_of_times(raw: bytes, begin: int) -> int:
+    """Return where a struct's first two fields, which begin at ``begin``, are over.
 
-    The commas counted are those after the tag and the two integers: none of them has one inside.
+    They are integers: none of them has a comma inside.
     """
-    parts = raw.split(b",", 3)
-    if len(parts) == 3:
-        return parts[1], parts[2][:-1], b"}"
-    return parts[1], parts[2], parts[3]
+    end = raw.find(b",", raw.find(b",", begin) + 1)
+    return end if end >= 0 else len(raw) - 1
+
+
+def _rest(body: Input | Output, raw: bytes) -> bytes:
+    """Return a struct's fields after its first two, with its closing brace."""
+    return raw[_end_of_times(raw, _FRAMES[type(body)][0]) + 1 :] or b"}"
 
 
 def _chained(summed: bytes) -> tuple[bytes, bytes]:
@@ -330,20 +342,23 @@ def _output_rest(seq: int, seen: int, output: Output) -> bytes:
             f"its {type(output).__name__} names input {output.seq} seen at {output.seen} as its "
             f"cause, which is input {seq} seen at {seen}"
         )
-    rest = _parts(_encode(output))[2]
+    raw = _encode(output)
     if type(output) in _REQUESTS:
         _refuse_unusable(output)
-        _refuse_nulls(output, rest)
-    return rest
+        _refuse_nulls(output, raw)
+    return _rest(output, raw)
 
 
-def _refuse_nulls(body: Input | Output, rest: bytes) -> None:
+def _refuse_nulls(body: Input | Output, raw: bytes) -> None:
     """Refuse NaN and infinity, which msgspec writes as null: they would never come back."""
-    if b"null" not in rest:
+    nulls = raw.count(b"null")
+    if not nulls:
         return
-    if type(body) is Bars and rest.count(b"null") == rest.count(b'"features":null'):
+    if type(body) is Bars and nulls == raw.count(b'"features":null'):
         return
-    _refuse_infinite(body)
+    # Each None is one null: where there are no more, no number became one.
+    if nulls != msgspec.structs.astuple(body).count(None):
+        _refuse_infinite(body)
 
 
 def _hook(value: Any) -> Any:
@@ -503,7 +518,17 @@ def _integers(cls: Any) -> tuple[str, ...]:
 
 
 _TYPES = (*get_args(Input), *get_args(Output))
-_NAMES = {cls: f',"kind":"{cls.__struct_config__.tag}","body":{{'.encode() for cls in _TYPES}
+#: Where the first field of a struct's JSON begins, and what stands between its times and the rest.
+_FRAMES = {
+    cls: (
+        len(f'{{"kind":"{cls.__struct_config__.tag}",'),
+        f',"kind":"{cls.__struct_config__.tag}","body":{{'.encode(),
+    )
+    for cls in _TYPES
+}
+_E18, _E19 = 10**18, 10**19
+#: Of two integers of nineteen digits each, with their names.
+_TIMES_LENGTH = len('"ts":,"seen":') + 2 * 19
 _BY_NAME = {f'"kind":"{cls.__struct_config__.tag}"'.encode(): _known(cls) for cls in _TYPES}
 _INTEGERS = {cls: _integers(cls) for cls in _TYPES}
 _CHECKED = frozenset(cls for cls in _TYPES if _INTEGERS[cls] or cls in (Bars, History, Start))

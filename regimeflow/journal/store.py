@@ -165,13 +165,12 @@ class JournalWriter:
         """
         if self._refused and not (self.cancels_only and ENTRIES.isdisjoint(map(type, outputs))):
             raise JournalError(self._refused)
-        seq = self._chain.seq + 1
         try:
             lines = self._chain.lines(event, outputs)
             self._buffer += lines
         except BaseException as error:
             # The event has happened but is not here: what follows would not be the run any more.
-            self._refuse(f"event {seq} could not be recorded: {error}")
+            self._refuse(f"event {self._chain.seq + 1} could not be recorded: {error}")
             raise
         if not outputs:
             self._pending += len(lines[0])
@@ -290,7 +289,7 @@ class JournalWriter:
             raise OSError(errno.ENOSPC, f"{written} of {len(data)} bytes were written")
         self._size += written
         self._hash.update(data)
-        self._lines += data.count(b"\n")
+        self._lines += len(self._buffer)
 
     def _turn_to_reserve(self, data: bytes) -> None:
         """Cut off what was torn, and write on in a new segment, in the space that was kept."""

@@ -25,6 +25,7 @@ from regimeflow.model.events import (
     Fill,
     Input,
     Logged,
+    OrderUpdate,
     Output,
     Recorded,
     Start,
@@ -111,6 +112,17 @@ def test_every_input_comes_back_to_the_last_bit(cls: Any) -> None:
         assert line.count(b"\n") == 1
 
     check()
+
+
+# With the nineteen digits that the times of our days have, and with one more or less.
+@pytest.mark.parametrize("seen", [10**18 - 1, 10**18, 2**63 - 1, -(10**18), -(2**63)])
+@pytest.mark.parametrize("ts", [0, 10**18 - 1, 10**18, 2**63 - 1, -(10**17), -(10**18)])
+def test_a_time_of_any_length_comes_back(ts: int, seen: int) -> None:
+    for event in (Clock(ts, seen), Trade(ts, seen, "a,b", 1.5, 2.5)):
+        lines = LineWriter("demo").lines(event, [Logged(1, seen, 'x","y')])
+        reader = LineReader()
+        read = [reader.read(line[:-1], n) for n, line in enumerate(lines, 1)]
+        assert [record.body for record in read if record] == [event, Logged(1, seen, 'x","y')]
 
 
 @pytest.mark.parametrize("cls", get_args(Output), ids=lambda cls: cls.__name__)
@@ -207,6 +219,8 @@ def test_numbers_taken_out_of_arrays_are_numbers() -> None:
         (Bar(1, 2, "SPY", 1.0, 1.0, 1.0, 1.0, 1.0, features={"x": math.nan}), [], "features.x"),
         (Clock(1, 2), [Submit(1, 2, "o", "S", "buy", math.nan, "market")], "qty is nan"),
         (Clock(1, 2), [Submit(1, 2, "o", "S", "buy", 1.0, "limit", math.nan)], "limit is nan"),
+        (OrderUpdate(1, 2, "o", "replaced", "null", qty=math.nan), [], "qty is nan"),
+        (OrderUpdate(1, 2, "o", "accepted", metadata={"ahead": math.inf}), [], "metadata.ahead"),
         (Clock(1, 2), [Logged(2, 2, "x")], "names input 2"),
         (Clock(1, 2), [Logged(1, 3, "x")], "seen at 3"),
         (Clock(1, 2), [Logged(1, 2, "\ud800")], "surrogates"),
