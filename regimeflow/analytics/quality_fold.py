@@ -75,8 +75,8 @@ class QualityFold:
         self._finest: dict[str, int] = {}
         self._marks: dict[str, Marks] = {}
         self._orders: dict[str, _Order] = {}
-        self._denied: set[str] = set()
-        self._booked: set[str] = set()
+        self._denied: dict[str, None] = {}
+        self._booked: dict[str, None] = {}
         self._fills: list[FillQuality] = []
         self._open: dict[int, int] = {}  # place of a fill -> prices it still waits for
         self._ends: dict[str, _End] = {}  # those that wait for their price
@@ -168,7 +168,7 @@ class QualityFold:
         # A change that was denied carries the id of an order that left long ago.
         if note.order_id in self._orders or note.order_id in self._denied:
             return
-        self._denied.add(note.order_id)
+        self._denied[note.order_id] = None
         self._last = note.seen
         self._counts["submitted"] += 1
         self._counts["submit_rejected"] += 1
@@ -235,7 +235,7 @@ class QualityFold:
     def _fill(self, event: Fill) -> None:
         if event.execution_id in self._booked:
             return
-        self._booked.add(event.execution_id)
+        self._booked[event.execution_id] = None
         self._last = event.seen
         place = len(self._fills)
         row = FillQuality(
@@ -400,7 +400,7 @@ _AVERAGES = {
 }
 
 
-class _Order(msgspec.Struct, eq=False, kw_only=True):
+class _Order(msgspec.Struct, eq=False):
     """What is needed of one order. ``venue_mid`` is final once ``venue_settled``."""
 
     symbol: str
@@ -423,6 +423,15 @@ class _Order(msgspec.Struct, eq=False, kw_only=True):
     queue_position: float | None = None
     expected_ms: float | None = None
     end: _End | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is over, and waits for no price any more."""
+        return (
+            (self.over or self.filled_up)
+            and (self.venue_settled or not self.acknowledged)
+            and (self.end is None or self.end.settled)
+        )
 
 
 class _End(msgspec.Struct, eq=False):

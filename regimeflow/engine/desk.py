@@ -89,7 +89,8 @@ class Desk:
         self.reserved = 0.0
         self.gate = Gate(limits, self)
         self.limits = limits
-        self.executions: set[str] = set()
+        #: Ids of what is booked, in order.
+        self.executions: dict[str, None] = {}
         #: The venue's order id -> ours.
         self.venue_ids: dict[str, str] = {}
         self.peak_equity = 0.0
@@ -651,7 +652,7 @@ class Desk:
         """
         if event.execution_id in self.executions:
             return None
-        self.executions.add(event.execution_id)
+        self.executions[event.execution_id] = None
         qty = event.qty
         signed = qty if event.side == "buy" else -qty
         self.ledger.book(event.symbol, signed, event.price, event.fee)

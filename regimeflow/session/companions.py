@@ -236,6 +236,8 @@ class Twin:
 
     Attributes:
         anchored, jumped: as in `Shadow`.
+        told: its orders of which its own venue has said something, for whoever keeps copies of
+            them and empties this.
     """
 
     def __init__(
@@ -248,6 +250,7 @@ class Twin:
         load: Load,
     ) -> None:
         self.engine = engine_of(strategy, start, load)
+        self.told: set[str] = set()
         self.anchored: list[Fill] = []
         self.jumped = 0.0
         self._anchor = anchor
@@ -269,6 +272,8 @@ class Twin:
                     continue  # what it waits for is the session's moment, not the twin's own
                 if own is event and self._expected is not None:
                     self._change(self._expected, event, outputs)
+                if own.__class__ is Fill or own.__class__ is OrderUpdate:
+                    self.told.add(own.order_id)
                 made = self.engine.step(own)
                 self._matcher.send(_as_modelled(own, made, self._model.latency.data_ns))
         elif isinstance(event, Adjusted) and not _only_costs(event):

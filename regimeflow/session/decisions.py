@@ -139,7 +139,7 @@ class Decisions:
         self._at = 0
         self._entries: list[Decision] = []
         self.ledger = Ledger(0.0, Instruments())
-        self._executions: set[str] = set()
+        self._executions: dict[str, None] = {}
         self._realized: dict[str, float] = {}
         self._agreed: dict[str, tuple[Any, ...]] = {}
         self._fault = self._commanded = False
@@ -230,7 +230,7 @@ class Decisions:
         for order_id in event.never_sent:
             self._tell(order_id, "never_sent", "")
         for order_id, order in self.orders.items():
-            if order.status is Status.SENT:
+            if order.status == Status.SENT:
                 self._tell(order_id, "lost", "the process ended before the venue answered")
 
     def _upgraded(self, event: Upgraded) -> None:
@@ -429,7 +429,7 @@ class Decisions:
     def _fill(self, fill: Fill) -> None:
         if fill.execution_id in self._executions:
             return  # told before
-        self._executions.add(fill.execution_id)
+        self._executions[fill.execution_id] = None
         what, of, note = self._filled(fill)
         self._say(
             "OrderFilled",

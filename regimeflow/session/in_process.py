@@ -45,6 +45,7 @@ from regimeflow.session.run_dir import (
     leave_accounts,
     open_run,
 )
+from regimeflow.session.shelf import Shelf
 from regimeflow.session.source import name_of
 from regimeflow.session.spec import Spec
 from regimeflow.session.status import Status
@@ -107,6 +108,7 @@ class InProcess:
         link = plan.link(self.engine, lambda: probe.event(0, 0, 0.0, 0), self.killed)
         self.link: Link = DryRun(link) if spec.dry_run else link
         self._keeper = Keeper()
+        self._shelf = Shelf(spec.run_dir)
         self.records = Records(
             spec.run_dir,
             self.engine,
@@ -168,13 +170,14 @@ class InProcess:
         else:
             journal = self._take_up(self._earlier)
         self._snapshots = snapshot.Snapshots(
-            spec.run_dir, self._parts(), self.link.saved, self._mark, self._tell
+            spec.run_dir, self._parts(), self._shelf, self.link.saved, self._mark, self._tell
         )
         self._snapshots.begin(
             self._epoch,
             (self._earlier or self.begin).frozen_sha256,
             self._lived,
             self.snapshot_every,
+            self.engine.event if self.taken_up else None,
         )
         self._journal = SharedJournal(journal, self._snapshots.saved)
         self.records.begin()
@@ -186,14 +189,14 @@ class InProcess:
 
     def _take_up(self, earlier: Start) -> JournalWriter:
         """Live through the run's earlier life, and let the link begin where it ended."""
-        fold = Fold(self.engine, self.link, (self.records, self))
+        fold = Fold(self.engine, self.link, (self.records, self, self._shelf))
         run_dir, said = self._spec.run_dir, ""
 
         def since() -> Place | None:
             nonlocal said
             self.records.open(earlier.run)  # the run directory is ours by now
             try:
-                head, place, state = snapshot.begin(run_dir, earlier, self._parts())
+                head, place, state = snapshot.begin(run_dir, earlier, self._parts(), self._shelf)
             except snapshot.Untrusted as error:
                 said = str(error)
                 return None

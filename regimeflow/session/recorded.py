@@ -41,7 +41,7 @@ class OrderFold:
         self.orders: dict[str, Order] = {}
         self.fills: list[Fill] = []
         self.instruments = Instruments()
-        self._booked: set[str] = set()
+        self._booked: dict[str, None] = {}
 
     def take(self, event: Input, outputs: Sequence[Output]) -> None:
         """Take in an event and what it caused."""
@@ -60,7 +60,7 @@ class OrderFold:
     def _fill(self, fill: Fill) -> None:
         if fill.execution_id in self._booked:
             return
-        self._booked.add(fill.execution_id)
+        self._booked[fill.execution_id] = None
         self.fills.append(fill)
         order = self.orders.get(fill.order_id)
         if order is not None:

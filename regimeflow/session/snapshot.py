@@ -17,6 +17,7 @@ Invariants:
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import hashlib
 import io
@@ -44,11 +45,13 @@ from regimeflow.engine.engine import Engine
 from regimeflow.errors import SessionError
 from regimeflow.journal import Mark, Place, records_after, verified
 from regimeflow.model.events import Command, Finish, Input, Output, Resumed, Saved, Start
-from regimeflow.model.order import Order, Status
+from regimeflow.model.order import Order
 from regimeflow.session import freeze
 from regimeflow.session.audit import AuditLog
+from regimeflow.session.collector import no_collections
 from regimeflow.session.drift import DriftFiles
 from regimeflow.session.run_dir import write_private
+from regimeflow.session.shelf import Rest, Rests, Shelf, Shelved, Standing, clear_away, flat
 
 #: So many events are lived through again at most, where there is time to write in between.
 EVERY_EVENTS = 10_000
@@ -60,9 +63,13 @@ _SHARE = 50
 _STILL_S = 0.2
 #: How long the end of a run waits for the one that is being written.
 _PATIENCE_S = 10.0
+#: How often a slice of what has settled is put on the shelf, in events.
+_PUT_EVERY = 64
+#: What of it waits to be written, in bytes, and how many entries may have no place on it yet.
+_MOST_HELD, _MOST_WAITING = 4 << 20, 2_000
 #: Two are kept: the newest is worth nothing until the journal names it.
 _KEPT = 2
-_SCHEMA: Final = "regimeflow.snapshot.v1"
+_SCHEMA: Final = "regimeflow.snapshot.v2"
 _LONGEST_HEAD = 4 << 20
 _NAME = re.compile(r"snapshot-([0-9]{12,19})\.pkl")
 
@@ -72,13 +79,15 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         mark: the place in the journal that it stands for.
+        shelf: what it stands on besides.
         epoch: how often the run had been started before.
         frozen_sha256: of the strategy that the run began with.
         code: of the program that wrote it, and of what that was built on.
     """
 
-    schema: Literal["regimeflow.snapshot.v1"]
+    schema: Literal["regimeflow.snapshot.v2"]
     mark: Mark
+    shelf: Standing
     epoch: int
     frozen_sha256: str
     code: str
@@ -97,13 +106,13 @@ Parts = Mapping[str, object]
 #: Attributes that tie a part to this process, made anew with it: callables, locks, files, clocks.
 _TIES: dict[str, frozenset[str]] = {
     "Engine": frozenset({"_heir_of"}),
-    "Twin": frozenset({"_anchor", "engine"}),
+    "Twin": frozenset({"_anchor", "engine", "told"}),
     "Shadow": frozenset({"_engine"}),
     "Keeper": frozenset({"snapshot_due"}),
     "QualityFold": frozenset({"_lock", "_handlers"}),
     "DriftFold": frozenset({"_engine", "_report", "purses", "_beside", "total"}),
     "_Purse": frozenset({"_account", "_worth", "_engine"}),
-    "Meter": frozenset({"_status", "_now", "_quality", "_run_dir", "_clock", "_due"}),
+    "Meter": frozenset({"_status", "_now", "_quality", "_run_dir", "_clock", "_due", "_made"}),
     "AuditLog": frozenset({"path", "failure", "_fd", "_render", "_last", "_already"}),
     "DriftFiles": frozenset({"error", "_fold", "_csv", "_json", "_due", "_last"}),
     "Alerts": frozenset(
@@ -120,19 +129,25 @@ def _state_of(part: object) -> dict[str, Any]:
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Copies strategies with their code, and parts by name."""
+    """Copies strategies with their code, parts by name, and of what grows only the rest."""
 
-    def __init__(self, file: io.BytesIO, parts: Parts) -> None:
+    def __init__(self, file: io.BytesIO, parts: Parts, rests: Rests) -> None:
         super().__init__(file, protocol=5)
         self._names = {id(part): name for name, part in parts.items()}
+        self._rests = rests
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
         if kind is Order:
-            return _order, msgspec.structs.astuple(obj)
+            place = self._rests.place(obj)
+            return flat(obj) if place is None else (_shelved, place)
+        if kind is Rest:
+            return _whole, (obj.name, obj.listed, obj.entries)
         name = self._names.get(id(obj))
         if name is not None:
             return _part, (name,)
+        if self._rests.owns(obj):
+            return copyreg.__newobj__, (kind,), self._rests.state(obj, vars(obj))  # type: ignore[attr-defined]
         if kind is types.ModuleType and sys.modules.get(obj.__name__) is not obj:
             # Frozen with the strategy: by its name another one would be found, or none.
             state = {n: v for n, v in vars(obj).items() if n != "__builtins__"}
@@ -141,36 +156,37 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, parts: Parts) -> None:
+    def __init__(self, file: io.BytesIO, parts: Parts, shelved: Shelved) -> None:
         super().__init__(file)
-        self._parts = parts
+        self._known: dict[str, Callable[..., object]] = {
+            "_part": parts.__getitem__,
+            "_shelved": shelved.order,
+            "_whole": shelved.whole,
+        }
 
     def find_class(self, module: str, name: str) -> Any:
-        if module == __name__ and name == "_part":
-            return self._parts.__getitem__
+        if module == __name__ and name in self._known:
+            return self._known[name]
         return super().find_class(module, name)
 
 
+# What these return is another thing in each session: resolved by `_Unpickler`.
+
+
 def _part(name: str) -> object:
-    raise SessionError(f"the part {name!r} belongs to a session")  # resolved by `_Unpickler`
+    raise SessionError(f"the part {name!r} belongs to a session")
 
 
-def _order(*fields: Any) -> Order:
-    """Return an order whose status is the very object that the desk compares with."""
-    order = Order(*fields)
-    order.status = _STATUSES[order.status]
-    return order
+def _shelved(name: str, order_id: str) -> Order:
+    raise SessionError(f"the order {order_id} lies on a shelf")
 
 
-_STATUSES = {
-    value: value
-    for name, value in vars(Status).items()
-    if not name.startswith("_") and isinstance(value, str)
-}
+def _whole(name: str, listed: bool, entries: object) -> object:
+    raise SessionError(f"the rest of {name!r} lies on a shelf")
 
 
-def dump(parts: Parts, link: object) -> bytes:
-    """Return what the parts have become.
+def dump(parts: Parts, link: object, rests: Rests) -> bytes:
+    """Return what the parts have become, but for what lies on a shelf.
 
     Raises:
         SessionError: the strategy holds something that would not come back as it was.
@@ -179,18 +195,18 @@ def dump(parts: Parts, link: object) -> bytes:
         if isinstance(part, Engine):
             _check(part.strategy)
     file = io.BytesIO()
-    state = {name: _state_of(part) for name, part in parts.items()}
+    state = {name: rests.state(part, _state_of(part)) for name, part in parts.items()}
     try:
-        _Pickler(file, parts).dump((state, link))
+        _Pickler(file, parts, rests).dump((state, link))
     except Exception as error:
         raise SessionError(f"it cannot be copied ({_short(error)})") from error
     return file.getvalue()
 
 
-def load(payload: bytes, parts: Parts) -> tuple[dict[str, dict[str, Any]], Any]:
+def load(payload: bytes, parts: Parts, shelved: Shelved) -> tuple[dict[str, dict[str, Any]], Any]:
     """Return what the parts had become, and the link's state; nothing is changed yet."""
     with freeze.untracked():
-        state, link = _Unpickler(io.BytesIO(payload), parts).load()
+        state, link = _Unpickler(io.BytesIO(payload), parts, shelved).load()
     return state, link
 
 
@@ -285,6 +301,7 @@ class Snapshots:
     Args:
         run_dir: where they go.
         parts: of the session.
+        shelf: for what is settled.
         link: returns the state of the link after an event, None where it is between two answers.
         mark: returns the place after the last event in the journal.
         tell: hears what a human should know.
@@ -295,6 +312,7 @@ class Snapshots:
         self,
         run_dir: Path,
         parts: Parts,
+        shelf: Shelf,
         link: Callable[[Input], object | None],
         mark: Callable[[], Mark],
         tell: Callable[[str], None],
@@ -304,16 +322,20 @@ class Snapshots:
         self._frozen_sha256 = ""
         self._dir = run_dir
         self._parts = parts
+        self._shelf = shelf
         self._link = link
         self._mark = mark
         self._tell = tell
         self._due = 0.0
-        self._wanted = False
+        self._wanted = self._failed = False
+        self._count = 0
         self._told = self._trouble = ""
         self._thread: threading.Thread | None = None
         self._written: tuple[int, str, str] | None = None
 
-    def begin(self, epoch: int, frozen_sha256: str, since: int, every: int) -> None:
+    def begin(
+        self, epoch: int, frozen_sha256: str, since: int, every: int, event: Input | None
+    ) -> None:
         """The run goes on from here.
 
         Args:
@@ -321,22 +343,43 @@ class Snapshots:
             frozen_sha256: of the strategy that it began with.
             since: how many events there were since the last snapshot.
             every: how many events lie between two, where time allows.
+            event: the last one of its earlier life, None where there was none.
         """
         code()  # of what runs: the files may be changed under a session
         self._epoch, self._frozen_sha256 = epoch, frozen_sha256
         self._since, self._every = since, every
+        self._shelf.begin(epoch)
+        if event is not None and self._bound(event):
+            self._shelf.put(sys.maxsize)  # of a long earlier life, while nobody waits for it yet
 
     def follow(self, event: Input, outputs: Sequence[Output]) -> None:
         """Write one, if it is time."""
         self._since += 1
+        self._shelf.follow(event, outputs)
         if event.__class__ is Command and event.name == "stop":
             self._wanted = self._since >= LEAST_EVENTS
+        if not self._wanted and not self._since % _PUT_EVERY and not self._failed:
+            self._put(event)
         if not self._wanted and (self._since < self._every or time.monotonic() < self._due):
             return
         if event.__class__ in _BORDERS:
             return
         if self._thread is None or not self._thread.is_alive():
             self._take(event)
+
+    def _bound(self, event: Input) -> bool:
+        link = self._link(event)
+        return link is not None and self._shelf.bind(self._parts, link)
+
+    def _put(self, event: Input) -> None:
+        """Put a slice on the shelf; what piles up is written beside."""
+        if not self._bound(event):
+            return
+        with no_collections():
+            self._shelf.put()
+        idle = self._thread is None or not self._thread.is_alive()
+        if idle and self._shelf.held_bytes > _MOST_HELD:
+            self._start(self._write_shelf, self._shelf.pages())
 
     def saved(self, seq: int, event: Input) -> Saved | None:
         """Return the note that names what has been written, for the journal; each one once.
@@ -356,36 +399,57 @@ class Snapshots:
             self._give_up(self._trouble)
             self._trouble = ""
         link = self._link(event)
-        if link is None:
+        if link is None or not self._shelf.bind(self._parts, link):
             return  # the next event will do
+        if self._shelf.waiting > _MOST_WAITING and not (self._wanted or self._failed):
+            return  # slice by slice: all of it at once would take its time
         self._wanted, self._since = False, 0
         try:
-            payload = dump(self._parts, link)
+            with no_collections():
+                self._shelf.put()
+                payload = dump(self._parts, link, self._shelf.rests())
         except SessionError as error:
+            self._failed = True
             self._give_up(str(error))
         else:
-            head = Head(_SCHEMA, self._mark(), self._epoch, self._frozen_sha256, code())
-            self._thread = threading.Thread(
-                target=self._write, args=(head, payload), name="regimeflow-snapshot", daemon=True
-            )
-            self._thread.start()
+            self._failed = False
+            self._start(self._write, self._mark(), self._shelf.pages(), payload)
         now = time.monotonic()
         self._due = now + _SHARE * (now - begun)
         if now - begun > _STILL_S:
             self._due = math.inf
             self._give_up(f"copying it takes {now - begun:.1f} s by now, so that waits for a stop")
 
-    def _write(self, head: Head, payload: bytes) -> None:
-        lines = (_SCHEMA.encode(), msgspec.json.encode(head), payload)
-        content = b"\n".join(lines)
+    def _start(self, work: Callable[..., object], *args: object) -> None:
+        self._thread = threading.Thread(
+            target=work, args=args, name="regimeflow-snapshot", daemon=True
+        )
+        self._thread.start()
+
+    def _write(self, mark: Mark, pages: list[bytes], payload: bytes) -> None:
+        standing = self._write_shelf(pages)
+        if standing is None:
+            return
+        head = Head(_SCHEMA, mark, standing, self._epoch, self._frozen_sha256, code())
+        content = b"\n".join((_SCHEMA.encode(), msgspec.json.encode(head), payload))
         try:
-            write_private(self._dir / f"snapshot-{head.mark.seq:012d}.pkl", content)
+            write_private(self._dir / f"snapshot-{mark.seq:012d}.pkl", content)
             for _, path in found(self._dir)[_KEPT:]:
                 path.unlink(missing_ok=True)
+            self._count += 1
+            if self._count >= _KEPT:
+                clear_away(self._dir, self._shelf.file.path)
         except OSError as error:
             self._trouble = f"{self._dir} cannot be written ({error.strerror})"
             return
-        self._written = head.mark.seq, head.mark.sum, hashlib.sha256(content).hexdigest()
+        self._written = mark.seq, mark.sum, hashlib.sha256(content).hexdigest()
+
+    def _write_shelf(self, pages: list[bytes]) -> Standing | None:
+        try:
+            return self._shelf.file.write(pages)
+        except OSError as error:
+            self._trouble = f"{self._shelf.file.path} cannot be written ({error.strerror})"
+            return None
 
     def _give_up(self, why: str) -> None:
         if why != self._told:
@@ -422,13 +486,14 @@ def found(run_dir: Path) -> list[tuple[int, Path]]:
     return sorted(((int(match[1]), path) for match, path in names if match), reverse=True)
 
 
-def begin(run_dir: Path, start: Start, parts: Parts) -> tuple[Head, Place, Any]:
+def begin(run_dir: Path, start: Start, parts: Parts, shelf: Shelf) -> tuple[Head, Place, Any]:
     """Let the parts be what they had become, by the newest snapshot that is to be trusted.
 
     Args:
         run_dir: the run's directory.
         start: what the run began with.
         parts: newly made.
+        shelf: goes on where that of the snapshot ended.
 
     Returns:
         What the snapshot says of itself, the place it stands for, and the state of the link.
@@ -442,12 +507,14 @@ def begin(run_dir: Path, start: Start, parts: Parts) -> tuple[Head, Place, Any]:
             head, place, payload = _trusted(path, run_dir, start.run, start.frozen_sha256)
             if head.mark.seq != seq:
                 raise Untrusted("its name says another event")
-            state, link = load(payload, parts)
+            shelved = Shelved(run_dir, head.shelf)
+            state, link = load(payload, parts, shelved)
             _fit(parts, state)
         except Exception as error:  # whatever it is, the journal is there
             doubts.append(f"{path.name}: {_short(error)}")
         else:
             restore(parts, state)
+            shelf.take_over(shelved)
             return head, place, link
     raise Untrusted("; ".join(doubts))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import pickle
 import random
 import shutil
 import threading
@@ -21,11 +22,13 @@ from regimeflow.engine.history import Window
 from regimeflow.engine.rolling_history import _Store
 from regimeflow.errors import JournalCorrupt
 from regimeflow.journal import events
-from regimeflow.model.events import Resumed, Saved, StrategyChanged, Timer
+from regimeflow.model.events import Resumed, Saved, StrategyChanged, Submit, Timer
 from regimeflow.sandbox.checker import check
 from regimeflow.sandbox.process import VenueProcess
 from regimeflow.session import snapshot
 from regimeflow.session.certify import state_digest
+from regimeflow.session.decisions import Decisions
+from regimeflow.session.shelf import File
 
 LIMITS = rf.Limits(max_orders_per_minute=30, daily_loss=50_000.0, duplicate_window_ms=0.0)
 COUNTED = 0
@@ -409,6 +412,53 @@ def test_one_that_is_not_to_be_trusted_is_passed_over_for_the_one_before(harm, r
     assert lived_from(taken_up(session_of("trades", folder))) == second
 
 
+def shelf_of(folder: Path) -> Path:
+    (path,) = folder.glob("shelf-*.pkl")
+    return path
+
+
+@pytest.mark.parametrize("share", [0.999, 0.5])
+def test_those_that_stand_on_the_sound_part_of_a_damaged_shelf_are_still_good(
+    share, runs, tmp_path
+):
+    whole = runs("trades")
+    size = (whole / "journal-0001.jsonl").stat().st_size
+    folder = cut(whole, tmp_path / "run", size * 2 // 3)
+    good = lived_from(taken_up(session_of("trades", cut(folder, tmp_path / "good"))))
+    named = {o.at for _, _, out in events(folder) for o in out if isinstance(o, Saved)}
+    stands = {
+        seq: msgspec.json.decode(path.read_bytes().split(b"\n")[1])["shelf"]["size_bytes"]
+        for seq, path in snapshot.found(folder)
+        if seq in named
+    }
+    place = stands[good] * share
+    flip(shelf_of(folder), place / shelf_of(folder).stat().st_size)
+    sound = max(seq for seq, size in stands.items() if size <= place)
+    assert lived_from(taken_up(session_of("trades", folder))) == sound < good
+
+
+def all_without_a_shelf(folder, monkeypatch):
+    shelf_of(folder).unlink()
+
+
+def all_on_a_damaged_shelf(folder, monkeypatch):
+    flip(shelf_of(folder), 0.0)
+
+
+def all_on_a_shelf_cut_short(folder, monkeypatch):
+    os.truncate(shelf_of(folder), 10)
+
+
+def all_on_a_shelf_writable_by_others(folder, monkeypatch):
+    shelf_of(folder).chmod(0o666)
+
+
+def all_on_a_shelf_elsewhere(folder, monkeypatch):
+    path = shelf_of(folder)
+    path.rename(folder / "moved")
+    path.symlink_to(folder / "moved")
+
+
 def all_by_another_program(folder, monkeypatch):
     monkeypatch.setattr(snapshot, "code", lambda: "0" * 64)
 
@@ -425,8 +475,9 @@ def all_of_another_run(folder, monkeypatch):
 @pytest.mark.parametrize(
     "harm",
     [
-        all_by_another_program, all_without_an_audit_log,
-        all_of_another_run,
+        all_by_another_program, all_without_an_audit_log, all_of_another_run,
+        all_without_a_shelf, all_on_a_damaged_shelf, all_on_a_shelf_cut_short,
+        all_on_a_shelf_writable_by_others, all_on_a_shelf_elsewhere,
     ],
 )  # fmt: skip
 def test_where_none_is_to_be_trusted_the_whole_journal_is_lived_through(
@@ -458,6 +509,77 @@ def test_a_session_whose_copy_takes_too_long_waits_for_its_stop(tmp_path, monkey
     assert early < 20
     assert late > 190
     assert any("waits for a stop" in text for text in session.log["text"])
+
+
+class Churning(rf.Strategy):
+    """Sends an order with each tick, and keeps nothing of them."""
+
+    def on_tick(self, ctx, trade):
+        ctx.buy(trade.symbol, 1) if ctx.position(trade.symbol) <= 0 else ctx.sell(trade.symbol, 1)
+
+
+def test_orders_that_are_over_are_copied_once(tmp_path, monkeypatch):
+    """However many there were, a snapshot holds those of the last moments."""
+    write = snapshot.write_private
+    written = []
+
+    def noted(path, content):
+        written.append((len(session._worker.engine.desk.orders), len(content)))
+        write(path, content)
+
+    monkeypatch.setattr(snapshot, "write_private", noted)
+    session = rf.LiveSession(
+        Churning, rf.venues.Simulated(ticks(1_500), speed=None), run_dir=tmp_path / "run"
+    )
+    session._worker.snapshot_every = 20
+    session.run(progress=False)
+    assert written[-1][0] > 1_000 > 20 * written[0][0]
+    assert max(size for _, size in written) < 3 * written[0][1]
+    assert shelf_of(tmp_path / "run").stat().st_size > 1_000 * written[-1][0]
+
+
+def test_what_a_shelf_cannot_keep_on_a_full_disk_it_keeps_later(tmp_path, monkeypatch):
+    write, calls = File.write, []
+
+    def refusing(self, pages):
+        calls.append(len(pages))
+        if len(calls) in (3, 4):
+            self._queue += pages
+            raise OSError(28, "No space left on device")
+        return write(self, pages)
+
+    monkeypatch.setattr(File, "write", refusing)
+    session = session_of("trades", tmp_path / "run")
+    session._worker.snapshot_every = 7
+    take = snapshot.Snapshots._take
+
+    def taken(self, event):
+        take(self, event)
+        if self._thread is not None:
+            self._thread.join()
+
+    monkeypatch.setattr(snapshot.Snapshots, "_take", taken)
+    session.run(progress=False)
+    assert any("cannot be written (No space" in text for text in session.log["text"])
+    size = (tmp_path / "run" / "journal-0001.jsonl").stat().st_size
+    folder = cut(tmp_path / "run", tmp_path / "cut", size * 3 // 4)
+    lived = taken_up(session_of("trades", without(folder, tmp_path / "lived")))
+    begun = taken_up(session_of("trades", folder))
+    assert lived_from(begun) > 100
+    assert difference(state_of(begun), state_of(lived)) == ""
+
+
+def test_a_copied_log_of_decisions_knows_an_order_that_was_on_its_way(runs):
+    """A run ends between a request and its answer: that its fate is unknown is a decision."""
+    decisions = Decisions()
+    for _, event, outputs in events(runs("trades")):
+        decisions.take(event, outputs)
+        if any(isinstance(output, Submit) for output in outputs):
+            break
+    copied = pickle.loads(pickle.dumps(decisions))
+    resumed = Resumed(event.seen + 1, event.seen + 1, 1, ())
+    said = [[entry.what for entry in one.take(resumed, ())] for one in (decisions, copied)]
+    assert said[0] == said[1] == ["resumed", "lost"]
 
 
 def stop_at(session, count):
