@@ -60,7 +60,7 @@ ENVIRONMENTS: dict[str, Environment] = {
     "alpaca-oldest": Environment(("alpaca-py==0.44.0", *_PATCHED), _ALPACA),
     "alpaca-newest": Environment(("alpaca-py>=0.44", *_PATCHED), _ALPACA),
     "ccxt-oldest": Environment(("ccxt==4.5.7", *_SERVER), _CCXT),
-    "ccxt-newest": Environment(("ccxt>=4.5", *_SERVER), _CCXT),
+    "ccxt-newest": Environment(("ccxt>=4.5.7", *_SERVER), _CCXT),
     "ib-oldest": Environment(("ib_async==2.1.0", *_SERVER), _IB, ("ib_insync",)),
     "ib-newest": Environment(("ib_async>=2.1", *_SERVER), _IB, ("ib_insync",)),
     "ib-insync": Environment(("ib_insync>=0.9.86", *_SERVER), _IB, ("ib_async",)),
