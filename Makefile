@@ -46,7 +46,7 @@ test: .venv/.installed ## run the tests, then the notebooks
 	@PYTHONHASHSEED=0 TQDM_DISABLE=1 $(PY) -m pytest --timeout 900 --nbval notebooks tutorials \
 	  --nbval-current-env --nbval-cell-timeout 300 --nbval-sanitize-with tests/nbval_sanitize.cfg
 
-matrix: .venv/.installed ## run the brokers' tests without, with older and with newer client libraries
+matrix: .venv/.installed ## run tests with older and newer client libraries and kernels, and without any
 	@$(PY) scripts/matrix.py $(ONLY)
 
 notebooks: .venv/.installed ## execute all notebooks anew, as they are committed

@@ -1,8 +1,9 @@
-"""Runs the brokers' tests in environments of their own, under .cache/matrix.
+"""Runs tests in environments of their own, under .cache/matrix.
 
-``python scripts/matrix.py [NAME ...]`` makes each environment once and runs its tests; without
-names all of them. Everything but the client library is as in requirements.lock. Exits with 1 if one
-fails.
+The brokers' tests run without, with older and with newer client libraries, and those of notebooks
+with older and newer kernels. ``python scripts/matrix.py [NAME ...]`` makes each environment once
+and runs its tests; without names all of them. Everything but what a row names is as in
+requirements.lock. Exits with 1 if one fails.
 """
 
 from __future__ import annotations
@@ -39,6 +40,15 @@ class Environment(NamedTuple):
 
 _ALPACA = ("tests/venues/test_alpaca*.py", "tests/sandbox/test_alpaca*.py")
 _CCXT = ("tests/venues/test_ccxt*.py", "tests/sandbox/test_ccxt*.py")
+_KERNELS = (
+    "tests/widgets/test_*.py",
+    "tests/browser/test_panel.py",
+    "tests/session/test_kernels*.py",
+    "tests/session/test_interrupt.py",
+)
+#: A test patches the loop with the first, as some notebooks do.
+_PATCHED = ("nest_asyncio", *_SERVER)
+_LAB = ("jupyterlab", "playwright")
 _IB = ("tests/venues/test_ib*.py", "tests/sandbox/test_tws*.py")
 #: The oldest versions are the floors of pyproject.toml; the newest are those of the day.
 ENVIRONMENTS: dict[str, Environment] = {
@@ -47,13 +57,18 @@ ENVIRONMENTS: dict[str, Environment] = {
         ("tests/test_extras.py", "tests/session/test_certify.py", "tests/test_cli.py"),
         ("alpaca-py", "ccxt", "ib_async", "ib_insync", *_SERVER),
     ),
-    "alpaca-oldest": Environment(("alpaca-py==0.43.0", *_SERVER), _ALPACA),
-    "alpaca-newest": Environment(("alpaca-py>=0.43", *_SERVER), _ALPACA),
-    "ccxt-oldest": Environment(("ccxt==4.5.0", *_SERVER), _CCXT),
-    "ccxt-newest": Environment(("ccxt>=4.5", *_SERVER), _CCXT),
+    "alpaca-oldest": Environment(("alpaca-py==0.44.0", *_PATCHED), _ALPACA),
+    "alpaca-newest": Environment(("alpaca-py>=0.44", *_PATCHED), _ALPACA),
+    "ccxt-oldest": Environment(("ccxt==4.5.7", *_SERVER), _CCXT),
+    "ccxt-newest": Environment(("ccxt>=4.5.7", *_SERVER), _CCXT),
     "ib-oldest": Environment(("ib_async==2.1.0", *_SERVER), _IB, ("ib_insync",)),
     "ib-newest": Environment(("ib_async>=2.1", *_SERVER), _IB, ("ib_insync",)),
     "ib-insync": Environment(("ib_insync>=0.9.86", *_SERVER), _IB, ("ib_async",)),
+    # 7.1 is the floor of pyproject.toml; Binder and older laptops have the two before it.
+    "kernel-6.31": Environment(("ipykernel==6.31.0", *_LAB), _KERNELS),
+    "kernel-7.0": Environment(("ipykernel==7.0.1", *_LAB), _KERNELS),
+    "kernel-7.1": Environment(("ipykernel==7.1.0", *_LAB), _KERNELS),
+    "kernel-newest": Environment(("ipykernel>=7.1", *_LAB), _KERNELS),
 }
 
 

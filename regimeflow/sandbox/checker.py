@@ -130,7 +130,7 @@ class _Case:
         self._read_journal()
         self.wire: list[tuple[int, wire.Question]] = list(_questions(self.rows))
         self.sent = list(_sent(self.wire, self.rows))
-        self.executions = [_fill(row) for row in self.rows if row.kind == "fill"]
+        self.executions = _executions(self.rows)
         self.theirs = {f.execution_id: f for f in self.executions if f.order_id in self.submits}
         self.life = self._read_lives()
         self.overfilled = any(
@@ -303,13 +303,18 @@ def _positions(case: _Case) -> Iterator[str]:
 def _money(case: _Case) -> Iterator[str]:
     """Money is what it was, less what was bought, plus what was sold, less the fees."""
     cash = opened = None
+    spent: dict[str, Decimal] = {}
     for row in case.rows:
         if row.kind == "opened":
             cash = opened = Decimal(row.detail["cash"])
-        elif cash is not None and row.kind == "fill":
+        elif cash is not None and row.kind in ("fill", "corrected"):
             fill = _fill(row)
+            cash += spent.get(fill.execution_id, _ZERO)
             sign = 1 if fill.side == "buy" else -1
-            cash -= sign * _exact(fill.qty) * _exact(fill.price) + _exact(fill.fee)
+            spent[fill.execution_id] = sign * _exact(fill.qty) * _exact(fill.price) + _exact(
+                fill.fee
+            )
+            cash -= spent[fill.execution_id]
         elif cash is not None and row.kind == "transfer":
             cash += _exact(row.detail)
         elif cash is not None and row.kind == "books" and cash != Decimal(row.detail["cash"]):
@@ -537,6 +542,16 @@ def _questions(rows: Sequence[Row]) -> Iterator[tuple[int, wire.Question]]:
 def _terms(order: Submit) -> tuple[Any, ...]:
     """Return what every protocol carries of an order; most know nothing of our events."""
     return tuple(getattr(order, name) for name in _CARRIED)
+
+
+def _executions(rows: Sequence[Row]) -> list[Fill]:
+    """Return the executions as they came out, corrections too."""
+    found: dict[str, Fill] = {}
+    for row in rows:
+        if row.kind in ("fill", "corrected"):
+            fill = _fill(row)
+            found[fill.execution_id] = fill
+    return list(found.values())
 
 
 def _fill(row: Row) -> Fill:

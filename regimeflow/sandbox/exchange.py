@@ -34,7 +34,8 @@ class Entry(msgspec.Struct, frozen=True):
     Attributes:
         at: when, by the exchange's clock.
         kind: submit, cancel, replace, connect, close, subscribe for requests; accepted, refused,
-            replaced, fill, canceled, expired for what became of them; transfer for money.
+            replaced, fill, canceled, expired for what became of them; corrected for an execution
+            that came to something else; transfer for money.
         order_id: the client's name of the order, "" without one.
         detail: the request, the execution, what an order was changed to, or a reason.
     """
@@ -472,6 +473,25 @@ class Exchange:
         with self._lock:
             order = self.orders[order_id]
             return self._fill(order, order.left + _exact(extra), self.prices[order.symbol])
+
+    def correct(self, execution_id: str, qty: float, price: float) -> Fill:
+        """Correct an execution: it was of other units, or at another price. It costs as before."""
+        with self._lock:
+            place = next(i for i, f in enumerate(self.fills) if f.execution_id == execution_id)
+            before = self.fills[place]
+            after = msgspec.structs.replace(before, qty=qty, price=price)
+            order = self.orders.get(before.order_id) or self.by_venue_id[before.order_id]
+            sign = 1 if order.buys else -1
+            multiplier = _exact(self.rules[order.symbol].multiplier)
+            for fill, way in ((before, -sign), (after, sign)):
+                units, at = _exact(fill.qty), _exact(fill.price)
+                self._book(order.symbol, way * units, at * multiplier)
+                self.cash -= way * units * at * multiplier
+                order.filled += way * sign * units
+                order.spent += way * sign * units * at
+            self.fills[place] = after
+            self._note("corrected", order.id, after)
+            return after
 
     def transfer(self, amount: float) -> None:
         """Pay money in, or out where it is negative."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import math
 import re
 import struct
 import sys
@@ -85,7 +86,8 @@ class Server:
         house: the venue that speaks it.
 
     Attributes:
-        commission_ms: how long after an execution its commission is told.
+        commission_ms: how long after an execution its commission is told; infinite: never, not
+            even when asked.
         version: the newest that it speaks.
     """
 
@@ -103,7 +105,8 @@ class Server:
         #: The exchange's name of an order -> the order as its client described it.
         self._orders: dict[str, say.Order] = {}
         self._names: dict[tuple[int, int], str] = {}
-        self._revisions: dict[str, tuple[int, str, str]] = {}
+        #: Execution -> how often it was corrected.
+        self._corrected: dict[str, int] = {}
         self._bar_told: dict[str, int] = {}
         self._contracts = {
             symbol: say.Contract.of(symbol, _FIRST_CONTRACT + i)
@@ -168,10 +171,11 @@ class Server:
 
     def correct(self, fill: Fill, qty: float, price: float) -> None:
         """Correct an execution: the same name, with the next revision."""
-        revision, _, _ = self._revisions.get(fill.execution_id, (1, "", ""))
-        self._revisions[fill.execution_id] = (revision + 1, _number(qty), _number(price))
-        for client in self._of(self._orders[fill.order_id].client):
-            client.write(self._execution(client, -1, fill))
+        self._corrected[fill.execution_id] = self._corrected.get(fill.execution_id, 0) + 1
+        after = self.exchange.correct(fill.execution_id, qty, price)
+        for client in self._of(self._orders[fill.order_id].client) if not self._lost else ():
+            client.write(self._execution(client, -1, after))
+            self._tell_cost(client, after)
 
     # ------------------------------------------------------------ connections
 
@@ -409,23 +413,22 @@ class Server:
         for fill in fills:
             client.write(self._execution(client, number, fill))
         client.write(say.frame([55, 1, number]))
-        for fill in fills:
-            client.write(say.commission(self._exec_id(fill), _number(fill.fee)))
+        if math.isfinite(self.commission_ms):
+            for fill in fills:
+                client.write(say.commission(self._exec_id(fill), _number(fill.fee)))
 
     def _execution(self, client: Client, number: int, fill: Fill) -> bytes:
         working = self._working(fill.order_id)
         order = self._orders.get(fill.order_id) or self._by_hand(working)
-        _, qty, price = self._revisions.get(fill.execution_id, (1, "", ""))
         average = _number(working.spent / working.filled) if working.filled else "0.0"
         return say.execution(
             number, order, _perm(working), self._exec_id(fill), fill.ts, fill.side,
-            qty or _number(fill.qty), price or _number(fill.price), _number(working.filled),
-            average, client.version,
+            _number(fill.qty), _number(fill.price), _number(working.filled), average,
+            client.version,
         )  # fmt: skip
 
     def _exec_id(self, fill: Fill) -> str:
-        revision, _, _ = self._revisions.get(fill.execution_id, (1, "", ""))
-        return f"{fill.execution_id}.{revision:02d}"
+        return f"{fill.execution_id}.{1 + self._corrected.get(fill.execution_id, 0):02d}"
 
     def _working(self, name: str) -> Working:
         return self.exchange.orders.get(name) or self.exchange.by_venue_id[name]
@@ -598,9 +601,14 @@ class Server:
         self._status(client, order, working, "Filled" if working.left <= 0 else "Submitted")
         messages += client.kept
         client.kept = before
-        report = say.commission(self._exec_id(fill), _number(fill.fee))
-        self._house.later(self.commission_ms, lambda: self._late_report(client, report))
+        self._tell_cost(client, fill)
         return messages
+
+    def _tell_cost(self, client: Client, fill: Fill) -> None:
+        """Tell what an execution cost, after a while."""
+        if math.isfinite(self.commission_ms):
+            report = say.commission(self._exec_id(fill), _number(fill.fee))
+            self._house.later(self.commission_ms, lambda: self._late_report(client, report))
 
     def _late_report(self, client: Client, report: bytes) -> None:
         if not self._lost and time.time_ns() >= self._muted_until:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import functools
 import heapq
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -52,6 +51,7 @@ from regimeflow.model.events import (
 from regimeflow.model.market import Bar, Bars, Book, History, Quote, Trade
 from regimeflow.model.order import Status
 from regimeflow.model.timeframe import NS_PER_DAY
+from regimeflow.venues.booked import Booked
 from regimeflow.venues.comparing import Comparing
 from regimeflow.venues.intake import FeedWatch, Gather, Hours, Intake, impossible_news, writable
 from regimeflow.venues.intervals import Intervals
@@ -132,6 +132,7 @@ class Gateway:
         self.comparing = Comparing(
             adapter, runtime, intervals, lambda: engine.desk, run, lambda: self.outbox.in_flight
         )
+        self._booked = Booked(lambda symbol: engine.desk.instruments[symbol].multiplier)
         self._line = Line(intervals, runtime)
         self._seen = engine.event.seen
         self._timers: list[tuple[int, int, str, int]] = []
@@ -176,8 +177,10 @@ class Gateway:
                 self._soon += self.outbox.withdraw(f"trading is halted: {output.why}")
 
     def recall(self, event: Input, outputs: Sequence[Output]) -> None:
-        """Live through an event of the run's earlier life: only timers are left of it."""
+        """Live through an event of the run's earlier life: of it timers are left, and what is
+        booked."""
         self._seen = event.seen
+        self._booked.take(event)
         if isinstance(event, Timer):
             self._due_timers(event.ts)
         for output in outputs:
@@ -186,11 +189,13 @@ class Gateway:
 
     def saved(self, event: Input) -> object | None:
         """Return what `restore` needs after ``event``; None while timers that came due wait."""
-        return None if self._untold else (event.seen, self._timers, self._timer_count)
+        if self._untold:
+            return None
+        return event.seen, self._timers, self._timer_count, self._booked.terms
 
     def restore(self, state: Any) -> None:
         """Be where the run's earlier life was when this was saved."""
-        self._seen, self._timers, self._timer_count = state
+        self._seen, self._timers, self._timer_count, self._booked.terms = state
 
     def resume(self, resumed: Resumed) -> None:
         """Begin where the run's earlier life ended, with this event."""
@@ -245,6 +250,9 @@ class Gateway:
                 yield msgspec.structs.replace(event, ts=seen, seen=seen)
             else:
                 yield msgspec.structs.replace(event, seen=seen)
+            if isinstance(event, Fill | Adjusted):
+                self._booked.take(event)
+                waiting[:0] = self._booked.owed(event.execution_id)
             # What the engine sent on this event may have been answered at once.
             waiting[:0] = self._soon
             self._soon = []
@@ -359,26 +367,18 @@ class Gateway:
 
     def _corrected(self, said: Corrected) -> list[Input]:
         """Return the difference that an execution of an order of ours makes to what is booked."""
-        desk = self._engine.desk
-        ours = said.order_id in desk.orders or said.order_id in desk.venue_ids
+        desk, fill = self._engine.desk, said.fill
+        ours = fill.order_id in desk.orders or fill.order_id in desk.venue_ids
         if not self._begun or not ours:
             return []
-        if not all(math.isfinite(number) for number in (said.qty, said.price, said.cash)):
-            return self._cannot_read(Garbled("a correction that is no number", about_orders=True))
-        self.comparing.heard[said.symbol] = self.runtime.now()
-        self.comparing.soon()
-        return [
-            Adjusted(
-                said.ts,
-                0,
-                said.symbol,
-                said.qty,
-                said.price,
-                said.cash,
-                said.why,
-                said.execution_id,
-            )
-        ]
+        wrong = impossible_news(fill)
+        if wrong:
+            return self._cannot_read(Garbled(wrong, about_orders=True))
+        owed = self._booked.came_to(said)
+        if owed:
+            self.comparing.heard[fill.symbol] = self.runtime.now()
+            self.comparing.soon()
+        return list(owed)
 
     def _cannot_read(self, said: Garbled) -> list[Input]:
         self._garbled += 1

@@ -50,26 +50,20 @@ class Garbled(msgspec.Struct, frozen=True, gc=False):
 
 
 class Corrected(msgspec.Struct, frozen=True, gc=False):
-    """What an execution that was told before has come to: it cost more, or was corrected.
+    """What an execution has come to by now: it cost more, or was corrected.
 
-    Each is booked as it comes, so each difference is told once.
+    The gateway knows what is booked of it, by the journal, and books the rest: it may be told as
+    often as one likes, and of executions that were told to another process.
 
     Attributes:
-        order_id: as in a fill.
-        qty: signed change of the position, units.
-        price: at which that is taken in.
-        cash: signed change of cash in all, money.
+        fill: the execution as it is now, under the id that it was first told by.
         why: one sentence.
+        fee_known: whether ``fill.fee`` is what it cost; else what is booked of that stays.
     """
 
-    ts: int
-    execution_id: str
-    order_id: str
-    symbol: str
-    qty: float
-    price: float
-    cash: float
+    fill: Fill
     why: str
+    fee_known: bool = True
 
 
 #: What a venue says of its own accord. ``ts`` is the venue's time; ``seen`` is left 0, the gateway

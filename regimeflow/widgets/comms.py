@@ -22,10 +22,13 @@ def own_comms() -> None:
         from IPython.core.getipython import get_ipython
     except ImportError:
         return
-    kernel = getattr(get_ipython(), "kernel", None)
-    parent = getattr(kernel, "_shell_parent", None)
+    shell = get_ipython()
+    parent = getattr(getattr(shell, "kernel", None), "_shell_parent", None)
     if isinstance(parent, contextvars.ContextVar):
         parent.set({})
+    shown_by = getattr(getattr(shell, "display_pub", None), "_parent_header", None)
+    if isinstance(shown_by, contextvars.ContextVar) and shown_by.get(None) is None:
+        shown_by.set({})
 
 
 def apart(make: Callable[[], T]) -> T:

@@ -59,6 +59,12 @@ def moves(book, by=5):
     book.until(f"at => ({SAID})() >= at + {by}", at)
 
 
+SUBSHELLS = (
+    "async w => (await w.sessionContext.session.kernel.info)"
+    ".supported_features?.includes('kernel subshells') ?? false"
+)
+
+
 def begun(book, place):
     book.until(f"() => ({RUNS})({place})")
 
@@ -114,7 +120,9 @@ def test_it_moves_answers_comes_back_and_freezes(notebook):
     page.press(".rf-confirm input", "Enter")
     page.wait_for_selector(".rf-answer[data-kind=good]")
     book.until("() => document.querySelectorAll('.rf-chip')[1].textContent.includes('exits only')")
-    assert book.page.evaluate(f"() => ({RUNS})(2)"), "the click waited for the cell"
+    # Kernels without subshells, those before ipykernel 7, hear of a click when the cell is over.
+    if book.js(SUBSHELLS):
+        assert book.page.evaluate(f"() => ({RUNS})(2)"), "the click waited for the cell"
     assert "pause: done" in page.inner_text(".rf-answer")
     page.click(".rf-button[data-name=resume]")
     page.keyboard.press("Escape")

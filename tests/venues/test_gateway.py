@@ -126,32 +126,52 @@ def test_numbers_that_are_none_are_not_booked() -> None:
     assert "* active: reconciliation is well again" in rig.states()
 
 
-def test_what_an_execution_came_to_is_booked_when_it_is_told() -> None:
+def test_what_an_execution_came_to_is_booked_once_however_often_it_is_told() -> None:
     def corrects(rig: Rig) -> None:
         (fill,) = rig.fills()
-        for order_id, qty, cash in (
-            ("r-0-1", 0.0, -1.25),  # a commission, told late
-            ("r-0-1", -1.0, 100.0),  # one unit less was bought
-            ("somebody's", 0.0, -7.0),
-            ("r-0-1", float("nan"), 0.0),
+        (told,) = rig.exchange.fills
+        for changes in (
+            {"fee": told.fee + 1.25},  # a commission, told late
+            {"fee": told.fee + 1.25, "qty": 9.0},  # one unit less was bought
+            {"fee": told.fee + 1.25, "qty": 9.0},
+            {"execution_id": "somebody's", "order_id": "somebody's", "fee": 7.0},
+            {"fee": float("nan")},
         ):
-            if qty == -1.0:
-                rig.exchange.trade_by_hand("AAA", "sell", 1.0)
-            said = Corrected(
-                rig.runtime.now(), fill.execution_id, order_id, "AAA", qty, 100.0, cash, "so it was"
-            )
-            rig.runtime.say(said)
+            if changes.get("qty"):
+                rig.exchange.correct(fill.execution_id, 9.0, fill.price)
+            said = msgspec.structs.replace(told, **changes)
+            rig.runtime.say(Corrected(said, "so it was"))
+        late = msgspec.structs.replace(told, fee=0.0, qty=9.0)
+        rig.runtime.say(Corrected(late, "so it was", fee_known=False))
 
     rig = Rig({1.0: buy()}, {2.0: corrects}, until_s=10.0)
     ledger, (fill,) = rig.engine.desk.ledger, rig.fills()
     begun = next(event.cash for event, _ in rig.told if isinstance(event, Start))
-    assert ledger.cash == pytest.approx(begun - fill.qty * fill.price - 1.25 + 100.0)
+    assert ledger.cash == pytest.approx(begun - 9.0 * fill.price - fill.fee - 1.25)
     assert ledger.position("AAA").qty == 9.0
     adjusted = [event for event, _ in rig.told if isinstance(event, Adjusted)]
-    assert [(a.qty, a.cash, a.execution_id) for a in adjusted] == [
-        (0.0, -1.25, fill.execution_id),
-        (-1.0, 100.0, fill.execution_id),
+    assert [(a.qty, a.execution_id) for a in adjusted] == [
+        (0.0, fill.execution_id),
+        (-1.0, fill.execution_id),
     ]
+    assert [a.cash for a in adjusted] == [pytest.approx(-1.25), pytest.approx(fill.price)]
+
+
+def test_what_an_execution_came_to_before_it_was_told_is_booked_with_it() -> None:
+    def lists_late(rig: Rig) -> None:
+        said: list[Any] = []
+        exchange = rig.exchange
+        emit = exchange._emit
+        exchange._emit = said.append
+        exchange.fill("r-0-1", 10.0)
+        exchange._emit = emit
+        (fill,) = [event for event in said if isinstance(event, Fill)]
+        rig.runtime.say(Corrected(msgspec.structs.replace(fill, fee=fill.fee + 2.0), "late"))
+        rig.runtime.say(fill)
+
+    rig = Rig({1.0: rest}, {2.0: lists_late}, until_s=10.0)
+    (adjusted,) = [event for event, _ in rig.told if isinstance(event, Adjusted)]
+    assert (adjusted.qty, adjusted.cash) == (0.0, pytest.approx(-2.0))
 
 
 # ---------------------------------------------------------------- cancels and changes

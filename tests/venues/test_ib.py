@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import doctest
 import inspect
+import math
 import socket
 import threading
 
 import cloudpickle
+import msgspec
 import pytest
 from sockets import await_
 from tws_in_process import QUICK, SECOND, Ear, Tws, cancel, order
@@ -217,32 +219,40 @@ def test_an_execution_told_twice_is_one_fill(tws, venue, ear):
     assert [f.qty for f in ear.of(Fill)] == [4.0, 6.0]
 
 
-def test_a_correction_is_told_as_the_difference(tws, venue, ear):
+def test_a_correction_is_told_as_what_the_execution_has_come_to(tws, venue, ear):
     venue.submit(order())
     fill = tws.do(tws.exchange.fill, "run-1", 4.0)
     first = ear.wait(Fill)
     tws.do(tws.server.correct, fill, 3.0, 50.0)
-    told = ear.wait(Corrected)
-    assert (told.order_id, told.execution_id) == ("run-1", fill.execution_id)
-    assert told.qty == -1.0
-    assert told.cash == pytest.approx(4.0 * first.price - 3.0 * 50.0)
+    told = ear.wait(Corrected, lambda c: c.fee_known)
+    assert (told.fill.order_id, told.fill.execution_id) == ("run-1", fill.execution_id)
+    assert (told.fill.qty, told.fill.price, told.fill.fee) == (3.0, 50.0, first.fee)
     assert len(ear.of(Fill)) == 1
-    # Both lists and stream say what was first told; the difference is told once.
-    assert venue.executions(0) == [first]
-    assert len(ear.of(Corrected)) == 1
+    assert venue.executions(0) == [told.fill]
 
 
-def test_a_correction_is_known_after_another_connection(tws, venue, ear):
+def test_a_correction_whose_commission_is_not_known_leaves_what_was_paid(tws, venue, ear):
+    venue.submit(order())
+    fill = tws.do(tws.exchange.fill, "run-1", 4.0)
+    ear.wait(Fill)
+    tws.server.commission_ms = math.inf
+    tws.do(tws.server.correct, fill, 3.0, 50.0)
+    assert not ear.wait(Corrected).fee_known
+
+
+@pytest.mark.parametrize("same_process", [True, False])
+def test_a_correction_is_known_after_another_connection(same_process, tws, venue, ear):
     venue.submit(order())
     fill = tws.do(tws.exchange.fill, "run-1", 4.0)
     first = ear.wait(Fill)
     venue.close()
     tws.do(tws.server.correct, fill, 4.0, first.price + 0.5)
-    again = Ear()
-    venue.connect(again)
-    assert venue.executions(0) == [first]
+    again, other = Ear(), venue if same_process else tws.venue()
+    other.connect(again)
     told = again.wait(Corrected)
-    assert (told.qty, told.cash) == (0.0, pytest.approx(-2.0))
+    assert told.fill == msgspec.structs.replace(first, price=first.price + 0.5)
+    assert other.executions(0) == [told.fill]
+    other.close()
 
 
 def test_a_fee_that_comes_late_is_waited_for_and_booked_once(tws, venue, ear):
@@ -268,9 +278,8 @@ def test_a_fill_without_a_fee_is_told_at_last(tws, venue, ear):
     venue.submit(order())
     fill = tws.do(tws.exchange.fill, "run-1", 4.0)
     assert ear.wait(Fill).fee == 0.0
-    told = ear.wait(Corrected)
-    assert (told.qty, told.cash) == (0.0, -fill.fee)
-    assert venue.executions(0)[0].fee == 0.0  # as it was told: the rest is the correction's
+    assert ear.wait(Corrected, lambda c: c.fee_known).fill.fee == fill.fee
+    assert venue.executions(0)[0].fee == fill.fee
 
 
 def test_a_fill_comes_before_the_answer(tws, venue, ear):

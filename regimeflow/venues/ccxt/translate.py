@@ -90,9 +90,13 @@ def status_of(row: dict[str, Any]) -> str:
     return status
 
 
+#: How ccxt calls orders that have a limit; up to 4.5.7 those of Binance kept its own names.
+_LIMITED = frozenset({"limit", "stop_loss_limit", "take_profit_limit"})
+
+
 def venue_order(row: dict[str, Any], habits: Habits) -> VenueOrder:
     """Return an order as the exchange shows it."""
-    limited = row.get("type") == "limit"
+    limited = row.get("type") in _LIMITED
     filled = row.get("filled")
     return VenueOrder(
         own_id(row.get("clientOrderId"), habits),

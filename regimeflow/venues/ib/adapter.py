@@ -160,7 +160,7 @@ class InteractiveBrokers(Histories):
         self._talk: Talk | None = None
         self._details: dict[str, Any] = {}
         self._names: dict[int, str] = {}
-        self._memory = Memory(set(), set(), {}, {})
+        self._memory = Memory(set(), set(), {})
 
     def __getstate__(self) -> dict[str, Any]:
         # A detached session takes the venue along into its own process, and connects there.

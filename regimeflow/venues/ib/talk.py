@@ -31,7 +31,7 @@ from regimeflow.model.venue import Holding, VenueOrder
 from regimeflow.venues.ib import bars, codes
 from regimeflow.venues.ib.asks import Asks, Late
 from regimeflow.venues.ib.contracts import decimal_text
-from regimeflow.venues.ib.fills import Fills, Told
+from regimeflow.venues.ib.fills import Fills
 from regimeflow.venues.ib.pace import CANCELS, ORDERS, QUESTIONS, Pace
 from regimeflow.venues.ib.papers import OVER, TAKEN, TIFS, TYPES, Paper, completed_row
 from regimeflow.venues.outbox import NOT_SENT
@@ -89,13 +89,11 @@ class Memory(NamedTuple):
     Attributes:
         sent, had: client order ids that were sent, and those that TWS has shown to have.
         heads: contract's number -> when TWS's data of it begin, UTC seconds.
-        told: execution's name -> what was told of it.
     """
 
     sent: set[str]
     had: set[str]
     heads: dict[int, int]
-    told: dict[str, Told]
 
 
 class _Wait(NamedTuple):
@@ -142,9 +140,8 @@ class Talk:
         self._by_ref: dict[str, Paper] = {}
         self._waits: dict[tuple[int, str], _Wait] = {}
         self._fills = Fills(
-            memory.told, manners.fee_wait_s, self._say, self._begin, self._executed, name_of,
-            self._ref_of,
-        )  # fmt: skip
+            manners.fee_wait_s, self._say, self._begin, self._executed, name_of, self._ref_of
+        )
         self._bars: dict[int, bars.BarStream] = {}
         self._ticks: dict[int, bars.TickStream] = {}
         self._moved: set[int] = set()
@@ -183,6 +180,7 @@ class Talk:
         await self.open_orders()
         await self._executed()
         self._speaking = True
+        self._fills.tell_all()
         self._begin(self._stay_in_touch())
         if self._over:
             raise VenueError(self._why)
@@ -277,11 +275,10 @@ class Talk:
             if not wait.future.done():
                 wait.future.set_exception(VenueError(why))
 
-    def _say(self, said: Said) -> bool:
-        """Tell something; return whether it was told."""
+    def _say(self, said: Said) -> None:
+        """Tell something, where anybody listens."""
         if self._speaking:
             self._emit(said)
-        return self._speaking
 
     def _socket_closed(self, why: str) -> None:
         self._lose(f"TWS closed the connection{f': {why}' if why else ''}")
@@ -383,7 +380,7 @@ class Talk:
         """Return the executions of the day from ``since`` on, oldest first."""
         return self._fills.since(await self._executed(), since)
 
-    async def _executed(self) -> list[tuple[Any, Any]]:
+    async def _executed(self) -> list[str]:
         """Ask for the executions of the day; TWS tells their commissions along with them."""
         every = self._library.ExecutionFilter(acctCode=self.account)
         found = await self._ask(_EXECUTIONS, lambda n: self.client.reqExecutions(n, every))
