@@ -91,6 +91,7 @@ class Exchange:
         name_order: count -> the exchange's own id of an order.
         name_execution: order, count -> id of an execution of it, which is counted in already.
         name_payment: symbol, count -> id of a payment for what is held of it.
+        on_payment: is told of each payment.
         ids_for_ever: whether an order id is taken once and for all; else while its order works.
         expires: whether it tells an order that has expired from one that was canceled.
         fee_in_units: whether a buyer pays the fee in what was bought.
@@ -133,6 +134,7 @@ class Exchange:
         self.shy_ns = 0
         self.name_order: Callable[[int], str] = lambda count: f"V{count}"
         self.name_execution: Callable[[Working, int], str] = lambda _, count: f"X{count}"
+        self.on_payment: Callable[[Payment], None] = lambda payment: None
         self.name_payment: Callable[[str, int], str] = lambda _, count: f"F{count}"
         self.ids_for_ever = True
         self.fee_in_units = False
@@ -502,6 +504,7 @@ class Exchange:
             self.cash += cash
             self.paid.append(payment)
             self._note("payment", "", payment)
+            self.on_payment(payment)
 
     # ------------------------------------------------------------ matching
 
