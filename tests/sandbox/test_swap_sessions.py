@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from child import settings
 from sessions import LOST, NEWS, NOISE, STATUSES, UNANSWERED, fired, happened, judged, sent, settled
@@ -164,7 +165,7 @@ def test_an_account_that_is_set_to_hedge_mode_meanwhile_is_held_back(bybit, tmp_
     run_dir = tmp_path / "run"
     session = rf.LiveSession(
         Holds, bybit.venue(timeout_ms=400.0, settle_ms=250.0), symbols=SYMBOLS, run_dir=run_dir,
-        intervals=settings(),
+        intervals=msgspec.structs.replace(settings(), stop_ms=500),
     )  # fmt: skip
     session.start()
     await_(lambda: session.positions == {A: 5.0, B: -5.0}, "both positions")
