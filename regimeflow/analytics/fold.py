@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from regimeflow.model.events import Fill, Recorded, RegimeChanged, Start
+from regimeflow.model.events import Adjusted, Fill, Recorded, RegimeChanged, Start
 from regimeflow.model.instrument import Instruments
 from regimeflow.model.market import FloatArray, IntArray
 from regimeflow.model.order import Order
@@ -39,6 +39,7 @@ class RunData(msgspec.Struct, frozen=True):
     Attributes:
         start: what the run began with.
         fills: as booked, in order, each execution once.
+        payments: what was paid, and was paid for, being held, in order; see `Report.payments`.
         orders: all of them, the denied ones included.
         records: values of ``ctx.record``, in order.
         prices: per symbol, from the first bar of the run on (no warm-up); an array of times that
@@ -58,6 +59,7 @@ class RunData(msgspec.Struct, frozen=True):
 
     start: Start
     fills: Sequence[Fill] = ()
+    payments: Sequence[Adjusted] = ()
     orders: Sequence[Order] = ()
     records: Sequence[Recorded] = ()
     prices: Sequence[PriceColumns] = ()
@@ -178,6 +180,8 @@ def fold(data: RunData, fills: FillColumns) -> Curve:
     paid = -fills.signed * fills.price * fills.multipliers(fills.symbols)
     paid = running_sum(data.start.cash, paid, fills.fee)
     cash = _levels(len(grid), places, paid, data.start.cash)
+    if data.payments:
+        cash += _payments(grid, data.payments)
     net, gross = cash, np.zeros(0)
     rows_of = rows_by_symbol(fills.symbols)
     for symbol in dict.fromkeys((*held, *rows_of)):
@@ -213,6 +217,15 @@ def step(grid: IntArray, at: IntArray, levels: FloatArray, before: float) -> Flo
     [0.0, 10.0, 10.0, 20.0]
     """
     return _levels(len(grid), grid.searchsorted(at), levels, before)
+
+
+def _payments(grid: IntArray, payments: Sequence[Adjusted]) -> FloatArray:
+    """Return what had been paid by each time of a grid; what came after the last is in the last."""
+    ts = np.fromiter((p.ts for p in payments), np.int64, len(payments))
+    cash = np.fromiter((p.cash for p in payments), np.float64, len(payments))
+    order = np.argsort(ts, kind="stable")
+    places = grid.searchsorted(ts[order]).clip(max=max(len(grid) - 1, 0))
+    return _levels(len(grid), places, np.cumsum(cash[order]), 0.0)
 
 
 def _levels(

@@ -11,7 +11,8 @@ now             the strategy deciding alone on history as it stands now, under t
 -> twin         the same on what the run saw: **data**
 -> expected     the run's own requests filled by the models: **path and limits**
 -> late         the same, each request arriving when the venue had it: **latency**
--> live         what the venue did: **missed fills, slippage, fee rate, fee base**, by order
+-> live         what the venue did: **missed fills, slippage, fee rate, fee base**, by order, and
+                what it took or gave for what was held: **funding**, which no model knows
 ==============  ===========================================================================
 
 For an order of sign ``s`` (buy 1, sell -1) and multiplier ``m``, with ``q`` units, mean price
@@ -41,11 +42,13 @@ from regimeflow.model.instrument import Instruments
 from regimeflow.model.models import Costs
 from regimeflow.model.order import Order
 
-#: The causes, in the order in which they are shown.
+#: The causes, in the order in which they are shown; where there was some, `FUNDING` stands before
+#: the last.
 CAUSES = (
     "data", "path and limits", "latency", "missed fills", "slippage", "fee rate", "fee base",
     "residual",
 )  # fmt: skip
+FUNDING = "funding"
 #: Of a term's size, what a handful of roundings can lose.
 _ROUNDING = 16 * 2.0**-52
 
@@ -54,7 +57,7 @@ class Row(msgspec.Struct, frozen=True):
     """One cause.
 
     Attributes:
-        cause: its name, one of `CAUSES`.
+        cause: its name, one of `CAUSES` or `FUNDING`.
         money: what it made live better (positive) or worse than the backtest.
         bps: the same in basis points of the starting equity.
         note: what stands behind it, in words.
@@ -113,6 +116,7 @@ class Ledgers(msgspec.Struct, frozen=True):
         marks: symbol -> last price.
         costs: the models' costs.
         orders: of the run, denied ones included.
+        paid: what was paid to the run for what it held, money; negative was paid by it.
         now, marks_now: the twin and last prices on history as it stands now; None: not asked.
         data_note: what is different about that history, in words.
     """
@@ -125,6 +129,7 @@ class Ledgers(msgspec.Struct, frozen=True):
     marks: Mapping[str, float]
     costs: Costs
     orders: Sequence[Order] = ()
+    paid: Sequence[float] = ()
     now: Sequence[Fill] | None = None
     marks_now: Mapping[str, float] = {}
     data_note: str = ""
@@ -134,7 +139,8 @@ class Parity(msgspec.Struct, frozen=True):
     """The gap between a backtest and a live run, with a cause for every cent of it.
 
     Attributes:
-        rows: one per cause, in the order of `CAUSES`; they add up to `gap`.
+        rows: one per cause, in the order of `CAUSES`, with `FUNDING` where something was paid for
+            being held; they add up to `gap`.
         live, twin: profit of the run, and of the backtest on the same market, money.
         gap: ``live - twin``, money.
         equity: what both began with, money; basis points are of it.
@@ -164,7 +170,11 @@ class Parity(msgspec.Struct, frozen=True):
 
     def __getitem__(self, cause: str) -> float:
         """Return a cause's money."""
-        return next(row.money for row in self.rows if row.cause == cause)
+        nothing = 0.0 if cause == FUNDING else None
+        money = next((row.money for row in self.rows if row.cause == cause), nothing)
+        if money is None:
+            raise KeyError(cause)
+        return money
 
     @property
     def residual(self) -> float:
@@ -287,7 +297,7 @@ def split(ledgers: Ledgers) -> Parity:
         for name in ("latency", "missed", "slippage", "fee_rate", "fee_base")
     }
     held = _held(start, marks, instruments)
-    live = [*held, *_terms(ledgers.live, marks, instruments)]
+    live = [*held, *_terms(ledgers.live, marks, instruments), *ledgers.paid]
     expected = [*held, *_terms(ledgers.expected, marks, instruments)]
     twin = [*held, *_terms(ledgers.twin, marks, instruments)]
     now = twin
@@ -303,6 +313,8 @@ def split(ledgers: Ledgers) -> Parity:
         "fee rate": money["fee_rate"],
         "fee base": money["fee_base"],
     }
+    if ledgers.paid:
+        parts[FUNDING] = math.fsum(ledgers.paid)
     gap = _difference(live, now)
     parts["residual"] = math.fsum((gap, *(-part for part in parts.values())))
     equity = math.fsum((start.cash, *_held_at_cost(start, instruments)))
@@ -311,7 +323,7 @@ def split(ledgers: Ledgers) -> Parity:
     return Parity(
         rows=tuple(
             Row(cause, parts[cause], _bps(parts[cause], equity), notes.get(cause, ""))
-            for cause in CAUSES
+            for cause in parts
         ),
         live=math.fsum((start.cash, -equity, *live)),
         twin=math.fsum((start.cash, -equity, *now)),
@@ -507,4 +519,6 @@ def _notes(
     late = sum(order.latency != 0.0 for order in orders)
     if late:
         notes["latency"] = f"{late:,} orders"
+    if ledgers.paid:
+        notes[FUNDING] = f"{len(ledgers.paid):,} payments"
     return notes

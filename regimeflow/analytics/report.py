@@ -31,7 +31,19 @@ OPTIMISTIC = (
 
 
 _TEXT = frozenset(
-    ("symbol", "side", "order_id", "liquidity", "venue", "type", "tif", "status", "reason", "tag")
+    (
+        "symbol",
+        "side",
+        "order_id",
+        "liquidity",
+        "venue",
+        "type",
+        "tif",
+        "status",
+        "reason",
+        "tag",
+        "why",
+    )
 )
 
 
@@ -75,6 +87,19 @@ class Report:
         for name in ("symbol", "side", "qty", "price", "fee", "order_id", "liquidity", "venue"):
             kind = object if name in _TEXT else np.float64
             columns[name] = np.fromiter(map(attrgetter(name), fills), kind, len(fills))
+        return self._frame(columns)
+
+    @cached_property
+    def payments(self) -> Any:
+        """Frame of time, symbol, cash, why: what was paid for being held, such as funding.
+
+        Positive cash was received. It is part of equity and of no trade.
+        """
+        paid = self.data.payments
+        columns: dict[str, Any] = {"time": np.array([p.ts for p in paid], dtype=np.int64)}
+        columns["symbol"] = [p.symbol for p in paid]
+        columns["cash"] = np.array([p.cash for p in paid], dtype=np.float64)
+        columns["why"] = [p.why for p in paid]
         return self._frame(columns)
 
     @cached_property

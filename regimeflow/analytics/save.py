@@ -22,7 +22,7 @@ import numpy as np
 from regimeflow.analytics.fold import PriceColumns, RunData, axes_of
 from regimeflow.analytics.metrics import Metrics, by_regime
 from regimeflow.errors import DataError
-from regimeflow.model.events import Fill, Recorded, RegimeChanged, Start
+from regimeflow.model.events import Adjusted, Fill, Recorded, RegimeChanged, Start
 from regimeflow.model.market import IntArray
 from regimeflow.model.models import Model
 from regimeflow.model.order import Order
@@ -104,6 +104,7 @@ class SavedRun(msgspec.Struct):
     notes: list[str]
     error: str
     assumed: list[str] = []
+    payments: list[Adjusted] = []
 
 
 class SavedReport(msgspec.Struct):
@@ -193,6 +194,7 @@ def _pack(report: Report) -> SavedRun:
         notes=list(data.notes),
         error=data.error,
         assumed=list(data.assumed),
+        payments=list(data.payments),
     )
 
 
@@ -273,6 +275,7 @@ def _unpack(saved: SavedReport, run: SavedRun) -> RunData:
     return RunData(
         start=run.start,
         fills=run.fills,
+        payments=run.payments,
         orders=[_unpack_order(order) for order in run.orders],
         records=run.records,
         prices=[_unpack_prices(p, axes) for p in run.prices],

@@ -719,6 +719,8 @@ class Engine:
                 self._release(source, symbol)
 
     def _adjusted(self, event: Adjusted) -> None:
+        if event.payment_id:
+            self.desk.executions.add(event.payment_id)
         self.desk.ledger.adjust(event.symbol, event.qty, event.price, event.cash)
 
     def _rules(self, event: Rules) -> None:

@@ -8,7 +8,8 @@ Invariants, each a property test:
 3. quantity comes from executions alone, each booked once under its own id, never from a status;
 4. what was heard later is never rolled back: a row older than the last news of its order, or with
    less filled than is booked, is passed over;
-5. what is not ours is reported and never changed.
+5. what is not ours is reported and never changed;
+6. a payment is booked once under its own id, and of it what our share of the position makes.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from collections.abc import Container, Mapping, Sequence
 
 import msgspec
 
-from regimeflow.model.events import Fill, OrderUpdate
+from regimeflow.model.events import Adjusted, Fill, OrderUpdate
 from regimeflow.model.order import Order, Status
-from regimeflow.model.venue import Holding, VenueOrder
+from regimeflow.model.venue import Holding, Payment, VenueOrder
 
 #: Quantities closer than this share of a lot are the same.
 _SAME = 0.5
@@ -34,6 +35,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         looked_up: orders that were asked for one by one, whatever has become of them.
         fills: executions since the last pass.
         positions: everything held on the account.
+        payments: for what was held, since the run began.
     """
 
     asked_at: int
@@ -41,6 +43,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     looked_up: Sequence[VenueOrder] = ()
     fills: Sequence[Fill] | None = None
     positions: Sequence[Holding] | None = None
+    payments: Sequence[Payment] | None = None
 
 
 class Books(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +53,7 @@ class Books(msgspec.Struct, frozen=True, kw_only=True):
         run: name of the run, with which every order id of ours begins.
         orders: by client order id; ``working`` are those that can still fill.
         venue_ids: the venue's order id -> ours.
-        executions: ids of what is booked.
+        executions: ids of what is booked, payments included.
         held: symbol -> signed units, by our fills.
         foreign: symbol -> signed units on the account that are not ours; None before the first
             look.
@@ -87,7 +90,7 @@ class Findings(msgspec.Struct, kw_only=True):
         foreign: symbol -> units that are not ours; None where positions were not told.
     """
 
-    events: list[Fill | OrderUpdate] = msgspec.field(default_factory=list)
+    events: list[Fill | OrderUpdate | Adjusted] = msgspec.field(default_factory=list)
     look_up: list[str] = msgspec.field(default_factory=list)
     incomplete: list[str] = msgspec.field(default_factory=list)
     unmatched: dict[str, str] = msgspec.field(default_factory=dict)
@@ -111,6 +114,7 @@ def reconcile(books: Books, snapshot: Snapshot) -> Findings:
         _missing(books, snapshot, shown, booked, found)
     if snapshot.positions is not None:
         _positions(books, snapshot, found)
+    _payments(books, snapshot, found)
     return found
 
 
@@ -269,3 +273,25 @@ def _moving(books: Books, snapshot: Snapshot, symbol: str, found: Findings) -> b
         order.symbol == symbol and (order.status in unsettled or order.id in found.incomplete)
         for order in books.working
     )
+
+
+def _payments(books: Books, snapshot: Snapshot, found: Findings) -> None:
+    """Book what was paid for being held and is not booked yet."""
+    seen: set[str] = set()
+    for payment in snapshot.payments or ():
+        name, symbol = payment.payment_id, payment.symbol
+        if symbol not in books.lots or name in books.executions or name in seen:
+            continue
+        seen.add(name)
+        cash = payment.cash * _share(books, symbol)
+        why = f"{payment.what} of {symbol}"
+        found.events.append(Adjusted(payment.ts, 0, symbol, 0.0, 0.0, cash, why, payment_id=name))
+
+
+def _share(books: Books, symbol: str) -> float:
+    """Return how much of the account's position is ours: it pays as one."""
+    foreign = (books.foreign or {}).get(symbol, 0.0)
+    held = books.held.get(symbol, 0.0)
+    if not foreign or not held + foreign:
+        return 1.0
+    return min(max(held / (held + foreign), 0.0), 1.0)

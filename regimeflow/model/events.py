@@ -215,13 +215,15 @@ class Reconciled(msgspec.Struct, frozen=True, tag_field="kind", tag="reconciled"
 class Adjusted(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="adjusted"):
     """A change that no fill explains, taken into our books: a human or the venue said so.
 
-    The venue says so of a commission that came late, or of an execution that it corrected.
+    The venue says so of a commission that came late, of an execution that it corrected, and of
+    what a position has paid or was paid for being held.
 
     Attributes:
         qty: signed change, units.
         price: what it is taken in at.
         cash: signed change of cash, money.
         execution_id: of the fill that came to something else, "" where there is none.
+        payment_id: of the payment, such as a funding, "" where it is none; each is booked once.
     """
 
     ts: int
@@ -232,6 +234,12 @@ class Adjusted(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="adj
     cash: float = 0.0
     why: str = ""
     execution_id: str = ""
+    payment_id: str = ""
+
+    @property
+    def is_cost(self) -> bool:
+        """Whether money alone changed, for something that the run itself has done."""
+        return bool(self.execution_id or self.payment_id) and not self.qty
 
 
 class Gap(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="gap"):

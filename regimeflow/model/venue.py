@@ -1,4 +1,4 @@
-"""Orders and positions as a venue shows them when it is asked."""
+"""Orders, positions and payments as a venue shows them when it is asked."""
 
 from __future__ import annotations
 
@@ -37,3 +37,20 @@ class Holding(msgspec.Struct, frozen=True, gc=False):
     symbol: str
     qty: float
     average_price: float = 0.0
+
+
+class Payment(msgspec.Struct, frozen=True, gc=False):
+    """What the account's position in a symbol has paid, or was paid, for being held.
+
+    Attributes:
+        payment_id: of the venue, never used twice.
+        ts: when it was due, UTC nanoseconds.
+        cash: signed change of cash, money: negative was paid.
+        what: a word for it.
+    """
+
+    payment_id: str
+    ts: int
+    symbol: str
+    cash: float
+    what: str = "funding"

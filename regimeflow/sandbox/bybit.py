@@ -1,6 +1,7 @@
-"""Bybit's spot exchange on this machine: a second language, with other habits than Binance's.
+"""Bybit's exchange on this machine: a second language, with other habits than Binance's.
 
-``python -m regimeflow.sandbox.bybit --symbols AAA/USDT,BBB/USDT`` prints its ports. Here every
+``python -m regimeflow.sandbox.bybit --symbols AAA/USDT,BBB/USDT`` prints its ports; with symbols
+such as AAA/USDT:USDT it trades linear swaps (`regimeflow.sandbox.bybit_linear`). Here every
 answer has the status 200 and says inside what is wrong; an order's answer tells its id and nothing
 of its fills; an order id is taken for ever; lists come newest first and by pages; orders and
 executions are two topics of one stream; fees are taken from what was received.
@@ -15,7 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
-from regimeflow.errors import NotThere, Refused
+from regimeflow.errors import ConfigError, NotThere, Refused
 from regimeflow.model.events import Cancel, Fill, OrderUpdate, Submit
 from regimeflow.model.market import Quote, Trade
 from regimeflow.model.timeframe import NS_PER_SECOND
@@ -29,8 +30,10 @@ from regimeflow.sandbox.spot import (
     Said400,
     Socket,
     SpotWire,
+    contract_rules,
     encode,
     ms,
+    pair_of,
     plain,
     signature,
     spot_rules,
@@ -44,6 +47,7 @@ _KINDS = {
     ("GET", "order/history"): "order",
     ("GET", "execution/list"): "executions",
     ("GET", "account/wallet-balance"): "positions",
+    ("GET", "position/list"): "positions",
     ("GET", "market/instruments-info"): "instruments",
     ("GET", "market/kline"): "history",
     ("GET", "market/time"): "time",
@@ -68,7 +72,12 @@ _WINDOW_MS = 5_000
 
 
 class Server(SpotWire):
-    """Bybit's language."""
+    """Bybit's language, of its spot markets."""
+
+    category = "spot"
+    refusals = _REFUSALS
+    unknown = (170213, "Order does not exist.")
+    other = (170210, "New order rejected.")
 
     def __init__(self, house_: House) -> None:
         super().__init__(house_)
@@ -83,15 +92,30 @@ class Server(SpotWire):
         name = path.removeprefix(_API)
         if name not in _OPEN:
             self._check(method, asked, request)
-        work = _ANSWERS.get((method, name))
-        if work is None:
+        work = self.answers().get((method, name))
+        if work is None or asked.get("category", self.category) != self.category:
             raise Said400(10001, f"Request parameter error: {method} {path}")
         try:
-            return self._fine(work(self, asked))
+            return self._fine(work(asked))
         except NotThere:
-            raise Said400(170213, "Order does not exist.") from None
+            raise Said400(*self.unknown) from None
         except Refused as refusal:
-            raise Said400(*_REFUSALS.get(refusal.code, (170210, "New order rejected."))) from None
+            raise Said400(*self.refusals.get(refusal.code, self.other)) from None
+
+    def answers(self) -> dict[tuple[str, str], Callable[[dict[str, str]], Any]]:
+        """Return method and path -> what answers."""
+        return {
+            ("GET", "market/time"): self.tell_time,
+            ("GET", "market/instruments-info"): self.tell_rules,
+            ("GET", "market/kline"): self.tell_candles,
+            ("GET", "market/tickers"): self.tell_tickers,
+            ("GET", "account/wallet-balance"): self.tell_account,
+            ("GET", "order/realtime"): self.tell_open,
+            ("GET", "order/history"): self.tell_history,
+            ("GET", "execution/list"): self.tell_trades,
+            ("POST", "order/create"): self.take_order,
+            ("POST", "order/cancel"): self.cancel_order,
+        }
 
     def no(self, refusal: Said400) -> tuple[int, Any]:
         said = {"retCode": refusal.code, "retMsg": refusal.words, "result": {}, "retExtInfo": {}}
@@ -137,7 +161,7 @@ class Server(SpotWire):
         rows = []
         for name, symbol in self.symbols.items():
             rules = self.exchange.rules[symbol]
-            base, _, quote = symbol.partition("/")
+            base, quote = pair_of(symbol)
             lots = {
                 "basePrecision": plain(rules.lot), "quotePrecision": "0.00000001",
                 "minOrderQty": plain(rules.min_qty), "maxOrderQty": "9000000",
@@ -155,7 +179,7 @@ class Server(SpotWire):
                     "priceFilter": {"tickSize": plain(rules.tick)},
                 }
             )
-        return {"category": "spot", "list": rows, "nextPageCursor": ""}
+        return {"category": self.category, "list": rows, "nextPageCursor": ""}
 
     def tell_candles(self, asked: dict[str, str]) -> Any:
         symbol = self.symbol_of(asked)
@@ -164,7 +188,7 @@ class Server(SpotWire):
         since, until = int(asked.get("start", 0)), int(asked.get("end", 2**62))
         rows = self.candles.asked(symbol, since, until, int(asked.get("limit", 200)))
         told = [[str(ms(r[0])), *map(plain, r[1:6]), plain(r[4] * r[5])] for r in reversed(rows)]
-        return {"symbol": self.id_of(symbol), "category": "spot", "list": told}
+        return {"symbol": self.id_of(symbol), "category": self.category, "list": told}
 
     def tell_tickers(self, asked: dict[str, str]) -> Any:
         rows = []
@@ -187,15 +211,15 @@ class Server(SpotWire):
                     "turnover24h": "0",
                 }
             )
-        return {"category": "spot", "list": rows}
+        return {"category": self.category, "list": rows}
 
     def tell_account(self, asked: dict[str, str]) -> Any:
         exchange = self.exchange
-        quotes = {symbol.partition("/")[2] for symbol in exchange.rules}
+        quotes = {pair_of(symbol)[1] for symbol in exchange.rules}
         held = [(quote, exchange.cash, self.locked_cash()) for quote in sorted(quotes)]
         for symbol in exchange.rules:
             units = exchange.held.get(symbol, Decimal(0))
-            held.append((symbol.partition("/")[0], units, self.locked(symbol)))
+            held.append((pair_of(symbol)[0], units, self.locked(symbol)))
         coins = [
             {"coin": coin, "walletBalance": plain(all_), "locked": plain(locked),
              "equity": plain(all_), "totalOrderIM": "0", "totalPositionIM": "0"}
@@ -227,28 +251,36 @@ class Server(SpotWire):
         after = first + limit
         cursor = str(after) if after < len(orders) else ""
         return {
-            "category": "spot", "nextPageCursor": cursor, "list": [self._row(o) for o in rows],
+            "category": self.category, "nextPageCursor": cursor,
+            "list": [self.row(order) for order in rows],
         }  # fmt: skip
 
     def tell_trades(self, asked: dict[str, str]) -> Any:
         symbol = self.symbol_of(asked)
-        since, until = int(asked.get("startTime", 0)), int(asked.get("endTime", 2**62))
-        if "startTime" in asked and "endTime" in asked and until - since > 7 * 86_400_000:
-            raise Said400(10001, "The time range between startTime and endTime exceeds 7 days.")
+        since, until = span(asked)
         fills = [
-            self._execution(fill)
+            self.execution(fill)
             for fill in self.exchange.executions(since * 10**6)
             if fill.symbol == symbol and ms(fill.ts) <= until
         ]
-        newest = list(reversed(fills))[: int(asked.get("limit", 50))]
-        return {"category": "spot", "nextPageCursor": "", "list": newest}
+        return self.newest(fills, asked)
+
+    def newest(self, rows: Sequence[Any], asked: dict[str, str]) -> Any:
+        """Return the newest rows of a list, as many as were asked for."""
+        told = list(reversed(rows))[: int(asked.get("limit", 50))]
+        return {"category": self.category, "nextPageCursor": "", "list": told}
 
     # ------------------------------------------------------------ orders
 
     def take_order(self, asked: dict[str, str]) -> Any:
-        kind = asked.get("orderType", "").lower()
-        if kind == "market" and asked["side"] == "Buy" and asked.get("marketUnit") != "baseCoin":
+        market_buy = asked.get("orderType") == "Market" and asked["side"] == "Buy"
+        if market_buy and asked.get("marketUnit") != "baseCoin":
             raise Said400(170124, "Order amount too large.")  # it would buy for so much money
+        return self.taken(asked)
+
+    def taken(self, asked: dict[str, str]) -> Any:
+        """Take an order as it is asked for."""
+        kind = asked.get("orderType", "").lower()
         order = Submit(
             0,
             0,
@@ -260,6 +292,7 @@ class Server(SpotWire):
             float(asked["price"]) if kind == "limit" else None,
             None,
             asked.get("timeInForce", "GTC").lower(),
+            reduce_only=asked.get("reduceOnly") == "True",
         )
         taken = self.submit(order)
         return {"orderId": taken.venue_id, "orderLinkId": taken.id}
@@ -271,7 +304,8 @@ class Server(SpotWire):
 
     # ------------------------------------------------------------ rows
 
-    def _row(self, order: Working) -> dict[str, Any]:
+    def row(self, order: Working) -> dict[str, Any]:
+        """Return an order as Bybit shows it."""
         status = "PartiallyFilled" if order.filled else "New"
         if order.status != "open":
             status = _ENDS[order.status]
@@ -279,8 +313,9 @@ class Server(SpotWire):
                 status = "PartiallyFilledCanceled"
         average = order.spent / order.filled if order.filled else Decimal(0)
         return {
-            "category": "spot", "symbol": self.id_of(order.symbol), "orderId": order.venue_id,
-            "orderLinkId": order.id, "side": "Buy" if order.buys else "Sell",
+            "category": self.category, "symbol": self.id_of(order.symbol),
+            "orderId": order.venue_id, "orderLinkId": order.id,
+            "side": "Buy" if order.buys else "Sell",
             "orderType": order.type.capitalize(), "price": plain(order.limit or 0),
             "qty": plain(order.qty), "marketUnit": "baseCoin", "orderStatus": status,
             "cumExecQty": plain(order.filled), "cumExecValue": plain(order.spent),
@@ -289,11 +324,13 @@ class Server(SpotWire):
             "updatedTime": str(ms(order.ts)), "rejectReason": "EC_NoError",
         }  # fmt: skip
 
-    def _execution(self, fill: Fill) -> dict[str, Any]:
+    def execution(self, fill: Fill) -> dict[str, Any]:
+        """Return an execution as Bybit shows it."""
         order = self.order_of(fill)
-        base, _, quote = fill.symbol.partition("/")
+        base, quote = pair_of(fill.symbol)
         return {
-            "category": "spot", "symbol": self.id_of(fill.symbol), "orderId": order.venue_id,
+            "category": self.category, "symbol": self.id_of(fill.symbol),
+            "orderId": order.venue_id,
             "orderLinkId": order.id, "side": "Buy" if order.buys else "Sell",
             "execId": fill.execution_id.rpartition("-")[2], "execPrice": plain(fill.price),
             "execQty": plain(fill.executed), "execValue": plain(fill.executed * fill.price),
@@ -327,9 +364,9 @@ class Server(SpotWire):
     def order_news(self, said: OrderUpdate | Fill, order: Working) -> list[str]:
         now = ms(self.exchange.time())
         message: dict[str, Any] = {"id": f"m{now}", "creationTime": now}
-        told = [{**message, "topic": "order", "data": [self._row(order)]}]
+        told = [{**message, "topic": "order", "data": [self.row(order)]}]
         if isinstance(said, Fill):
-            told.append({**message, "topic": "execution", "data": [self._execution(said)]})
+            told.append({**message, "topic": "execution", "data": [self.execution(said)]})
         return [encode(one) for one in told]
 
     def market_news(self, said: Trade | Quote) -> list[tuple[str, str]]:
@@ -362,22 +399,18 @@ class Server(SpotWire):
         return topic, encode(told)
 
 
-_ANSWERS: dict[tuple[str, str], Callable[[Server, dict[str, str]], Any]] = {
-    ("GET", "market/time"): Server.tell_time,
-    ("GET", "market/instruments-info"): Server.tell_rules,
-    ("GET", "market/kline"): Server.tell_candles,
-    ("GET", "market/tickers"): Server.tell_tickers,
-    ("GET", "account/wallet-balance"): Server.tell_account,
-    ("GET", "order/realtime"): Server.tell_open,
-    ("GET", "order/history"): Server.tell_history,
-    ("GET", "execution/list"): Server.tell_trades,
-    ("POST", "order/create"): Server.take_order,
-    ("POST", "order/cancel"): Server.cancel_order,
-}
+def span(asked: dict[str, str]) -> tuple[int, int]:
+    """Return from when and until when rows are asked for, milliseconds."""
+    since, until = int(asked.get("startTime", 0)), int(asked.get("endTime", 2**62))
+    if "startTime" in asked and "endTime" in asked and until - since > 7 * 86_400_000:
+        raise Said400(10001, "The time range between startTime and endTime exceeds 7 days.")
+    return since, until
 
 
 class Bybit(VenueProcess):
-    """Bybit's spot exchange in a process of its own, until it is stopped.
+    """Bybit's exchange in a process of its own, until it is stopped.
+
+    With symbols such as AAA/USDT:USDT it trades linear swaps, else spot pairs; not both.
 
     Args:
         ledger, symbols, timeframe, seed, cash, speed, whole, prices, faults: as of `VenueProcess`;
@@ -401,14 +434,25 @@ class Bybit(VenueProcess):
             "public": http,
             "private": http,
             "ws": {
-                "public": {"spot": f"{ws}/v5/public/spot"},
+                "public": {kind: f"{ws}/v5/public/{kind}" for kind in ("spot", "linear")},
                 "private": {"contract": f"{ws}/v5/private"},
             },
         }
         # On this machine nobody is crowded out.
         config = {"urls": {"api": api}, "enableRateLimit": False} | how.pop("config", {})
         given = {"api_key": API_KEY, "secret_key": SECRET_KEY, "config": config}
+        given["market"] = "swap" if ":" in self.symbols[0] else "spot"
         return Ccxt("bybit", **{**given, **how})
+
+
+def _speaks(house_: House) -> Server:
+    """Return the language of what the house trades."""
+    contracts = {":" in symbol for symbol in house_.exchange.rules}
+    if len(contracts) > 1:
+        raise ConfigError("this venue trades spot pairs or swaps, not both")
+    from regimeflow.sandbox.bybit_linear import LinearServer
+
+    return LinearServer(house_) if contracts.pop() else Server(house_)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -416,8 +460,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return house.main(
         argv,
         prog="regimeflow sandbox bybit",
-        make_wire=Server,
-        rules=spot_rules,
+        make_wire=_speaks,
+        rules=lambda symbol: contract_rules(symbol) if ":" in symbol else spot_rules(symbol),
         defaults={"symbols": ",".join(Bybit.symbols), "timeframe": "1min"},
     )
 

@@ -35,7 +35,7 @@ from regimeflow.model.events import (
 )
 from regimeflow.model.models import Limits
 from regimeflow.model.timeframe import NS_PER_MS, NS_PER_SECOND
-from regimeflow.model.venue import Holding, VenueOrder
+from regimeflow.model.venue import Holding, Payment, VenueOrder
 from regimeflow.sandbox.books import Row, read_books
 from regimeflow.session.certify import certify, replay
 from regimeflow.venues import loopback_wire as wire
@@ -286,7 +286,8 @@ def _positions(case: _Case) -> Iterator[str]:
         if isinstance(event, Adjusted):
             sums[event.symbol] = sums.get(event.symbol, _ZERO) + _exact(event.qty)
     adjusted = any(
-        isinstance(event, Adjusted) and not event.execution_id for _, event, _ in case.recorded
+        isinstance(event, Adjusted) and not event.is_cost and not event.execution_id
+        for _, event, _ in case.recorded
     )
     foreign: dict[str, Decimal] = {}
     for fill in case.executions:
@@ -304,17 +305,20 @@ def _money(case: _Case) -> Iterator[str]:
     """Money is what it was, less what was bought, plus what was sold, less the fees."""
     cash = opened = None
     spent: dict[str, Decimal] = {}
+    sizes: dict[str, Decimal] = {}
     for row in case.rows:
         if row.kind == "opened":
             cash = opened = Decimal(row.detail["cash"])
+            sizes = {r["symbol"]: _exact(r.get("multiplier", 1)) for r in row.detail["rules"]}
         elif cash is not None and row.kind in ("fill", "corrected"):
             fill = _fill(row)
             cash += spent.get(fill.execution_id, _ZERO)
             sign = 1 if fill.side == "buy" else -1
-            spent[fill.execution_id] = sign * _exact(fill.qty) * _exact(fill.price) + _exact(
-                fill.fee
-            )
+            units = sign * _exact(fill.qty) * sizes.get(fill.symbol, Decimal(1))
+            spent[fill.execution_id] = units * _exact(fill.price) + _exact(fill.fee)
             cash -= spent[fill.execution_id]
+        elif cash is not None and row.kind == "payment":
+            cash += _exact(_payment(row).cash)
         elif cash is not None and row.kind == "transfer":
             cash += _exact(row.detail)
         elif cash is not None and row.kind == "books" and cash != Decimal(row.detail["cash"]):
@@ -322,6 +326,35 @@ def _money(case: _Case) -> Iterator[str]:
             return
     if opened is None:
         yield "the venue's record does not say what it began with"
+
+
+def _payments_exact(case: _Case) -> Iterator[str]:
+    """What was paid for being held since the run began is booked once, as it was paid."""
+    theirs = {p.payment_id: p for p in map(_payment, _rows_of(case, "payment"))}
+    by_hand = any(fill.order_id not in case.submits for fill in case.executions)
+    booked: set[str] = set()
+    for _, event, _ in case.recorded:
+        if not isinstance(event, Adjusted) or not event.payment_id:
+            continue
+        there = theirs.get(event.payment_id)
+        if event.payment_id in booked:
+            yield f"payment {event.payment_id} was booked twice"
+        elif there is None:
+            yield f"payment {event.payment_id} was booked and never made"
+        elif (there.symbol, there.ts // NS_PER_MS) != (event.symbol, event.ts // NS_PER_MS):
+            yield f"payment {event.payment_id} was booked otherwise than it was made"
+        elif there.cash != event.cash and not by_hand:  # else a part of it is not ours
+            yield f"payment {event.payment_id} of {there.cash} was booked as {event.cash}"
+        booked.add(event.payment_id)
+    began = case.start.seen if case.start else 0
+    ours = case.start.symbols if case.start else ()
+    for name in theirs.keys() - booked:
+        if theirs[name].ts >= began and theirs[name].symbol in ours:
+            yield f"payment {name} was never booked"
+
+
+def _rows_of(case: _Case, kind: str) -> list[Row]:
+    return [row for row in case.rows if row.kind == kind]
 
 
 # ---------------------------------------------------------------- limits, rate, kill
@@ -558,6 +591,10 @@ def _fill(row: Row) -> Fill:
     return msgspec.convert(row.detail, Fill)
 
 
+def _payment(row: Row) -> Payment:
+    return msgspec.convert(row.detail, Payment)
+
+
 def _exact(number: Any) -> Decimal:
     return Decimal(str(number))
 
@@ -574,6 +611,7 @@ INVARIANTS: dict[str, Callable[[_Case], Iterator[str]]] = {
     "nothing left open": _none_open,
     "positions are the venue's": _positions,
     "money is conserved": _money,
+    "payments exact": _payments_exact,
     "limits held": _limits,
     "rate held": _rate,
     "a halt holds": _killed,

@@ -13,12 +13,12 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 from regimeflow.errors import NotThere, Refused, VenueError
 from regimeflow.model.events import Cancel, Fill, OrderUpdate, Replace, Submit
 from regimeflow.model.market import Bar, Quote, Trade
-from regimeflow.venues.port import Ack, Adapter, Capabilities, Disconnected, Said
+from regimeflow.venues.port import Ack, Adapter, Capabilities, Disconnected, Pays, Said
 
 #: How long the venue may take to say something, seconds.
 _PATIENCE_S = 10.0
@@ -55,6 +55,9 @@ class Control(Protocol):
 
     def disconnect(self) -> None:
         """Break the stream."""
+
+    def fund(self, symbol: str, rate: float) -> None:
+        """Let what is held pay a fraction of its value; asked where positions pay anything."""
 
 
 class Case(NamedTuple):
@@ -579,10 +582,35 @@ def _money_is_finite_and_named(bench: Bench) -> None:
 
 @_promise
 def _a_purchase_costs_its_price_and_fee(bench: Bench) -> None:
-    before = bench.connect().adapter.balances().cash
+    before = bench.connect().adapter.balances()
     fill = bench.filled(bench.send("buy", "market", 1.0)[0].order_id)
-    paid = before - bench.adapter.balances().cash
-    assert abs(paid - fill.qty * fill.price - fill.fee) < 0.01
+    after = bench.adapter.balances()
+    if bench.adapter.capabilities.margined:
+        # Nothing was bought: until the price moves only the fee is gone.
+        assert abs(before.equity - after.equity - fill.fee) < 0.01
+        return
+    assert abs(before.cash - after.cash - fill.qty * fill.price - fill.fee) < 0.01
+
+
+@_promise
+def _payments_for_what_is_held_are_told_each_under_its_own_id(bench: Bench) -> None:
+    if not bench.connect().adapter.capabilities.payments:
+        return
+    adapter = cast(Pays, bench.adapter)
+    bench.control.trade(bench.symbol, "buy", 100.0 + abs(_held(bench)))
+    known = {payment.payment_id for payment in adapter.payments(0)}
+    before = bench.adapter.balances().equity
+    for rate in (0.001, -0.002):
+        bench.control.fund(bench.symbol, rate)
+    told = [payment for payment in adapter.payments(0) if payment.payment_id not in known]
+    assert len({payment.payment_id for payment in told}) == 2
+    assert [payment.cash < 0.0 for payment in told] == [True, False]
+    assert {payment.symbol for payment in told} == {bench.symbol}
+    assert abs(sum(p.cash for p in told) - (bench.adapter.balances().equity - before)) < 1e-6
+    assert [p.payment_id for p in adapter.payments(told[0].ts)][-2:] == [
+        payment.payment_id for payment in told
+    ]
+    assert not adapter.payments(told[-1].ts + 1)
 
 
 @_promise

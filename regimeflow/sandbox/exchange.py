@@ -20,7 +20,7 @@ from regimeflow.model.events import Cancel, Fill, OrderUpdate, Replace, Submit
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.market import Bar, History, Quote, Trade
 from regimeflow.model.timeframe import NS_PER_SECOND
-from regimeflow.model.venue import Holding, VenueOrder
+from regimeflow.model.venue import Holding, Payment, VenueOrder
 from regimeflow.venues.port import Ack, Balances, Capabilities, Emit, Said
 
 _ZERO = Decimal(0)
@@ -35,7 +35,7 @@ class Entry(msgspec.Struct, frozen=True):
         at: when, by the exchange's clock.
         kind: submit, cancel, replace, connect, close, subscribe for requests; accepted, refused,
             replaced, fill, canceled, expired for what became of them; corrected for an execution
-            that came to something else; transfer for money.
+            that came to something else; transfer for money; payment for what was held.
         order_id: the client's name of the order, "" without one.
         detail: the request, the execution, what an order was changed to, or a reason.
     """
@@ -90,6 +90,8 @@ class Exchange:
         shy_ns: a new order is shown to those who ask only after up to so long; it works before.
         name_order: count -> the exchange's own id of an order.
         name_execution: order, count -> id of an execution of it, which is counted in already.
+        name_payment: symbol, count -> id of a payment for what is held of it.
+        on_payment: is told of each payment.
         ids_for_ever: whether an order id is taken once and for all; else while its order works.
         expires: whether it tells an order that has expired from one that was canceled.
         fee_in_units: whether a buyer pays the fee in what was bought.
@@ -122,6 +124,7 @@ class Exchange:
         self.prices = {s: _exact((prices or {}).get(s, 100.0)) for s in self.rules}
         self.orders: dict[str, Working] = {}
         self.fills: list[Fill] = []
+        self.paid: list[Payment] = []
         self.record: list[Entry] = []
         self._now = now
         self._seed = seed
@@ -131,6 +134,8 @@ class Exchange:
         self.shy_ns = 0
         self.name_order: Callable[[int], str] = lambda count: f"V{count}"
         self.name_execution: Callable[[Working, int], str] = lambda _, count: f"X{count}"
+        self.on_payment: Callable[[Payment], None] = lambda payment: None
+        self.name_payment: Callable[[str, int], str] = lambda _, count: f"F{count}"
         self.ids_for_ever = True
         self.fee_in_units = False
         self.expires = True
@@ -348,6 +353,11 @@ class Exchange:
                 and (fill.order_id not in self.orders or self._shows(self.orders[fill.order_id]))
             ]
 
+    def payments(self, since: int) -> list[Payment]:
+        """Return payments from ``since`` on."""
+        with self._lock:
+            return [payment for payment in self.paid if payment.ts >= since]
+
     def positions(self) -> list[Holding]:
         """Return what is held."""
         with self._lock:
@@ -498,6 +508,22 @@ class Exchange:
         with self._lock:
             self.cash += _exact(amount)
             self._note("transfer", "", amount)
+
+    def fund(self, symbol: str, rate: float) -> None:
+        """Let what is held pay for it: a fraction of its value, longs to shorts where positive."""
+        with self._lock:
+            value = self._value(symbol) if symbol in self.held else _ZERO
+            if not value:
+                return
+            cash = (-value * _exact(rate)).quantize(Decimal("0.00000001"))
+            self._count += 1
+            payment = Payment(
+                self.name_payment(symbol, self._count), self._now(), symbol, float(cash)
+            )
+            self.cash += cash
+            self.paid.append(payment)
+            self._note("payment", "", payment)
+            self.on_payment(payment)
 
     # ------------------------------------------------------------ matching
 

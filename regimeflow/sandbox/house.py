@@ -193,6 +193,8 @@ class House:
                 return exchange.order_by_hand(hand.symbol, hand.side, hand.qty, hand.price)
             case "transfer":
                 exchange.transfer(hand.price)
+            case "fund":
+                exchange.fund(hand.symbol, hand.price)
             case "hide":
                 exchange.hide(hand.order_id, int(hand.ms * 1e6))
             case "overfill":

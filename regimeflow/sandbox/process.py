@@ -191,6 +191,10 @@ class Hand:
         """Place an order that is not the client's; return its venue id."""
         return self._do(wire.ByHand("order", symbol=symbol, side=side, qty=qty, price=limit))
 
+    def fund(self, symbol: str, rate: float) -> None:
+        """Let what is held of a contract pay funding: a fraction of its value, negative to it."""
+        self._do(wire.ByHand("fund", symbol=symbol, price=rate))
+
     def hide(self, order_id: str, ms: float) -> None:
         """Show an order to nobody who asks, for a while."""
         self._do(wire.ByHand("hide", order_id, ms=ms))

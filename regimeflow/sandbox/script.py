@@ -28,6 +28,7 @@ ON_REQUEST: dict[str, str] = {
     "http_503": "the same",
     "http_504": "the same",
     "revoke": "from this request on the venue takes the client's key no more",
+    "hedge": "from this request on the account keeps long and short positions apart",
     "skew": "the venue finds its clock `ms` ahead of the time of the request",
     "http_504_after": "the request takes effect, the answer has the status 504",
 }
@@ -52,6 +53,7 @@ REQUESTS = frozenset(
         "executions",
         "positions",
         "balances",
+        "payments",
         "instruments",
         "history",
         "time",

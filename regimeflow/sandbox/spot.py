@@ -52,6 +52,21 @@ def spot_rules(symbol: str) -> Instrument:
     )
 
 
+def contract_rules(symbol: str) -> Instrument:
+    """Return the trading rules of a linear swap, such as AAA/USDT:USDT."""
+    return Instrument(symbol, tick=0.01, lot=0.001, min_qty=0.001, min_notional=5.0, margin=0.1)
+
+
+def pair_of(symbol: str) -> tuple[str, str]:
+    """Return what a symbol is of, and the money it is traded in.
+
+    >>> pair_of("AAA/USDT"), pair_of("AAA/USDT:USDT")
+    (('AAA', 'USDT'), ('AAA', 'USDT'))
+    """
+    base, _, quote = symbol.partition(":")[0].partition("/")
+    return base, quote
+
+
 class Said400(Exception):
     """A definite no in the exchange's own words."""
 
@@ -187,10 +202,11 @@ class SpotWire(ABC):
         exchange.ids_for_ever, exchange.fee_in_units = self.ids_for_ever, True
         exchange.name_order = str
         exchange.name_execution = lambda order, n: f"{self.id_of(order.symbol)}-{n}"
+        exchange.name_payment = lambda symbol, n: f"{self.id_of(symbol)}-F{n}"
         self.candles = Candles(exchange)
         self.symbols = {self.id_of(symbol): symbol for symbol in exchange.rules}
         self.sockets: list[Socket] = []
-        self.revoked = False
+        self.revoked = self.hedged = False
         self._muted_until = 0
         self._runner: web.AppRunner | None = None
         self._roller: asyncio.Task[None] | None = None
@@ -202,7 +218,7 @@ class SpotWire(ABC):
     @staticmethod
     def id_of(symbol: str) -> str:
         """Return the exchange's own name of a symbol."""
-        return symbol.replace("/", "")
+        return "".join(pair_of(symbol))
 
     @abstractmethod
     def kind_of(self, method: str, path: str) -> str:
@@ -336,6 +352,8 @@ class SpotWire(ABC):
             return _page(_BUSY.get(what, 502))
         if what == "revoke":
             self.revoked = True
+        if what == "hedge":
+            self.hedged = True
         answer = self._answer(
             request, {**asked, "_skew_ms": str(fault.ms)} if what == "skew" else asked
         )

@@ -166,7 +166,7 @@ class Shadow:
                 self._book(matcher.at_once(event))
         elif isinstance(event, Start):
             self._begin(event)
-        elif isinstance(event, Adjusted) and not _only_costs(event):
+        elif isinstance(event, Adjusted) and not event.is_cost:
             self._ledger.adjust(event.symbol, event.qty, event.price, event.cash)
         elif outputs:
             self._matcher.send(outputs)
@@ -276,7 +276,7 @@ class Twin:
                     self.told.add(own.order_id)
                 made = self.engine.step(own)
                 self._matcher.send(_as_modelled(own, made, self._model.latency.data_ns))
-        elif isinstance(event, Adjusted) and not _only_costs(event):
+        elif isinstance(event, Adjusted) and not event.is_cost:
             self.engine.step(event)
         elif isinstance(event, Resumed) and self.engine.finished:
             self.engine.step(msgspec.structs.replace(event, never_sent=(), limits=None))
@@ -329,11 +329,6 @@ class Twin:
     def equity(self) -> float:
         """Return its equity now: the account's, without the rest."""
         return self.engine.desk.ledger.equity(self.engine.price)
-
-
-def _only_costs(event: Adjusted) -> bool:
-    """Whether a fill cost something else than was told: the models charge what they charge."""
-    return bool(event.execution_id) and not event.qty
 
 
 def _as_modelled(event: Input, outputs: Sequence[Output], data_ns: int) -> Sequence[Output]:

@@ -469,6 +469,9 @@ class Decisions:
         return happening, f" of {number(order.qty)}", note
 
     def _adjusted(self, event: Adjusted) -> None:
+        if event.payment_id:
+            self._paid(event)
+            return
         why = f": {event.why}" if event.why else ""
         what = f"{event.cash:+.12g} of cash"
         if event.qty:
@@ -486,6 +489,18 @@ class Decisions:
         before = self.ledger.position(event.symbol).qty
         self.ledger.adjust(event.symbol, event.qty, event.price, event.cash)
         self._moved(event.symbol, before, event.price)
+
+    def _paid(self, event: Adjusted) -> None:
+        """Say what a position has paid, or was paid, for being held."""
+        self._say(
+            "OrderFilled",
+            "paid",
+            f"{event.cash:+.12g} of cash: {event.why}",
+            symbol=event.symbol,
+            cash=event.cash,
+            payment_id=event.payment_id,
+        )
+        self.ledger.adjust(event.symbol, 0.0, 0.0, event.cash)
 
     def _moved(self, symbol: str, before: float, price: float) -> None:
         """Say whether a position was closed, opened or both."""

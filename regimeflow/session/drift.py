@@ -26,6 +26,7 @@ from regimeflow.data.calendars import session_of
 from regimeflow.engine.engine import Engine
 from regimeflow.errors import SessionError
 from regimeflow.model.events import (
+    Adjusted,
     Clock,
     EndOfDay,
     Fill,
@@ -136,6 +137,9 @@ class DriftFold:
                 self._open = self._row(self._open.time)  # booked at the close it was noted at
             else:
                 self._settle(event.ts)
+        elif isinstance(event, Adjusted) and event.is_cost:
+            self._settle(event.ts)
+            self.purses[0].look()
         elif kind is Start:
             self._begin(event)  # type: ignore[arg-type]
         elif kind is Finish or kind is EndOfDay:
@@ -278,8 +282,8 @@ class DriftFold:
 class _Purse:
     """One ledger's equity without what was paid in or out.
 
-    Whatever changes cash or holdings without being a fill is such a flow: a deposit, an adjustment
-    to the venue's books, a companion set back to the session's holdings.
+    Whatever changes cash or holdings without being a fill or a cost of the run is such a flow: a
+    deposit, an adjustment to the venue's books, a companion set back to the session's holdings.
     """
 
     def __init__(

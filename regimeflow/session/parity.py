@@ -74,6 +74,7 @@ def parity(
         marks=_marks(books, rerun.start, survey.orders.fills),
         costs=model.costs,
         orders=list(survey.orders.orders.values()),
+        paid=[payment.cash for payment in survey.orders.payments],
     )
     if history is not None:
         ledgers = _with_history(ledgers, rerun, _load(history, rerun.start, label, timezone))

@@ -14,6 +14,7 @@ from regimeflow.data.out import frame
 from regimeflow.errors import JournalError
 from regimeflow.journal import events
 from regimeflow.model.events import (
+    Adjusted,
     Cancel,
     Denied,
     Failed,
@@ -35,11 +36,12 @@ from regimeflow.model.timeframe import iso
 
 
 class OrderFold:
-    """Orders and fills as events and outputs tell them: by the same moves as in the engine."""
+    """Orders, fills and payments as events and outputs tell them: by the engine's own moves."""
 
     def __init__(self) -> None:
         self.orders: dict[str, Order] = {}
         self.fills: list[Fill] = []
+        self.payments: list[Adjusted] = []
         self.instruments = Instruments()
         self._booked: dict[str, None] = {}
 
@@ -52,6 +54,8 @@ class OrderFold:
             order = self.orders.get(event.order_id)  # type: ignore[union-attr]
             if order is not None:
                 order.on_update(event)  # type: ignore[arg-type]
+        elif kind is Adjusted and event.payment_id:  # type: ignore[union-attr]
+            self.payments.append(event)  # type: ignore[arg-type]
         elif kind is Start:
             self.instruments.update((i.symbol, i) for i in event.instruments)  # type: ignore[union-attr]
         for output in outputs:
@@ -150,6 +154,7 @@ class RunFold:
         return RunData(
             start=start,
             fills=self.orders.fills,
+            payments=self.orders.payments,
             orders=list(self.orders.orders.values()),
             records=self.records,
             prices=[

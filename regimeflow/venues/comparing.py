@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from regimeflow.engine.desk import Desk
 from regimeflow.engine.reconcile import Books, Findings, Snapshot, reconcile
 from regimeflow.errors import VenueError
-from regimeflow.model.events import Account, Fill, OrderUpdate, Reconciled
+from regimeflow.model.events import Account, Adjusted, Fill, OrderUpdate, Reconciled
 from regimeflow.venues.intake import impossible_news
 from regimeflow.venues.intervals import Intervals
-from regimeflow.venues.port import Adapter, Balances, VenueOrder
+from regimeflow.venues.port import Adapter, Balances, Payment, Pays, VenueOrder
 from regimeflow.venues.runtime import Answer, Runtime
 
 #: Executions are asked for from so long before the last clean comparison on: clocks differ, and a
 #: venue may list one late.
 _LOOK_BACK_NS = 60 * 10**9
+#: Payments are asked for from further back: no order shows that one is missing.
+_PAYMENTS_BACK_NS = 3_600 * 10**9
 #: A difference counts when it is seen twice in a row: two answers are never of one moment.
 _SEEN = 2
 _NEVER = 2**63 - 1
 _ALL = ("working", "fills", "positions", "balances")
+#: What a comparison may find.
+Found = OrderUpdate | Fill | Adjusted | Account | Reconciled
 
 
 class Comparing:
@@ -52,7 +57,7 @@ class Comparing:
         self._asking: tuple[str, ...] = ()
         self._asked_until = 0
         self._orders_at = self._positions_at = 0
-        self._clean_at = 0
+        self._clean_at = self._began_at = 0
         self._looked_for = 0
         self._doubts: dict[str, int] = {}
         self._unmatched: dict[str, str] = {}
@@ -75,6 +80,7 @@ class Comparing:
             foreign: what on the account is known not to be ours.
         """
         self._clean_at = self._clean_at or since
+        self._began_at = self._began_at or since
         self.foreign = foreign if self.foreign is None else self.foreign
         self.clean = False
         self._asking = ()
@@ -93,7 +99,7 @@ class Comparing:
         """Compare again as soon as possible."""
         self._orders_at = self._positions_at = self._runtime.now()
 
-    def doubt(self, why: str) -> list[OrderUpdate | Fill | Account | Reconciled]:
+    def doubt(self, why: str) -> list[Found]:
         """Compare again as soon as possible; until then nothing new is risked."""
         self.soon()
         return self._verdict(Reconciled(self._runtime.now(), 0, False, "orders", why))
@@ -142,6 +148,11 @@ class Comparing:
             "positions": adapter.positions,
             "balances": adapter.balances,
         }
+        if "positions" in what and adapter.capabilities.payments:
+            # What was due before the run began is not of the run.
+            earliest = max(self._began_at, self._clean_at - _PAYMENTS_BACK_NS)
+            questions["payments"] = lambda: cast(Pays, adapter).payments(earliest)
+            what = (*what, "payments")
 
         def work() -> tuple[int, dict[str, Any], str]:
             asked_at, answers, failed = runtime.now(), {}, []
@@ -156,7 +167,7 @@ class Comparing:
 
     # ------------------------------------------------------------ finding
 
-    def answered(self, answer: Answer) -> list[OrderUpdate | Fill | Account | Reconciled]:
+    def answered(self, answer: Answer) -> list[Found]:
         """Return what a comparison found."""
         if not self._asking:
             return []  # too late: another one has begun since the connection was lost
@@ -167,16 +178,15 @@ class Comparing:
             working=answers.get("working"),
             fills=answers.get("fills"),
             positions=answers.get("positions"),
+            payments=answers.get("payments"),
         )
-        told: list[OrderUpdate | Fill | Account | Reconciled] = []
+        told: list[Found] = []
         if "balances" in answers:
             told.append(_account(answers["balances"], asked_at))
         told += self._compare(snapshot, failed)
         return told
 
-    def looked_up(
-        self, row: VenueOrder, asked_at: int
-    ) -> list[OrderUpdate | Fill | Account | Reconciled]:
+    def looked_up(self, row: VenueOrder, asked_at: int) -> list[Found]:
         """Return what one order that was asked for shows."""
         snapshot = Snapshot(asked_at=asked_at, looked_up=(row,))
         found = reconcile(self.books(), snapshot)
@@ -184,9 +194,7 @@ class Comparing:
             self.soon()
         return list(found.events)
 
-    def _compare(
-        self, snapshot: Snapshot, failed: str
-    ) -> list[OrderUpdate | Fill | Account | Reconciled]:
+    def _compare(self, snapshot: Snapshot, failed: str) -> list[Found]:
         if failed:
             ok = not self._intervals.hold_when_unreconciled
             return self._verdict(Reconciled(snapshot.asked_at, 0, ok, "all", failed))
@@ -240,7 +248,7 @@ class Comparing:
         self._doubts = {symbol: self._doubts.get(symbol, 0) + 1 for symbol in doubts}
         return doubts
 
-    def _verdict(self, verdict: Reconciled) -> list[OrderUpdate | Fill | Account | Reconciled]:
+    def _verdict(self, verdict: Reconciled) -> list[Found]:
         """Return the verdict where it says something new, or was not told for long."""
         now, before = self._runtime.now(), self._told
         recent = now - self._told_at < self._intervals.ns("position_poll_ms")
@@ -272,6 +280,8 @@ def _sound(answer: Any) -> Any:
     """Return an answer, unless a number in it cannot be: then the question was not answered."""
     for row in answer if isinstance(answer, list) else ():
         wrong = impossible_news(row) if isinstance(row, Fill) else ""
+        if isinstance(row, Payment) and not math.isfinite(row.cash):
+            wrong = "a payment that is no number"
         if wrong:
             raise VenueError(f"the venue told of {wrong}")
     return answer

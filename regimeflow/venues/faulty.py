@@ -11,7 +11,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -21,7 +21,17 @@ from regimeflow.model.instrument import Instrument
 from regimeflow.model.market import Bar, Book, History, Quote, Trade
 from regimeflow.model.timeframe import NS_PER_MS, NS_PER_SECOND
 from regimeflow.model.venue import Holding, VenueOrder
-from regimeflow.venues.port import Ack, Adapter, Balances, Disconnected, Emit, Garbled, Said
+from regimeflow.venues.port import (
+    Ack,
+    Adapter,
+    Balances,
+    Disconnected,
+    Emit,
+    Garbled,
+    Payment,
+    Pays,
+    Said,
+)
 
 #: What can go wrong, and what each of it means.
 FAULTS: dict[str, str] = {
@@ -154,6 +164,11 @@ class Faulty:
         """Return executions, or fail."""
         fills: list[Fill] = self._ask(lambda: self.adapter.executions(since))
         return fills
+
+    def payments(self, since: int) -> list[Payment]:
+        """Return payments, or fail."""
+        paid: list[Payment] = self._ask(lambda: cast(Pays, self.adapter).payments(since))
+        return paid
 
     def positions(self) -> list[Holding]:
         """Return what is held, or fail."""

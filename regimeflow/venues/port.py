@@ -18,7 +18,7 @@ import msgspec
 from regimeflow.model.events import Cancel, Fill, OrderUpdate, Replace, Submit
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.market import Bar, Book, History, Quote, Trade
-from regimeflow.model.venue import Holding, VenueOrder
+from regimeflow.model.venue import Holding, Payment, VenueOrder
 
 
 class Disconnected(msgspec.Struct, frozen=True, gc=False):
@@ -92,6 +92,11 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         history_page: bars that one question of `past` should ask for at most.
         orders_per_second: most requests it takes, 0 for no stated limit.
         questions_per_second: most questions for history; 0: as ``orders_per_second``.
+        margined: whether positions are held against margin: money moves by profits, fees and
+            payments alone, not by what was bought.
+        payments: whether positions pay or are paid for being held, so that `Pays` is kept.
+        whole_lists: whether lists of any length are known to come whole; else one that may have
+            been cut is no answer.
     """
 
     order_types: frozenset[str] = frozenset({"market", "limit", "stop", "stop_limit"})
@@ -108,6 +113,9 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     history_page: int = 10_000
     orders_per_second: float = 0.0
     questions_per_second: float = 0.0
+    margined: bool = False
+    payments: bool = False
+    whole_lists: bool = True
 
 
 class Ack(msgspec.Struct, frozen=True, gc=False):
@@ -208,6 +216,13 @@ class Adapter(Protocol):
         """Return the venue's clock, UTC nanoseconds."""
 
 
+class Pays(Protocol):
+    """What an adapter can do besides where `Capabilities.payments` says so."""
+
+    def payments(self, since: int) -> list[Payment]:
+        """Return payments from ``since`` on (UTC nanoseconds), oldest first; never a part."""
+
+
 __all__ = [
     "Ack",
     "Adapter",
@@ -218,6 +233,8 @@ __all__ = [
     "Emit",
     "Garbled",
     "Holding",
+    "Payment",
+    "Pays",
     "Refreshed",
     "Said",
     "VenueOrder",

@@ -11,7 +11,7 @@ from regimeflow.engine.reconcile import Books, Snapshot, reconcile
 from regimeflow.model.events import Fill, OrderUpdate, Submit
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.order import Order
-from regimeflow.model.venue import Holding, VenueOrder
+from regimeflow.model.venue import Holding, Payment, VenueOrder
 
 SPY = Instrument("SPY")
 
@@ -272,3 +272,27 @@ def test_what_fails_ends_no_order(story, failed):
     kept = {name: answer for name, answer in answers.items() if name not in failed}
     for event in reconcile(ours.books(), snapshot(**kept)).events:
         assert isinstance(event, Fill) or event.what == "accepted"
+
+
+PAID = Payment("p1", 40, "SPY", -6.0)
+SHARES = [
+    # ours, somebody else's -> what is ours of six paid
+    (3.0, 0.0, -6.0),
+    (0.0, 0.0, -6.0),  # sold since
+    (2.0, 1.0, -4.0),
+    (0.0, 3.0, 0.0),
+    (-1.0, 1.0, -6.0),  # nothing is held in all by now: nobody can tell
+    (-1.0, 3.0, 0.0),
+]
+
+
+@pytest.mark.parametrize(("held", "foreign", "cash"), SHARES)
+def test_a_payment_is_booked_once_and_of_it_what_is_ours(held, foreign, cash):
+    ours = Ours()
+    ours.held, ours.foreign = held, {"SPY": foreign} if foreign else {}
+    shown = snapshot(payments=[PAID, PAID, Payment("p2", 40, "BTC/USDT:USDT", 1.0)])
+    (event,) = reconcile(ours.books(), shown).events
+    assert (event.payment_id, event.cash, event.qty, event.ts) == ("p1", cash, 0.0, 40)
+    assert event.is_cost
+    ours.executions.add("p1")
+    assert not reconcile(ours.books(), shown).events

@@ -5,16 +5,26 @@ After each of them the venue's own record is held against the journal by the che
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import msgspec
 import pytest
 from child import settings
+from sessions import (
+    LOST,
+    NEWS,
+    NOISE,
+    STATUSES,
+    UNANSWERED,
+    fired,
+    happened,
+    judged,
+    sent,
+    settled,
+)
 from sockets import Child, await_
 
 import regimeflow as rf
@@ -26,6 +36,7 @@ SYMBOLS = ("AAA", "BBB")
 SCRIPT = Path(__file__).with_name("alpaca_child.py")
 #: A request is made by the client library in Python, on a machine that does other things.
 UNDER_WAY_MS = 1_000.0
+LIMITS = rf.Limits(max_position=500, max_open_orders=40)
 
 
 class Lively(rf.Strategy):
@@ -63,55 +74,16 @@ def sandbox(tmp_path):
         yield running
 
 
-@contextlib.contextmanager
 def trading(sandbox, run_dir, strategy=Lively, timeout_ms=300.0, **how):
     """A session that is stopped at the end, and then judged."""
-    session = rf.LiveSession(
-        strategy,
-        sandbox.venue(timeout_ms=timeout_ms, settle_ms=250.0),
-        symbols=SYMBOLS,
-        timeframe="100ms",
-        run_dir=run_dir,
-        warmup=5,
-        limits=rf.Limits(max_position=500, max_open_orders=40),
-        intervals=how.pop("intervals", settings()),
-        **how,
-    )
-    session.start()
-    try:
-        await_(lambda: len(session.orders) > 0, "the first order")
-        yield session
-    finally:
-        session.stop()
-    assert rf.sandbox.check(sandbox.ledger, run_dir, grace_ms=UNDER_WAY_MS) == []
-
-
-def fired(sandbox):
-    return Counter(sandbox.hand.books()["fired"])
-
-
-def settled(session, more=15):
-    """Wait until the session has gone on for some orders."""
-    count = len(session.orders)
-    await_(lambda: len(session.orders) >= count + more, "further orders")
-
-
-def happened(run_dir, kind):
-    return [event for _, event, _ in events(run_dir) if isinstance(event, kind)]
+    venue = sandbox.venue(timeout_ms=timeout_ms, settle_ms=250.0)
+    how = {"symbols": SYMBOLS, "timeframe": "100ms", "warmup": 5, "limits": LIMITS, **how}
+    return judged(sandbox, run_dir, strategy, venue, grace_ms=UNDER_WAY_MS, **how)
 
 
 def posts(sandbox):
     """Return client order id -> how many requests to place it came over the wire."""
-    found = Counter()
-    for row in sandbox.rows():
-        text = row.detail["text"] if row.kind == "bytes" else ""
-        if text.startswith("POST /v2/orders "):
-            found[json.loads(text.split(" ", 2)[2])["client_order_id"]] += 1
-    return found
-
-
-LOST = ("drop_before", "drop_after", "no_reply", "ignore", "html", "html_before", "garbage", "cut")
-STATUSES = ("http_429", "http_500", "http_503", "http_504", "http_504_after", "http_403", "refuse")
+    return sent(sandbox, "POST /v2/orders ", lambda text: json.loads(text)["client_order_id"])
 
 
 @pytest.mark.parametrize("faults", [LOST, STATUSES], ids=["answers", "statuses"])
@@ -154,13 +126,8 @@ def test_cancels_and_changes_that_go_wrong_leave_nothing_open(sandbox, tmp_path)
 
 
 STREAM = {
-    "twice, late or never": (
-        Fault("fill", "duplicate", nth=2, every=7, times=5),
-        Fault("fill", "reorder", nth=3, every=7, times=5),
-        Fault("fill", "lose", nth=4, every=7, times=5),
-        Fault("order_update", "lose", nth=2, every=5, times=8),
-    ),
-    "wrongly": (Fault("fill", "garbage", nth=2, every=6, times=3),),
+    "twice, late or never": NEWS,
+    "wrongly": NOISE,
     "no more": (
         Fault("order_update", "close", nth=9, every=20, times=2),
         Fault("fill", "half_open", nth=9),
@@ -186,7 +153,7 @@ def test_the_stream_of_orders_may_say_things(sandbox, tmp_path, how):
 
 def test_questions_that_fail_are_not_answers(sandbox, tmp_path):
     for kind in ("positions", "open_orders", "executions", "balances", "order"):
-        for nth, what in enumerate(("http_500", "html", "cut", "http_429", "garbage"), 2):
+        for nth, what in enumerate(UNANSWERED, 2):
             sandbox.hand.fault(Fault(kind, what, nth=nth, every=7, ms=50.0))
     with trading(sandbox, tmp_path / "run") as session:
         await_(lambda: fired(sandbox).total() >= 15, "the faults")

@@ -5,14 +5,24 @@ After each of them the exchange's own record is held against the journal by the 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import urllib.parse
-from collections import Counter
 
 import msgspec
 import pytest
 from child import settings
+from sessions import (
+    LOST,
+    NEWS,
+    NOISE,
+    STATUSES,
+    UNANSWERED,
+    fired,
+    happened,
+    judged,
+    sent,
+    settled,
+)
 from sockets import await_
 
 import regimeflow as rf
@@ -59,56 +69,18 @@ def sandbox(tmp_path):
         yield running
 
 
-@contextlib.contextmanager
-def trading(sandbox, run_dir, strategy=Lively, timeout_ms=400.0, venue=None, **how):
+def trading(sandbox, run_dir, strategy=Lively, timeout_ms=400.0, **how):
     """A session that is stopped at the end, and then judged."""
-    session = rf.LiveSession(
-        strategy,
-        venue or sandbox.venue(timeout_ms=timeout_ms, settle_ms=250.0),
-        symbols=SYMBOLS,
-        run_dir=run_dir,
-        limits=rf.Limits(max_position=500, max_open_orders=60),
-        intervals=how.pop("intervals", settings()),
-        **how,
-    )
-    session.start()
-    try:
-        await_(lambda: len(session.orders) > 0, "the first order")
-        yield session
-    finally:
-        session.stop()
-    assert [str(v) for v in rf.sandbox.check(sandbox.ledger, run_dir, grace_ms=GRACE_MS)] == []
-
-
-def fired(sandbox):
-    return Counter(sandbox.hand.books()["fired"])
-
-
-def settled(session, more=12):
-    """Wait until the session has gone on for some orders."""
-    count = len(session.orders)
-    await_(lambda: len(session.orders) >= count + more, "further orders")
-
-
-def happened(run_dir, kind):
-    return [event for _, event, _ in events(run_dir) if isinstance(event, kind)]
+    venue = sandbox.venue(timeout_ms=timeout_ms, settle_ms=250.0)
+    return judged(sandbox, run_dir, strategy, venue, symbols=SYMBOLS, grace_ms=GRACE_MS, **how)
 
 
 def posts(sandbox):
     """Return client order id -> how many requests to place it came over the wire."""
-    found = Counter()
-    for row in sandbox.rows():
-        text = row.detail["text"] if row.kind == "bytes" else ""
-        if text.startswith("POST /api/v3/order "):
-            form = urllib.parse.parse_qs(text.split(" ", 2)[2])
-            found[form["newClientOrderId"][0]] += 1
-        elif text.startswith("POST /v5/order/create "):
-            found[json.loads(text.split(" ", 2)[2])["orderLinkId"]] += 1
-    return found
-
-
-LOST = ("drop_before", "drop_after", "no_reply", "ignore", "html", "html_before", "garbage", "cut")
-STATUSES = ("http_429", "http_500", "http_503", "http_504", "http_504_after", "http_403", "refuse")
+    in_a_form = lambda text: urllib.parse.parse_qs(text)["newClientOrderId"][0]  # noqa: E731
+    in_json = lambda text: json.loads(text)["orderLinkId"]  # noqa: E731
+    binance = sent(sandbox, "POST /api/v3/order ", in_a_form)
+    return binance + sent(sandbox, "POST /v5/order/create ", in_json)
 
 
 @pytest.mark.parametrize("faults", [LOST, STATUSES], ids=["answers", "statuses"])
@@ -148,13 +120,8 @@ def test_cancels_that_go_wrong_leave_nothing_open(sandbox, tmp_path):
 
 
 STREAM = {
-    "twice, late or never": (
-        Fault("fill", "duplicate", nth=2, every=7, times=5),
-        Fault("fill", "reorder", nth=3, every=7, times=5),
-        Fault("fill", "lose", nth=4, every=7, times=5),
-        Fault("order_update", "lose", nth=2, every=5, times=8),
-    ),
-    "wrongly": (Fault("fill", "garbage", nth=2, every=6, times=3),),
+    "twice, late or never": NEWS,
+    "wrongly": NOISE,
     "no more": (Fault("order_update", "close", nth=9, every=20, times=2),),
 }
 
@@ -177,7 +144,7 @@ def test_the_stream_of_orders_may_say_things(sandbox, tmp_path, how):
 
 def test_questions_that_fail_are_not_answers(sandbox, tmp_path):
     for kind in ("positions", "open_orders", "executions", "order"):
-        for nth, what in enumerate(("http_500", "html", "cut", "http_429", "garbage"), 2):
+        for nth, what in enumerate(UNANSWERED, 2):
             sandbox.hand.fault(Fault(kind, what, nth=nth, every=7, ms=50.0))
     with trading(sandbox, tmp_path / "run") as session:
         await_(lambda: fired(sandbox).total() >= 15, "the faults")
@@ -343,7 +310,7 @@ def test_another_exchange_is_traded_the_same_way_while_its_streams_fail(bybit, t
     for fault in (*STREAM["twice, late or never"], *STREAM["wrongly"], *STREAM["no more"]):
         bybit.hand.fault(fault)
     for kind in ("positions", "open_orders", "executions"):
-        for nth, what in enumerate(("http_500", "html", "cut", "http_429", "garbage"), 2):
+        for nth, what in enumerate(UNANSWERED, 2):
             bybit.hand.fault(Fault(kind, what, nth=nth, every=7, ms=50.0))
     with trading(bybit, tmp_path / "run") as session:
         await_(lambda: fired(bybit).total() >= 25, "the faults")

@@ -31,7 +31,13 @@ def bybit(tmp_path_factory):
     yield from opened(Bybit, tmp_path_factory, timeframe="1min")
 
 
-@pytest.mark.parametrize("where", ["binance", "bybit"])
+@pytest.fixture(scope="module")
+def swaps(tmp_path_factory):
+    symbols = ("AAA/USDT:USDT", "BBB/USDT:USDT")
+    yield from opened(Bybit, tmp_path_factory, timeframe="1min", symbols=symbols)
+
+
+@pytest.mark.parametrize("where", ["binance", "bybit", "swaps"])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_port_is_kept(name, where, request):
     cases = {str(case): case for case in check_venue(*request.getfixturevalue(where))}

@@ -341,6 +341,25 @@ def test_what_no_fill_explains_is_no_profit(tmp_path):
     assert rf.drift(tmp_path / "run").rows == drift.rows
 
 
+def test_what_holding_costs_is_a_loss_and_not_paid_out(tmp_path):
+    frame = bars([100.0] * 60, 100.0)
+
+    def disturb(count, event, engine):
+        if count == 20:
+            why = "funding of asset"
+            ts, seen = event.ts, event.seen
+            return [Adjusted(ts, seen, "asset", 0.0, 0.0, -700.0, why, payment_id="p1")]
+        return ()
+
+    session = Session(Plan(), frame, tmp_path / "run", disturb=disturb).run()
+    drift = session.fold.drift()
+    assert set(drift.column("flows")) == {0.0}
+    assert set(drift.column("live")) == {10_000.0, 9_300.0}
+    assert set(drift.column("shadow")) == {10_000.0}
+    assert drift.total_return == pytest.approx(-0.07)
+    assert rf.drift(tmp_path / "run").rows == drift.rows
+
+
 def test_a_run_that_was_taken_up_again_drifts_on(tmp_path, frame):
     def disturb(count, event, engine):
         if count == 100:

@@ -17,6 +17,7 @@ from regimeflow.model.models import Limits, Model
 from regimeflow.session import freeze
 from regimeflow.session.backtest import instruments_of, start_event
 from regimeflow.session.companions import rolling_history
+from regimeflow.session.recorded import report_of
 from regimeflow.session.run_dir import open_run
 from regimeflow.venues.matching import Matched, Matcher, matched_on
 from regimeflow.venues.tape import Tape
@@ -239,6 +240,43 @@ def test_a_position_that_no_fill_explains_counts_from_when_it_was_taken_in(tmp_p
     assert causes(result) == {"missed fills": pytest.approx(10 * (50.90 - 50.60))}
     assert result.live == pytest.approx(engine.desk.equity() - 10_000)
     assert result.orders["order_id"].tolist()[-1] == "adjusted-1"
+
+
+def test_funding_is_a_row_of_its_own_and_costs_the_run_nothing_else(tmp_path):
+    frame = bars([49.9, 50.00, 50.6, 51.00, 50.95], 50.90)
+    report = rf.backtest(Plan(), frame)
+
+    def after(bar):
+        if bar.close in (50.6, 51.00):
+            why = f"funding of {bar.symbol}"
+            name = f"p{bar.close}"
+            yield Adjusted(bar.ts, bar.seen, bar.symbol, 0.0, 0.0, -1.25, why, payment_id=name)
+
+    engine = recorded(Plan(), frame, tmp_path / "run", after=after)
+    result = rf.parity(report, tmp_path / "run")
+    assert causes(result) == {"funding": -2.5}
+    assert [row.cause for row in result.rows][-2:] == ["funding", "residual"]
+    assert [row.note for row in result.rows][-2] == "2 payments"
+    assert result.live == pytest.approx(engine.desk.equity() - 10_000)
+    assert rf.parity(report, tmp_path / "run")["funding"] == -2.5
+    told = report_of(tmp_path / "run")
+    assert told.payments["cash"].tolist() == [-1.25, -1.25]
+    assert told.equity["equity"].iloc[-1] == pytest.approx(engine.desk.equity())
+    told.save(tmp_path / "told.json")
+    again = rf.Report.load(tmp_path / "told.json")
+    assert again.payments.equals(told.payments)
+    assert again.equity.equals(told.equity)
+
+
+def test_without_funding_there_is_no_row_of_it(tmp_path):
+    frame = bars([49.9, 50.00, 50.6, 51.00, 50.95], 50.90)
+    report = rf.backtest(Plan(), frame)
+    recorded(Plan(), frame, tmp_path / "run")
+    result = rf.parity(report, tmp_path / "run")
+    assert [row.cause for row in result.rows] == list(CAUSES)
+    assert result["funding"] == 0.0
+    with pytest.raises(KeyError):
+        result["weather"]
 
 
 def test_a_limit_that_denies_an_order_is_carried_whole_by_its_row(tmp_path, frame):

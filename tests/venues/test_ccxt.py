@@ -328,7 +328,7 @@ def test_a_fee_whose_worth_nobody_tells_is_said_once_not_to_be_booked(venue, hea
     row = {"id": "7", "order": "1", "symbol": A, "side": "buy", "amount": 2.0, "price": 100.0,
            "timestamp": 5, "fee": {"cost": 0.01, "currency": "ODD"}}  # fmt: skip
     for _ in range(2):
-        assert venue._ask(lambda client: venue._fill(client, row)).fee == 0.0
+        assert venue._ask(lambda client: venue._executions.fill(client, row)).fee == 0.0
     (said,) = [s for s in heard if isinstance(s, Garbled)]
     assert "a fee of 0.01 ODD is not booked" in said.why
     assert said.symbol == A
@@ -500,7 +500,7 @@ def test_symbols_of_two_currencies_do_not_go_together(venue):
 def test_contracts_are_refused_with_the_reason(venue):
     client = venue._open.client
     client.markets["AAA/USDT:USDT"] = {**client.markets[A], "spot": False, "swap": True}
-    with pytest.raises(Refused, match="only spot"):
+    with pytest.raises(Refused, match="this venue is for spot markets"):
         venue.instruments(["AAA/USDT:USDT"])
 
 
@@ -533,7 +533,7 @@ def test_a_paper_client_has_no_address_where_real_money_is(api):
     venue = rf.venues.Ccxt("binance", config=config)
     from regimeflow.venues.ccxt.client import addresses, host_of, make
 
-    client = make("binance", venue._config, {}, True, lambda said: None)
+    client = make("binance", venue._config, {}, True, BINANCE, lambda said: None)
     hosts = {host_of(url, "") for _, url in addresses(client.urls["api"])}
     assert hosts
     real = {host_of(url, "") for _, url in addresses(library.binance().urls["api"])}

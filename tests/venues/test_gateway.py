@@ -174,6 +174,25 @@ def test_what_an_execution_came_to_before_it_was_told_is_booked_with_it() -> Non
     assert (adjusted.qty, adjusted.cash) == (0.0, pytest.approx(-2.0))
 
 
+def test_funding_is_booked_once_however_often_it_is_listed() -> None:
+    def begin(rig: Rig) -> None:
+        rig.exchange.capabilities = msgspec.structs.replace(
+            rig.exchange.capabilities, payments=True
+        )
+
+    def fund(rig: Rig) -> None:
+        rig.exchange.fund("AAA", 0.001)
+
+    happens = {0.0: begin, 3.0: fund, 40.0: fund}
+    rig = Rig({1.0: buy()}, happens, until_s=110.0)
+    adjusted = [event for event, _ in rig.told if isinstance(event, Adjusted)]
+    assert [(a.cash, a.payment_id) for a in adjusted] == [
+        (payment.cash, payment.payment_id) for payment in rig.exchange.paid
+    ]
+    assert [a.cash for a in adjusted] == [pytest.approx(-1.0)] * 2
+    assert rig.engine.desk.ledger.cash == pytest.approx(float(rig.exchange.cash))
+
+
 # ---------------------------------------------------------------- cancels and changes
 
 _PARTS = {"none": 0.0, "partial": 4.0, "whole": 10.0}

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from regimeflow.errors import ConfigError, did_you_mean
-from regimeflow.venues.ccxt.habits import Habits, habits_of
+from regimeflow.venues.ccxt.habits import Habits
 from regimeflow.venues.ccxt.outcomes import answered
 from regimeflow.venues.extras import require
 from regimeflow.venues.port import Disconnected, Garbled
@@ -76,7 +76,9 @@ def is_here(host: str) -> bool:
         return host == "localhost"
 
 
-def settled(exchange_id: str, paper: bool, config: dict[str, Any]) -> dict[str, Any]:
+def settled(
+    exchange_id: str, paper: bool, config: dict[str, Any], habits: Habits
+) -> dict[str, Any]:
     """Return the settings of ccxt's client, its addresses settled for paper or for real money.
 
     A paper client has no address at which real money is: those that ``config`` does not set, and
@@ -87,17 +89,17 @@ def settled(exchange_id: str, paper: bool, config: dict[str, Any]) -> dict[str, 
     """
     plain = known_class(exchange_id)()
     given = dict(addresses((config.get("urls") or {}).get("api") or {}))
-    _check(exchange_id, plain, given, paper)
-    made: dict[str, Any] = plain.deep_extend(copy.deepcopy(habits_of(exchange_id).config), config)
+    _check(plain, given, paper, habits)
+    made: dict[str, Any] = plain.deep_extend(copy.deepcopy(habits.config), config)
     # Retries are the gateway's; of a lost answer ccxt would make a second order.
     made["options"] = {**(made.get("options") or {}), "maxRetriesOnFailure": 0}
     if paper:
-        api = _paper_api(exchange_id, plain, given)
+        api = _paper_api(exchange_id, plain, given, habits)
         made["urls"] = {**(made.get("urls") or {}), "api": api}
     return made
 
 
-def _check(exchange_id: str, plain: Any, given: dict[tuple[str, ...], str], paper: bool) -> None:
+def _check(plain: Any, given: dict[tuple[str, ...], str], paper: bool, habits: Habits) -> None:
     """Refuse addresses that do not go with paper or real money, or that ccxt takes for others."""
     practice = _practice(plain)
     for place, url in given.items():
@@ -112,7 +114,7 @@ def _check(exchange_id: str, plain: Any, given: dict[tuple[str, ...], str], pape
             raise ConfigError(
                 f"urls.api.{'.'.join(place)} is {host}, where no real money is: use paper=True"
             )
-    streams, must = given.get(_STREAMS, ""), habits_of(exchange_id).streams_hold
+    streams, must = given.get(_STREAMS, ""), habits.streams_hold
     if streams and must not in streams:
         raise ConfigError(
             f"urls.api.ws.spot is {streams}, and ccxt takes it for the market streams of spot only "
@@ -120,7 +122,9 @@ def _check(exchange_id: str, plain: Any, given: dict[tuple[str, ...], str], pape
         )
 
 
-def _paper_api(exchange_id: str, plain: Any, given: dict[tuple[str, ...], str]) -> Any:
+def _paper_api(
+    exchange_id: str, plain: Any, given: dict[tuple[str, ...], str], habits: Habits
+) -> Any:
     """Return the addresses of a paper client: none at which real money is."""
     base = plain.urls.get("test") or {}
     if not base and not given:
@@ -133,7 +137,7 @@ def _paper_api(exchange_id: str, plain: Any, given: dict[tuple[str, ...], str]) 
     api: Any = {} if here or isinstance(base, str) else base
     server = urlsplit(given.get(_STREAMS, ""))
     if here and server.netloc:
-        for place, path in habits_of(exchange_id).beside.items():
+        for place, path in habits.beside.items():
             api = plain.deep_extend(api, _tree(place, f"{server.scheme}://{server.netloc}{path}"))
     for place, url in given.items():
         api = plain.deep_extend(api, _tree(place, url))
@@ -176,6 +180,7 @@ def make(
     config: dict[str, Any],
     keys: dict[str, str],
     paper: bool,
+    habits: Habits,
     heard: Callable[[Garbled | Disconnected], None],
 ) -> Any:
     """Return a client; it belongs to the loop it is first used on.
@@ -183,11 +188,12 @@ def make(
     Args:
         config: as `settled` returns it.
         keys: ccxt's names of secrets -> the secrets.
+        habits: of the exchange, in the kind of market.
         heard: is told of messages that cannot be read, and of ends that ccxt tells nobody.
     """
     kind = _wired(known_class(exchange_id))
     client = kind({**copy.deepcopy({k: v for k, v in config.items() if k != "urls"}), **keys})
-    client.prepare(habits_of(exchange_id), heard)
+    client.prepare(habits, heard)
     if paper:
         client.urls["api"] = copy.deepcopy(config["urls"]["api"])
         client.isSandboxModeEnabled = True

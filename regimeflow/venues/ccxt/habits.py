@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from regimeflow.venues.ccxt.paging import Pages
+
 _DAY_MS = 86_400_000
 
 
@@ -19,7 +21,8 @@ class Habits(msgspec.Struct, frozen=True, kw_only=True):
     """One exchange's ways.
 
     Attributes:
-        config: settings of ccxt without which it asks for things that a spot session needs not.
+        market: kind of market, "spot" or "swap".
+        config: settings of ccxt without which it asks for things that a session needs not.
         code, message: fields of an error's body.
         no_error: the code of a success.
         verdicts: the exchange's code -> "refused", "not_there", "limited" or "unknown".
@@ -36,15 +39,23 @@ class Habits(msgspec.Struct, frozen=True, kw_only=True):
             messages under other markets.
         beside: place of an address -> its path on the server of the market streams, where that is
             on this machine and the address itself is not given.
-        trades_page, orders_page: rows of one answer, 0 where it gives all.
-        trades_window_ms: longest span one question for trades may have, 0 for any.
-        newest_first: whether the rows that a full page leaves out are the older ones.
+        trades: how it gives out our executions; None: nobody knows, and no more than ccxt says.
+        orders_page: rows of one answer that lists working orders, 0 where it gives all; None:
+            nobody knows.
+        positions_page: the same of positions.
+        cursor: field of a raw row that holds the mark of the next page.
+        fundings: how it gives out what was paid for being held; ``funding_terms``: asked besides.
+        paid_in: raw field of such a payment that holds what was *paid*; else ccxt's amount is what
+            was received.
+        total_has_profit: whether what ccxt calls the total of an account of swaps has the profit
+            of open positions in it.
         order_types: what it takes, where that is less than ccxt says.
         id_name: what ccxt calls our order id when it asks for an order by it.
         listed: whether one order is looked for in the lists of working and of past orders, because
             ccxt has no other way.
     """
 
+    market: str = "spot"
     config: dict[str, Any] = {}
     code: str = "code"
     message: str = "msg"
@@ -61,10 +72,14 @@ class Habits(msgspec.Struct, frozen=True, kw_only=True):
     ends: tuple[str, str] = ("", "")
     streams_hold: str = ""
     beside: Mapping[tuple[str, ...], str] = {}
-    trades_page: int = 100
-    orders_page: int = 0
-    trades_window_ms: int = 0
-    newest_first: bool = False
+    trades: Pages | None = None
+    orders_page: int | None = None
+    positions_page: int = 0
+    cursor: str = ""
+    fundings: Pages = Pages()
+    funding_terms: Mapping[str, Any] = {}
+    paid_in: str = ""
+    total_has_profit: bool = True
     order_types: frozenset[str] = frozenset({"market", "limit", "stop", "stop_limit"})
     id_name: str = "clientOrderId"
     listed: bool = False
@@ -107,9 +122,11 @@ BINANCE = Habits(
     ends=("e", "eventStreamTerminated"),
     streams_hold="/stream",
     beside={("ws", "ws-api", "spot"): "/ws-api/v3"},
-    trades_page=1_000,
+    trades=Pages(1_000, known=True),
+    orders_page=0,
 )
 
+_NEWEST_FIRST = Pages(100, 7 * _DAY_MS, newest_first=True, known=True)
 BYBIT = Habits(
     config={
         "options": {
@@ -143,20 +160,81 @@ BYBIT = Habits(
     own_id="orderLinkId",
     private="/private",
     confirms=("op", "subscribe"),
-    trades_page=100,
+    trades=_NEWEST_FIRST,
     orders_page=50,
-    trades_window_ms=7 * _DAY_MS,
-    newest_first=True,
+    cursor="nextPageCursor",
     # Its conditional orders are of a kind of their own: to be canceled, they must be known as such.
     order_types=frozenset({"market", "limit"}),
     id_name="orderLinkId",
     listed=True,
 )
 
-#: Exchange -> its ways; others are taken as `Habits` has them.
-HABITS: dict[str, Habits] = {"binance": BINANCE, "bybit": BYBIT}
+#: Of Binance's futures: other addresses, and a stream of orders under a key that it gives.
+BINANCE_SWAP = msgspec.structs.replace(
+    BINANCE,
+    market="swap",
+    config={
+        "options": {
+            "defaultType": "swap",
+            "defaultSubType": "linear",
+            "fetchMarkets": {"types": ["linear"]},
+            "fetchMargins": False,
+            "fetchCurrencies": False,
+            "warnOnFetchOpenOrdersWithoutSymbol": False,
+        }
+    },
+    private="",
+    ends=("e", "listenKeyExpired"),
+    streams_hold="",
+    beside={},
+    trades=Pages(1_000, 7 * _DAY_MS, known=True),
+    order_types=frozenset({"market", "limit"}),
+    fundings=Pages(1_000),
+)
+
+BYBIT_SWAP = msgspec.structs.replace(
+    BYBIT,
+    market="swap",
+    config={
+        "options": {
+            "defaultType": "swap",
+            "defaultSubType": "linear",
+            "fetchMarkets": {"types": ["linear"]},
+            "fetchCurrencies": False,
+            "enableUnifiedMargin": False,
+            "enableUnifiedAccount": True,
+        }
+    },
+    verdicts={
+        **BYBIT.verdicts,
+        "110007": "refused",  # not enough money
+        "110017": "refused",  # it would not reduce
+    },
+    positions_page=200,
+    fundings=_NEWEST_FIRST,
+    # ccxt asks for a number of rows in a word that the exchange does not know.
+    funding_terms={"limit": 100},
+    paid_in="execFee",
+    total_has_profit=False,
+)
+
+#: What ccxt is told of any other exchange's swaps.
+_SWAPS = {"options": {"defaultType": "swap", "defaultSubType": "linear"}}
+#: Kind of market -> exchange -> its ways; others are taken as `Habits` has them.
+HABITS: dict[str, dict[str, Habits]] = {
+    "spot": {"binance": BINANCE, "bybit": BYBIT},
+    "swap": {"binance": BINANCE_SWAP, "binanceusdm": BINANCE_SWAP, "bybit": BYBIT_SWAP},
+}
 
 
-def habits_of(exchange_id: str) -> Habits:
-    """Return an exchange's ways."""
-    return HABITS.get(exchange_id, Habits())
+def habits_of(exchange_id: str, market: str = "spot") -> Habits:
+    """Return an exchange's ways in one kind of market."""
+    found = HABITS[market].get(exchange_id)
+    if found is not None:
+        return found
+    return Habits(
+        market=market,
+        config={} if market == "spot" else _SWAPS,
+        # Conditional orders of contracts are of many kinds, and each is canceled in its own way.
+        order_types=Habits().order_types if market == "spot" else frozenset({"market", "limit"}),
+    )

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+
 from regimeflow.model.events import Fill, OrderUpdate
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.market import Bar, Quote, Trade
 from regimeflow.model.timeframe import NS_PER_MS
-from regimeflow.model.venue import VenueOrder
+from regimeflow.model.venue import Payment, VenueOrder
 from regimeflow.venues.ccxt.habits import Habits
 
 #: ccxt's status of an order -> ours; another one is passed on, and nothing is concluded from it.
@@ -147,8 +149,9 @@ def fill(
         market: the symbol's.
         order_id: ours, else the exchange's.
         venue: name of the exchange.
-        worth: currency -> what one unit of it is worth in the symbol's quote currency.
+        worth: currency -> what one unit of it is worth in the symbol's money.
     """
+    money = market.get("settle") or market["quote"]
     symbol = text(row.get("symbol"), "an execution's symbol")
     side = text(row.get("side"), "an execution's side")
     qty = Decimal(str(number(row.get("amount"), "an execution's quantity")))
@@ -156,9 +159,9 @@ def fill(
     fee, kept = Decimal(0), Decimal(0)
     for cost, currency in fees(row):
         exact = Decimal(str(cost))
-        if currency == market["quote"]:
+        if currency == money:
             fee += exact
-        elif currency == market["base"]:
+        elif currency == market["base"] and not market.get("contract"):
             kept += exact
             fee += exact * Decimal(str(price))
         else:
@@ -196,8 +199,36 @@ def fees(row: dict[str, Any]) -> list[tuple[float, str]]:
     ]
 
 
+def step(client: Any, precision: Any) -> float:
+    """Return the step that a precision of ccxt stands for."""
+    if precision is None:
+        return 1e-8
+    value = number(precision, "a precision")
+    return value if client.precisionMode == 4 else float(10.0**-value)  # 4: it is the step
+
+
+def exact(value: float) -> str:
+    """Return a number as text, to the last digit."""
+    return format(Decimal(repr(float(value))), "f")
+
+
+def payment(row: dict[str, Any], market: dict[str, Any], habits: Habits) -> Payment:
+    """Return what was paid for being held; positive was received."""
+    raw = row.get("info") or {}
+    if habits.paid_in:
+        cash = -number(raw.get(habits.paid_in), "a payment")
+    else:
+        cash = number(row.get("amount"), "a payment")
+    ts = nanoseconds(row.get("timestamp"))
+    if not ts:
+        raise Unreadable("a payment has no time")
+    # Some give no id to what happens once at a time.
+    name = str(row.get("id") or row["timestamp"])
+    return Payment(f"{market['id']}-{name}", ts, market["symbol"], cash)
+
+
 def instrument(market: dict[str, Any], step: Callable[[Any], float]) -> Instrument:
-    """Return a market's trading rules.
+    """Return a spot market's trading rules.
 
     Args:
         step: turns ccxt's precision into the step it stands for.
@@ -212,6 +243,23 @@ def instrument(market: dict[str, Any], step: Callable[[Any], float]) -> Instrume
         min_notional=number((limits.get("cost") or {}).get("min") or 0.0, "a smallest value"),
         shortable=False,
         unit=min(lot, 1e-8),
+    )
+
+
+def contract(market: dict[str, Any], step: Callable[[Any], float], leverage: float) -> Instrument:
+    """Return a linear swap's trading rules, in contracts.
+
+    Args:
+        step: as of `instrument`.
+        leverage: what the account has set: margin is the value over it.
+    """
+    spot = instrument(market, step)
+    return msgspec.structs.replace(
+        spot,
+        multiplier=number(market.get("contractSize") or 1.0, "a contract's size"),
+        margin=min(1.0, 1.0 / leverage),
+        shortable=True,
+        unit=0.0,
     )
 
 
