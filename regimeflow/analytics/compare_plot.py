@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.ticker import PercentFormatter
 
 from regimeflow.analytics import svg
 from regimeflow.analytics.compare_face import INKS
 from regimeflow.analytics.html import cut
-from regimeflow.analytics.months import zone_of
-from regimeflow.analytics.plots import QUIET, Picture
+from regimeflow.analytics.plots import QUIET, Picture, plain, time_axis
 
 if TYPE_CHECKING:
     from regimeflow.analytics.compare import Comparison
@@ -22,7 +20,7 @@ _BUCKETS = 1000
 def draw(comparison: Comparison) -> Picture:
     """Return the returns since each start, told apart by colour and by dashes."""
     figure = Picture(9.0, 4.2)
-    axes = figure.subplots()
+    (axes,) = figure.axes_of()
     lines = comparison.growth()
     for place, name in enumerate(comparison.names):
         if name not in lines:
@@ -38,12 +36,7 @@ def draw(comparison: Comparison) -> Picture:
     axes.axhline(0.0, color=QUIET, linewidth=0.8)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_ylabel("return since the start")
-    axes.legend(frameon=False, fontsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e4e7eb", linewidth=0.7)
-    axes.set_axisbelow(True)
-    zone = zone_of(comparison.timezone)
-    locator = AutoDateLocator(tz=zone)  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=zone))  # type: ignore[no-untyped-call]
+    axes.legend(frameon=False, fontsize=8, labelcolor=QUIET)
+    plain(axes)
+    time_axis(axes, comparison.timezone)
     return figure

@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
-from regimeflow.analytics import svg
-from regimeflow.analytics.months import zone_of
-from regimeflow.analytics.plots import GAIN, LOSS, QUIET, Picture
+from regimeflow.analytics.plots import GAIN, LOSS, QUIET, Levels, Picture, plain, time_axis
 from regimeflow.errors import DataError
 from regimeflow.model.market import FloatArray
 
@@ -29,7 +26,7 @@ def draw(drift: Drift) -> Picture:
     at = np.unique(np.linspace(0, count - 1, min(count, _POINTS)).astype(np.int64))
     dates = np.array([row.time for row in drift.rows], dtype=np.int64)[at].astype("datetime64[ns]")
     figure = Picture(9.0, 4.8)
-    top, low = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    top, low = figure.axes_of(2, sharex=True, height_ratios=(2, 1))
     edges = [edge[at] for edge in drift.cone_columns()]
     if not np.isnan(edges[0]).all():
         top.fill_between(dates, edges[0], edges[2], color=QUIET, alpha=0.15, linewidth=0)
@@ -46,22 +43,17 @@ def draw(drift: Drift) -> Picture:
     for name, colour in (("execution", GAIN), ("decisions", LOSS)):
         low.plot(dates, drift.column(name)[at], color=colour, linewidth=1.1, label=name)
     low.axhline(0.0, color=QUIET, linewidth=0.8)
-    low.yaxis.set_major_formatter(FuncFormatter(lambda v, _: svg.short(v)))
+    low.yaxis.set_major_formatter(Levels())
     low.set_ylabel("money")
     for axes in (top, low):
         axes.legend(
             frameon=False, ncols=4, fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 1.0),
-            borderaxespad=0.0,
+            borderaxespad=0.0, labelcolor=QUIET,
         )  # fmt: skip
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color="#e4e7eb", linewidth=0.7)
-        axes.set_axisbelow(True)
+        plain(axes)
     # A dollar sign would start a formula: names are text, not mathematics.
     top.set_title(f"{drift.name}: drift".replace("$", r"\$"), loc="left", fontsize=11)
-    locator = AutoDateLocator(tz=zone_of(drift.timezone))  # type: ignore[no-untyped-call]
-    low.xaxis.set_major_locator(locator)
-    formatter = ConciseDateFormatter(locator, tz=zone_of(drift.timezone))  # type: ignore[no-untyped-call]
-    low.xaxis.set_major_formatter(formatter)
+    time_axis(low, drift.timezone)
     return figure
 
 

@@ -237,9 +237,21 @@ def conventions(metrics: Metrics) -> str:
         "Conventions: simple returns, the first over the starting "
         f"capital; standard deviations with ddof 1; {year}, from the calendar and the bar length; "
         "risk-free rate geometric; CAGR by calendar time; drawdown includes the starting capital; "
-        "VaR historical; profit factor in money after fees; n/a = undefined, "
-        "<code>metrics.why(name)</code> says why."
+        "VaR historical; profit factor in money after fees. "
+        f"{_why(metrics)}."
     )
+
+
+def _why(metrics: Metrics) -> str:
+    """Return why what stands at the top is a dash, as HTML, or how one can ask."""
+    reasons: dict[str, list[str]] = {}
+    for name in tile_names(metrics):
+        if reason := metrics.why(name):
+            reasons.setdefault(reason, []).append(spec_of(name).label)
+    if not reasons:
+        return "What is undefined is a dash; <code>metrics.why(name)</code> says why"
+    told = (f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
+    return f"A dash is undefined. {escape('. '.join(told))}"
 
 
 def cut(text: str, length: int) -> str:
@@ -354,7 +366,7 @@ def _trip_rows(
             _when(report, int(trips.exit_time[i]) - still_open),
             f"{trips.exit_price[i]:,.8g}",
             f"{trips.pnl[i]:,.2f}",
-            "n/a" if np.isnan(trips.returns[i]) else f"{trips.returns[i] * 100:,.2f} %",
+            "–" if np.isnan(trips.returns[i]) else f"{trips.returns[i] * 100:,.2f} %",
             f"{trips.bars[i]:,}",
         )
         for i in places

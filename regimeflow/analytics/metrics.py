@@ -67,6 +67,12 @@ SPECS: dict[str, Spec] = {
 }  # fmt: skip
 
 
+#: What a year of such returns would come to. Of a few hours it would be their noise to the power of
+#: thousands, so a run that is shorter than these days leaves it open.
+ANNUAL = ("annual_return", "cagr", "volatility", "sharpe", "sortino", "calmar", "alpha")
+ANNUAL_FROM_DAYS = 14
+
+
 class Metrics(Mapping[str, float]):
     """A run's metrics by name, as items and as attributes; an undefined one is NaN.
 
@@ -105,6 +111,16 @@ class Metrics(Mapping[str, float]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def __eq__(self, other: object) -> bool:
+        """Two are equal if each metric is, or is undefined in both."""
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        return self.keys() == other.keys() and all(
+            a == b or (a != a and b != b) for a, b in ((self[n], other[n]) for n in self)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._values]
 
@@ -132,13 +148,13 @@ def spec_of(name: str) -> Spec:
 
 
 def show(name: str, value: float) -> str:
-    """Return a metric as text with its unit; undefined is "n/a".
+    """Return a metric as text with its unit; what is undefined is a dash.
 
     >>> show("total_return", 0.1234), show("sharpe", 1.5), show("final_equity", 123456.789)
     ('12.34 %', '1.50', '123,456.79')
     """
     if math.isnan(value):
-        return "n/a"
+        return "–"
     unit = spec_of(name).unit
     if unit == "percent":
         number = value * 100.0
@@ -181,7 +197,29 @@ def measure(
             del values[name]
     else:
         values |= _against(data.benchmark, ts, levels, curve, ppy, risk_free)
+    if reason := too_short(curve):
+        for name in ANNUAL:
+            if not math.isnan(values.get(name, math.nan)):
+                values[name] = p.Undefined(reason)
     return Metrics(values)
+
+
+def too_short(curve: Curve) -> str:
+    """Return why a run says nothing per year, or "" where it is long enough."""
+    if not len(curve.ts):
+        return ""
+    span = int(curve.ts[-1]) - curve.start_ts
+    if span >= ANNUAL_FROM_DAYS * NS_PER_DAY:
+        return ""
+    return f"the run spans {_lasted(span)}; returns and risk per year take {ANNUAL_FROM_DAYS} days"
+
+
+def _lasted(ns: int) -> str:
+    for name, size in (("day", NS_PER_DAY), ("hour", NS_PER_DAY // 24), ("minute", 60 * 10**9)):
+        if ns >= size:
+            count = ns / size
+            return f"{count:.3g} {name}{'' if f'{count:.3g}' == '1' else 's'}"
+    return f"{ns / 1e9:.3g} seconds"
 
 
 def _sampled(curve: Curve, timeframe: int) -> tuple[IntArray, FloatArray]:
@@ -308,7 +346,7 @@ def by_regime(data: RunData, curve: Curve, ppy: float) -> dict[str, dict[str, fl
     names = [data.regimes[0].before, *(change.after for change in data.regimes)]
     began = np.append([curve.start_ts], curve.ts[:-1])
     which = np.searchsorted(changes, began, side="right")
-    returns = curve.returns()
+    returns, short = curve.returns(), too_short(curve)
     out: dict[str, dict[str, float]] = {}
     for name in dict.fromkeys(names):
         places = [i for i, other in enumerate(names) if other == name]
@@ -318,7 +356,7 @@ def by_regime(data: RunData, curve: Curve, ppy: float) -> dict[str, dict[str, fl
                 "periods": float(len(r)),
                 "share": len(r) / len(returns),
                 "total_return": p.total_return(r),
-                "volatility": p.volatility(r, ppy),
-                "sharpe": p.sharpe(r, ppy),
+                "volatility": p.Undefined(short) if short else p.volatility(r, ppy),
+                "sharpe": p.Undefined(short) if short else p.sharpe(r, ppy),
             }
     return out

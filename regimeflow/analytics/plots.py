@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import Formatter, PercentFormatter
 
 from regimeflow.analytics import svg
 from regimeflow.analytics.fold import priced, rows_by_symbol
@@ -21,22 +23,72 @@ from regimeflow.model.market import FloatArray, IntArray
 if TYPE_CHECKING:
     from regimeflow.analytics.report import Report
 
-GAIN, LOSS, QUIET = "#0072b2", "#d55e00", "#6b7480"
+# A picture is saved once and looked at on white and on black: nothing is painted behind it, and
+# every ink has a contrast of at least 3 to both, that of the text more than 4.
+GAIN, LOSS, QUIET = "#1f8ace", "#dd7a1a", "#707b86"
+_GRID, _NUMBER = "#808a9640", QUIET
 _BUCKETS = 1000
 _MONTHS = "JFMAMJJASOND"
 
 
 class Picture(Figure):
-    """A matplotlib figure that notebooks show by themselves, whatever the backend."""
+    """A matplotlib figure that notebooks show by themselves, whatever the backend and the theme."""
 
     def __init__(self, width: float, height: float) -> None:
-        super().__init__(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
+        super().__init__(figsize=(width, height), dpi=110, layout="constrained", facecolor="none")
         FigureCanvasAgg(self)
+
+    def axes_of(self, rows: int = 1, **how: Any) -> list[Axes]:
+        """Return new axes, one above the other, in inks that can be read on any page."""
+        made: list[Axes] = self.subplots(rows, 1, squeeze=False, **how)[:, 0].tolist()
+        for axes in made:
+            neutral(axes)
+        return made
 
     def _repr_png_(self) -> bytes:
         out = io.BytesIO()
         self.savefig(out, format="png", metadata={"Software": None})
         return out.getvalue()
+
+
+def neutral(axes: Axes) -> None:
+    """Give axes the inks of this module: neither a page's paper nor its text colour is known."""
+    axes.set_facecolor("none")
+    axes.tick_params(colors=QUIET)
+    for spine in axes.spines.values():
+        spine.set_color(QUIET)
+    axes.title.set_color(QUIET)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set_color(QUIET)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.get_offset_text().set_color(QUIET)
+
+
+def plain(axes: Axes) -> None:
+    """Leave out what is not data."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color=_GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def time_axis(axes: Axes, zone: str | None) -> None:
+    """Write the times below axes in the zone of a run."""
+    locator = AutoDateLocator(tz=zone_of(zone))  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    formatter = ConciseDateFormatter(locator, tz=zone_of(zone))  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(formatter)
+
+
+class Levels(Formatter):
+    """Writes the levels of an axis alike: all with the same unit and as many digits."""
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        """Return the text of every tick."""
+        return svg.alike(values)
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """Return the text of a value that is pointed at."""
+        return svg.short(x)
 
 
 def draw(report: Report, kind: str, symbol: str | None) -> Picture:
@@ -55,12 +107,12 @@ def draw(report: Report, kind: str, symbol: str | None) -> Picture:
 def _equity(report: Report, symbol: str | None) -> Picture:
     del symbol
     curve, figure = report.curve, Picture(9.0, 4.6)
-    top, low = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    top, low = figure.axes_of(2, sharex=True, height_ratios=(3, 1))
     at, levels = svg.decimate(curve.ts, curve.equity, _BUCKETS)
     at, levels = np.append([curve.start_ts], at), np.append([curve.start], levels)
     top.plot(_dates(at), levels, color=GAIN, linewidth=1.3)
     top.axhline(curve.start, color=QUIET, linewidth=0.8, linestyle=(0, (3, 4)))
-    top.yaxis.set_major_formatter(FuncFormatter(lambda v, _: svg.short(v)))
+    top.yaxis.set_major_formatter(Levels())
     top.set_ylabel("equity")
     at, depth = svg.decimate(curve.ts, np.nan_to_num(report.drawdown), _BUCKETS)
     low.fill_between(_dates(at), depth, 0.0, color=LOSS, alpha=0.3, linewidth=0)
@@ -68,8 +120,8 @@ def _equity(report: Report, symbol: str | None) -> Picture:
     low.yaxis.set_major_formatter(PercentFormatter(1.0))
     low.set_ylabel("drawdown")
     _finish(report, top, "equity")
-    _time_axis(report, low)
-    _plain(low)
+    time_axis(low, report.timezone)
+    plain(low)
     return figure
 
 
@@ -81,15 +133,15 @@ def _monthly(report: Report, symbol: str | None) -> Picture:
     for (year, month), value in months.items():
         cells[list(years).index(year), month - 1] = value
     figure = Picture(9.0, 1.2 + 0.32 * len(years))
-    axes = figure.subplots()
+    (axes,) = figure.axes_of()
     known = np.abs(cells[~np.isnan(cells)])
     scale = max(float(np.quantile(known, 0.95)) if len(known) else 0.0, 1e-6)
     axes.imshow(_colours(cells, scale), aspect="auto")
     for (row, column), value in np.ndenumerate(cells):
         if not np.isnan(value):
-            axes.text(column, row, percent(value), ha="center", va="center", fontsize=8)
+            _cell(axes, column, row, value)
     for row, value in enumerate(years.values()):
-        axes.text(12.2, row, percent(value), ha="center", va="center", fontsize=8, weight="bold")
+        _cell(axes, 12.2, row, value, weight="bold")
     axes.set_xlim(-0.5, 12.8)
     axes.set_xticks([*range(12), 12.2], [*_MONTHS, "Year"])
     axes.set_yticks(range(len(years)), [str(year) for year in years])
@@ -108,7 +160,7 @@ def _trades(report: Report, symbol: str | None) -> Picture:
         near = did_you_mean(symbol, prices)
         raise DataError(f"there are no prices of {symbol!r} in this report.{near}")
     figure, series = Picture(9.0, 4.2), prices[symbol]
-    axes = figure.subplots()
+    (axes,) = figure.axes_of()
     at, close = svg.decimate(series.ts, series.close, _BUCKETS)
     axes.plot(_dates(at), close, color=QUIET, linewidth=1.0, label="close")
     mine = rows.get(symbol, np.empty(0, dtype=np.intp))
@@ -118,19 +170,25 @@ def _trades(report: Report, symbol: str | None) -> Picture:
             _dates(fills.time[some]), fills.price[some], s=26, marker=marker, color=colour,
             zorder=3, linewidths=0, label=f"{len(some):,} {name}",
         )  # fmt: skip
-    axes.legend(frameon=False, ncols=3, fontsize=9)
+    axes.legend(frameon=False, ncols=3, fontsize=9, labelcolor=QUIET)
     axes.set_ylabel("price")
     _finish(report, axes, f"trades in {symbol}")
-    _time_axis(report, axes)
+    time_axis(axes, report.timezone)
     return figure
 
 
+def _cell(axes: Axes, x: float, y: float, value: float, weight: str = "normal") -> None:
+    axes.text(
+        x, y, percent(value), ha="center", va="center", fontsize=8, weight=weight, color=_NUMBER
+    )  # fmt: skip
+
+
 def _colours(cells: FloatArray, scale: float) -> Any:
-    """Blue for gains, orange for losses over white, no stronger than text can be read on."""
-    strength = np.clip(np.abs(np.nan_to_num(cells)) / scale, 0.0, 1.0)[..., None] * 0.6
-    gain, loss = np.array([0.0, 0.447, 0.698]), np.array([0.835, 0.369, 0.0])
+    """Blue for gains, orange for losses, the fainter the smaller; nothing where there is none."""
+    strength = np.clip(np.abs(np.nan_to_num(cells)) / scale, 0.0, 1.0)[..., None] * 0.5
+    gain, loss = np.array(to_rgb(GAIN)), np.array(to_rgb(LOSS))
     hue = np.where((np.nan_to_num(cells) > 0)[..., None], gain, loss)
-    return 1.0 - strength * (1.0 - hue)
+    return np.concatenate((hue, strength), axis=2)
 
 
 def _dates(ts: IntArray) -> Any:
@@ -145,18 +203,4 @@ def _name(report: Report) -> str:
 def _finish(report: Report, axes: Axes, what: str) -> None:
     title = f"{_name(report)}: {what.replace('$', chr(92) + '$')}"
     axes.set_title(title, loc="left", fontsize=11)
-    _plain(axes)
-
-
-def _plain(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e4e7eb", linewidth=0.7)
-    axes.set_axisbelow(True)
-
-
-def _time_axis(report: Report, axes: Axes) -> None:
-    zone = zone_of(report.timezone)
-    locator = AutoDateLocator(tz=zone)  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_locator(locator)
-    formatter = ConciseDateFormatter(locator, tz=zone)  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_formatter(formatter)
+    plain(axes)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from regimeflow.analytics.plots import GAIN, LOSS, Picture
+from regimeflow.analytics.plots import GAIN, LOSS, QUIET, Picture, plain
 from regimeflow.errors import DataError
 from regimeflow.model.market import FloatArray
 
@@ -31,16 +31,14 @@ def draw(quality: ExecutionQuality, bins: int = 40) -> Picture:
     """Return units by slippage in bp, with the average that is weighted by quantity."""
     slips, units = measured(quality)
     figure = Picture(9.0, 3.4)
-    axes = figure.subplots()
+    (axes,) = figure.axes_of()
     axes.hist(slips, bins=bins, weights=units, color=GAIN, alpha=0.65)
     mean = float(np.average(slips, weights=units))
     axes.axvline(mean, color=LOSS, linewidth=1.4, label=f"mean {mean:+.2f} bp")
-    axes.axvline(0.0, color="#6b7480", linewidth=0.8)
+    axes.axvline(0.0, color=QUIET, linewidth=0.8)
     axes.set_xlabel("slippage, bp of the expected price; positive is a cost")
     axes.set_ylabel("units")
     axes.set_title(f"Slippage of {len(slips):,} fills, by quantity", loc="left", fontsize=11)
-    axes.legend(frameon=False, fontsize=9)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e4e7eb", linewidth=0.7)
-    axes.set_axisbelow(True)
+    axes.legend(frameon=False, fontsize=9, labelcolor=QUIET)
+    plain(axes)
     return figure

@@ -163,9 +163,9 @@ def overlaid(
     bottom = top + 200.0
     y, ticks = _value_scale(float(every.min()), float(every.max()), top, bottom)
     parts = [_time_axis(first, last, zone, x, top, bottom)]
-    for tick in ticks:
+    for tick, level in zip(ticks, alike(ticks), strict=True):
         parts.append(_rule(y(tick), "rf-rule"))
-        parts.append(_text(LEFT - 6, y(tick) + 4, f"{short(tick)} %", "end"))
+        parts.append(_text(LEFT - 6, y(tick) + 4, f"{level} %", "end"))
     parts.append(_rule(y(0.0), "rf-start"))
     for place, (name, colour, dashes, _, _) in enumerate(lines):
         ts, values = thin[place]
@@ -228,7 +228,8 @@ def value_ticks(low: float, high: float, count: int = 4) -> list[float]:
 
 
 _DAY = timedelta(days=1)
-_FINE = [timedelta(minutes=m) for m in (1, 5, 15, 30, 60, 120, 240, 480, 720)]
+_FINE = [timedelta(seconds=s) for s in (1, 2, 5, 10, 15, 30)]
+_FINE += [timedelta(minutes=m) for m in (1, 2, 5, 10, 15, 30, 60, 120, 240, 480, 720)]
 _FINE += [_DAY * d for d in (1, 2, 5, 10)]
 _COARSE = [1, 2, 3, 6, 12, 24, 60, 120, 240, 600, 1200]  # months
 
@@ -238,9 +239,11 @@ def time_ticks(first: int, last: int, zone: tzinfo, count: int = 8) -> list[tupl
     begin, end = local(first, zone), local(last, zone)
     for width in _FINE:
         if (end - begin) / width <= count:
-            style = "%H:%M" if width < _DAY else "%d %b"
+            style = "%d %b"
+            if width < _DAY:
+                style = "%H:%M" if width.seconds % 60 == 0 else "%H:%M:%S"
             midnight = begin.replace(hour=0, minute=0, second=0, microsecond=0)
-            steps = range(int((end - midnight) / width) + 1)
+            steps = range(int((begin - midnight) / width), int((end - midnight) / width) + 1)
             whens = (midnight + width * i for i in steps)
             return [(to_ns(w), _called(w, style)) for w in whens if w >= begin]
     months = (end.year - begin.year) * 12 + end.month - begin.month
@@ -264,6 +267,29 @@ def short(value: float) -> str:
     return f"{value:.6g}"
 
 
+def alike(values: Sequence[float]) -> list[str]:
+    """Return the levels of an axis, all with one unit and as many digits as tell them apart.
+
+    >>> alike([50_000.0, 100_000.0]), alike([99_980.0, 100_000.0]), alike([0.25, 0.5])
+    (['50k', '100k'], ['99,980', '100,000'], ['0.25', '0.50'])
+    """
+    most = max((abs(v) for v in values), default=0.0)
+    for size, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if most >= 10.0 * size or (most >= size and suffix != "k"):
+            digits = _digits([v / size for v in values])
+            if digits <= 2 and (suffix != "k" or digits <= 1):
+                return [f"{v / size:.{digits}f}{suffix}" if v else "0" for v in values]
+            break
+    digits = min(_digits(values), 12)
+    return [f"{v:,.{digits}f}" for v in values]
+
+
+def _digits(values: Sequence[float]) -> int:
+    """Return how many decimals the values have, a billionth of the largest left out of account."""
+    least = 1e-9 * max((abs(v) for v in values), default=0.0)
+    return next((d for d in range(12) if all(abs(v - round(v, d)) <= least for v in values)), 12)
+
+
 def _called(when: datetime, style: str) -> str:
     return when.strftime("%d %b" if (when.hour, when.minute) == (0, 0) else style)
 
@@ -285,7 +311,8 @@ def _line(ts: Sequence[int], values: Sequence[float], x: Scale, y: Scale) -> str
 
 def _grid(ticks: list[float], y: Scale) -> str:
     return "".join(
-        _rule(y(t), "rf-rule") + _text(LEFT - 6, y(t) + 4, short(t), "end") for t in ticks
+        _rule(y(t), "rf-rule") + _text(LEFT - 6, y(t) + 4, name, "end")
+        for t, name in zip(ticks, alike(ticks), strict=True)
     )
 
 

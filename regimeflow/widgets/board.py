@@ -27,6 +27,7 @@ from regimeflow.widgets.fold import Candle, RunFold
 from regimeflow.widgets.modes import mode_of
 from regimeflow.widgets.rows import Rows, rows_of
 from regimeflow.widgets.slippage import SlippageFold
+from regimeflow.widgets.words import lasted
 
 #: What a snapshot holds at most.
 BARS, FILLS, LOG = 2_000, 200, 300
@@ -409,7 +410,13 @@ class Board:
         for name, show in _LIMITS:
             most = getattr(limits, name)
             if most is not None:
-                rows.append((name.replace("_", " "), show(most), _known(used.get(name), 4)))
+                rows.append(
+                    (
+                        name.removesuffix("_ms").replace("_", " "),
+                        show(most),
+                        _known(used.get(name), 4),
+                    )
+                )
         return rows
 
     def _slip(self) -> Parts:
@@ -480,8 +487,8 @@ _LIMITS: tuple[tuple[str, Callable[[Any], str]], ...] = (
     ("max_orders_per_minute", "{:,d}".format),
     ("max_notional", "{:,.0f} an order".format),
     ("price_collar_bps", "{:g} bp from the last price".format),
-    ("max_data_age_ms", "{:,.0f} ms".format),
-    ("duplicate_window_ms", "{:,.0f} ms".format),
+    ("max_data_age_ms", lasted),
+    ("duplicate_window_ms", lasted),
 )
 
 

@@ -10,10 +10,18 @@ from typing import Any
 import numpy as np
 
 from regimeflow.analytics import svg
-from regimeflow.analytics.months import zone_of
-from regimeflow.model.timeframe import iso
+from regimeflow.analytics.months import local, zone_of
 from regimeflow.widgets.board import Board, Parts
-from regimeflow.widgets.words import bp, money, number, percent, signed, state_line
+from regimeflow.widgets.words import (
+    bp,
+    lasted,
+    money,
+    number,
+    percent,
+    price,
+    signed,
+    state_line,
+)
 
 _FILLS, _LOG = 20, 12
 _DIM = "opacity:.7;font-size:12px"
@@ -32,6 +40,22 @@ path{fill:none;stroke-linejoin:round}
 .rf-buy{fill:#1f8ace}
 .rf-sell{fill:#dd7a1a}
 """
+
+
+class Clock:
+    """Times of a run in its own zone, like the panel's.
+
+    >>> clock = Clock("America/New_York")
+    >>> clock.title, clock(1_704_205_800_000)
+    ('time, New York', '2024-01-02 09:30:00')
+    """
+
+    def __init__(self, zone: str) -> None:
+        self._zone = zone_of(zone)
+        self.title = f"time, {zone.rpartition('/')[2].replace('_', ' ')}"
+
+    def __call__(self, ms: int) -> str:
+        return f"{local(ms * 1_000_000, self._zone):%Y-%m-%d %H:%M:%S}"
 
 
 def html(boards: Sequence[Board]) -> str:
@@ -55,6 +79,7 @@ def _board(parts: Parts) -> str:
         escape(text)
         for text in (f"on {head['venue']}", head["baseline"], head["place"], f"run {head['run']}")
     )
+    clock = Clock(head["zone"])
     title, stands = escape(head["title"]), escape(state_line(state))
     return "".join(
         [
@@ -66,10 +91,10 @@ def _board(parts: Parts) -> str:
             f'<div style="{_DIM}">{place}</div>',
             _tiles(state),
             _drift(parts),
-            _fills(parts),
+            _fills(parts, clock),
             _slippage(parts["slippage"]),
-            _holdings(parts),
-            _log(parts["log"]),
+            _holdings(parts, clock),
+            _log(parts["log"], clock),
             "</div>",
         ]
     )
@@ -148,19 +173,20 @@ def _picture(chart: str, label: str) -> str:
     )
 
 
-def _fills(parts: Parts) -> str:
+def _fills(parts: Parts, clock: Clock) -> str:
     fills = parts["fills"]
+    percentiles = parts["head"]["percentiles"]
     rows = [
         (
-            iso(f[2] * 1_000_000), f[3], f[4], number(f[5]), number(f[6]), number(f[7]),
-            signed(bp(f[8])), signed(money(f[9])), signed(bp(f[10])), number(f[11]),
-            number(f[12]), money(f[13]),
+            clock(f[2]), f[3], f[4], number(f[5]), price(f[6]), price(f[7]), signed(bp(f[8])),
+            signed(money(f[9])), signed(bp(f[10])), *((number(f[11]),) if percentiles else ()),
+            lasted(f[12]), money(f[13]),
         )
         for f in reversed(fills[-_FILLS:])
     ]  # fmt: skip
     heads = (
-        "time", "side", "symbol", "qty", "expected", "realised", "slippage bp", "money",
-        "model bp", "percentile", "latency ms", "fee",
+        clock.title, "side", "symbol", "qty", "expected", "realised", "slip, bp", "slip, money",
+        "model, bp", *(("percentile",) if percentiles else ()), "latency", "fee",
     )  # fmt: skip
     count = parts["state"]["fills"]
     title = f"Fills: the last {len(rows)} of {count:,}" if rows else "Fills: none"
@@ -184,13 +210,13 @@ def _slippage(slippage: Parts) -> str:
     return _title("Slippage") + words + _table(heads, rows, left=(0,))
 
 
-def _holdings(parts: Parts) -> str:
+def _holdings(parts: Parts, clock: Clock) -> str:
     positions = [
-        (symbol, number(qty), number(average), number(last), money(value), signed(money(profit)))
+        (symbol, number(qty), price(average), price(last), money(value), signed(money(profit)))
         for symbol, qty, average, last, value, profit in parts["positions"][:20]
     ]
     orders = [
-        (iso(o[1] * 1_000_000), o[2], o[3], o[4], number(o[5]), number(o[6]), o[9])
+        (clock(o[1]), o[2], o[3], o[4], number(o[5]), number(o[6]), o[9])
         for o in parts["orders"][:20]
     ]
     limits = [
@@ -202,16 +228,18 @@ def _holdings(parts: Parts) -> str:
         ("symbol", "held", "average", "last", "value", "open profit"), positions, left=(0,)
     )
     if orders:
-        heads = ("since", "side", "symbol", "type", "qty", "filled", "status")
+        heads = (clock.title, "side", "symbol", "type", "qty", "filled", "status")
         out += _title("Working orders") + _table(heads, orders, left=(0, 1, 2, 3, 6))
     if limits:
         out += _title("Limits, used") + _table(("", ""), limits, left=(0,))
     return out
 
 
-def _log(lines: Sequence[Any]) -> str:
-    rows = [(iso(at * 1_000_000), level, text[:400]) for at, level, text in reversed(lines[-_LOG:])]
-    return _title("Log") + _table(("time", "level", "text"), rows, left=(0, 1, 2)) if rows else ""
+def _log(lines: Sequence[Any], clock: Clock) -> str:
+    rows = [(clock(at), level, text[:400]) for at, level, text in reversed(lines[-_LOG:])]
+    return (
+        _title("Log") + _table((clock.title, "level", "text"), rows, left=(0, 1, 2)) if rows else ""
+    )
 
 
 # ---------------------------------------------------------------- pieces
@@ -230,6 +258,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[i
 
     # Tables of notebooks stand to the right by themselves; the attribute is for all others.
     def cell(tag: str, text: str, place: int, style: str = "") -> str:
+        style += "padding:2px 7px;"
         if len(text) <= 60:
             style += "white-space:nowrap;"
         if place in left:

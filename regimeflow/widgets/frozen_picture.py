@@ -8,17 +8,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-from matplotlib.ticker import FuncFormatter
 from PIL import Image  # matplotlib brings it
 
-from regimeflow.analytics import svg
-from regimeflow.analytics.months import zone_of
-from regimeflow.analytics.plots import GAIN, LOSS, QUIET, Picture
+from regimeflow.analytics.plots import GAIN, LOSS, QUIET, Levels, Picture, plain, time_axis
 from regimeflow.widgets.board import Parts
 from regimeflow.widgets.words import state_line
 
-_SHADOW = "#00805f"
+_SHADOW = "#12a07c"
 #: Latin, Greek and Cyrillic letters come before it; beyond, the font has holes.
 _DRAWABLE = 0x0530
 
@@ -27,7 +23,7 @@ def draw(boards: Sequence[Parts]) -> bytes:
     """Return a PNG: two panes a board, equity and price."""
     figure = Picture(8.2, 4.0 * len(boards))
     figure.set_dpi(90)
-    axes = figure.subplots(2 * len(boards), 1, squeeze=False)[:, 0]
+    axes = figure.axes_of(2 * len(boards))
     for place, parts in enumerate(boards):
         top, low = axes[2 * place], axes[2 * place + 1]
         _equity(top, parts)
@@ -36,7 +32,9 @@ def draw(boards: Sequence[Parts]) -> bytes:
         title = f"{head['title']} on {head['venue']} · {state['mode_words']} · {state_line(state)}"
         top.set_title(_text(title[:110]), loc="left", fontsize=9)
         for one in (top, low):
-            _plain(one, head["zone"])
+            one.tick_params(labelsize=7)
+            time_axis(one, head["zone"])
+            plain(one)
     return _small(figure._repr_png_())
 
 
@@ -44,7 +42,8 @@ def _small(png: bytes) -> bytes:
     """Return a picture with a palette: a third of the size, in a notebook that is kept for good."""
     out = io.BytesIO()
     with Image.open(io.BytesIO(png)) as picture:
-        picture.convert("RGB").quantize(128, kmeans=2).save(out, "png", optimize=True)
+        few = picture.convert("RGBA").quantize(128, method=Image.Quantize.FASTOCTREE)
+        few.save(out, "png", optimize=True)
     return out.getvalue()
 
 
@@ -65,8 +64,8 @@ def _equity(axes: Axes, parts: Parts) -> None:
         ("live", 1, GAIN, "-"),
     ):
         axes.plot(at, columns[:, column], style, color=colour, linewidth=1.2, label=name)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: svg.short(v)))
-    axes.legend(frameon=False, ncols=4, fontsize=7, loc="upper left")
+    axes.yaxis.set_major_formatter(Levels())
+    axes.legend(frameon=False, ncols=4, fontsize=7, loc="upper left", labelcolor=QUIET)
 
 
 def _price(axes: Axes, parts: Parts) -> None:
@@ -86,7 +85,7 @@ def _price(axes: Axes, parts: Parts) -> None:
             _dates([f[2] / 1e3 for f in some]), [f[7] for f in some], s=20, marker=marker,
             color=colour, zorder=3, linewidths=0, label=f"{side} ({len(some)})",
         )  # fmt: skip
-    axes.legend(frameon=False, ncols=2, fontsize=7, loc="upper left")
+    axes.legend(frameon=False, ncols=2, fontsize=7, loc="upper left", labelcolor=QUIET)
 
 
 def _text(text: str) -> str:
@@ -99,13 +98,3 @@ def _text(text: str) -> str:
 
 def _dates(seconds: Any) -> Any:
     return (np.asarray(seconds, dtype=np.float64) * 1e6).astype("datetime64[us]")
-
-
-def _plain(axes: Axes, zone: str) -> None:
-    locator = AutoDateLocator(tz=zone_of(zone))  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=zone_of(zone)))  # type: ignore[no-untyped-call]
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=7)
-    axes.grid(color="#e4e7eb", linewidth=0.6)
-    axes.set_axisbelow(True)

@@ -7,7 +7,16 @@ from collections.abc import Callable, Sequence
 
 from regimeflow.model.timeframe import iso
 from regimeflow.widgets.board import Board, Parts
-from regimeflow.widgets.words import bp, money, number, percent, signed, state_line
+from regimeflow.widgets.words import (
+    bp,
+    lasted,
+    money,
+    number,
+    percent,
+    price,
+    signed,
+    state_line,
+)
 
 #: Foreign text could move the cursor, or rename the window.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
@@ -53,7 +62,7 @@ def _head(parts: Parts, width: int, paint: Paint) -> list[str]:
     stands = state_line(state)
     colour = _BLUE if stands.startswith("trading") else _ORANGE
     wrong = [said for said in (head["differs"], state["error"]) if said]
-    old = [f"{one[0]} {number(one[1])} ms" for one in state["ages"] if one[3] or one[4]]
+    old = [f"{one[0]} {lasted(one[1])}" for one in state["ages"] if one[3] or one[4]]
     feed = f"STALE: {', '.join(old)}" if old else "data fresh"
     books = "never compared"
     if state["reconciled_at"]:
@@ -103,7 +112,7 @@ def _spark(values: Sequence[float], width: int) -> str:
     return "".join(_SPARK[round((value - low) * scale)] for value in some)
 
 
-_FILLS = ("time", "side", "symbol", "qty", "expected", "realised", "bp", "money", "ms", "fee")
+_FILLS = ("time", "side", "symbol", "qty", "expected", "realised", "bp", "money", "latency", "fee")
 _POSITIONS = ("symbol", "held", "average", "last", "value", "open profit")
 _ORDERS = ("since", "side", "symbol", "type", "qty", "filled", "status")
 
@@ -111,8 +120,8 @@ _ORDERS = ("since", "side", "symbol", "type", "qty", "filled", "status")
 def _fills(parts: Parts) -> list[tuple[str, ...]]:
     return [
         (
-            iso(f[2] * 1_000_000), f[3], f[4], number(f[5]), number(f[6]), number(f[7]),
-            signed(bp(f[8])), signed(money(f[9])), number(f[12]), money(f[13]),
+            iso(f[2] * 1_000_000), f[3], f[4], number(f[5]), price(f[6]), price(f[7]),
+            signed(bp(f[8])), signed(money(f[9])), lasted(f[12]), money(f[13]),
         )
         for f in reversed(parts["fills"][-8:])
     ]  # fmt: skip
@@ -120,7 +129,7 @@ def _fills(parts: Parts) -> list[tuple[str, ...]]:
 
 def _positions(parts: Parts) -> list[tuple[str, ...]]:
     return [
-        (s, number(qty), number(average), number(last), money(value), signed(money(profit)))
+        (s, number(qty), price(average), price(last), money(value), signed(money(profit)))
         for s, qty, average, last, value, profit in parts["positions"][:8]
     ]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from regimeflow.widgets.board import Parts
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from regimeflow.widgets.board import Parts
 
 NONE = "–"
 
@@ -40,8 +43,51 @@ def percent(value: float | None) -> str:
 
 
 def signed(text: str) -> str:
-    """Return a number's text with its sign."""
-    return text if text[:1] in (NONE, "−") else f"+{text}"
+    """Return a number's text with its sign; nothing has none.
+
+    >>> signed("1.50"), signed("−1.50"), signed("−0.00"), signed("–")
+    ('+1.50', '−1.50', '0.00', '–')
+    """
+    if text == NONE:
+        return text
+    if not any(digit in text for digit in "123456789"):
+        return text.removeprefix("−")
+    return text if text.startswith("−") else f"+{text}"
+
+
+def price(value: float | None) -> str:
+    """Return a price with as many digits as its size leaves of interest, like the panel.
+
+    >>> price(2345.678901), price(99.9700004), price(0.0000123)
+    ('2,345.68', '99.9700', '0.000012')
+    """
+    if value is None:
+        return NONE
+    digits = 2 if abs(value) >= 1_000.0 else 4 if abs(value) >= 1.0 else 6
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def lasted(ms: float | None) -> str:
+    """Return a duration in the unit that suits it, like the panel.
+
+    >>> lasted(2.345), lasted(266.9), lasted(60_000.0), lasted(172_805_000.0)
+    ('2.3 ms', '267 ms', '60.0 s', '2.0 d')
+    """
+    if ms is None:
+        return NONE
+    for below, size, digits, unit in _SPANS:
+        if ms < below:
+            return f"{ms / size:,.{digits}f} {unit}"
+    return f"{ms / 86_400_000:,.1f} d"
+
+
+_SPANS = (
+    (10.0, 1.0, 1, "ms"),
+    (1_000.0, 1.0, 0, "ms"),
+    (120_000.0, 1_000.0, 1, "s"),
+    (7_200_000.0, 60_000.0, 0, "min"),
+    (172_800_000.0, 3_600_000.0, 1, "h"),
+)
 
 
 def state_line(state: Parts) -> str:

@@ -81,7 +81,7 @@ def test_frames_are_of_the_kind_given(flavour):
     assert list(found.metrics.columns) == ["metric", "a", "b"]
     values = dict(zip(found.metrics["metric"], found.metrics["b"], strict=True))
     assert values["total_return"] == two.metrics["total_return"]
-    assert values["sharpe"] == two.metrics["sharpe"]
+    assert values["max_drawdown"] == two.metrics["max_drawdown"]
     equity = found.equity
     assert list(equity.columns) == ["time", "a", "b"]
     a, b = equity["a"].to_numpy(), equity["b"].to_numpy()

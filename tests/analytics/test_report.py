@@ -19,7 +19,7 @@ import polars as pl
 import pytest
 
 from regimeflow.analytics.fold import PriceColumns, RunData
-from regimeflow.analytics.metrics import SPECS, show
+from regimeflow.analytics.metrics import ANNUAL, ANNUAL_FROM_DAYS, SPECS, show
 from regimeflow.analytics.months import monthly_returns
 from regimeflow.analytics.report import OPTIMISTIC, Report
 from regimeflow.analytics.save import PERFORMANCE
@@ -169,11 +169,33 @@ def test_undefined_metrics_say_why(make_run: Build) -> None:
     assert all(metrics.why(name) for name, value in metrics.items() if math.isnan(value))
 
 
+@pytest.mark.parametrize("days", [1, 13, 14, 30])
+def test_nothing_is_said_per_year_of_a_few_days(make_run: Build, days: int) -> None:
+    prices = [10.0 + i % 3 for i in range(days + 1)]
+    report = Report(make_run({"A": prices[1:]}, [(0, "A", "buy", 10, 10.0, 0.0)]))
+    assert report.curve.ts[-1] - report.curve.start_ts == days * NS_PER_DAY
+    known = {name for name in ANNUAL if name in report.metrics and not report.metrics.why(name)}
+    assert bool(known) == (days >= ANNUAL_FROM_DAYS)
+    if days < ANNUAL_FROM_DAYS and days > 1:
+        why = f"the run spans {days} days; returns and risk per year take 14 days"
+        assert report.metrics.why("cagr") == why
+        assert f"CAGR, Sharpe, Sortino, Volatility: {why}" in report._repr_html_()
+    assert not math.isnan(report.metrics["total_return"])
+
+
+def test_metrics_are_equal_if_undefined_alike(make_run: Build) -> None:
+    one, two = (Report(make_run({"A": [10, 11, last]})).metrics for last in (12, 12))
+    assert math.isnan(one.sharpe)
+    assert one == two
+    assert one != dict(two) | {"omega": 1.0}
+    assert one != {}
+
+
 def test_ruin_has_no_period_returns(make_run: Build) -> None:
     report = Report(make_run({"A": [10, 150, 150, 20]}, [(0, "A", "sell", 10, 10.0, 0.0)]))
     assert report.metrics.why("sharpe") == "equity was zero or below at 2024-01-04T00:00:00Z"
     assert report.metrics.total_return == pytest.approx(-0.1)
-    assert "n/a" in report._repr_html_()
+    assert "<b>–</b>" in report._repr_html_()
 
 
 def test_metrics_on_ticks_are_daily(make_run: Build) -> None:
@@ -207,7 +229,7 @@ def test_metrics_complete_and_correct_names(make_run: Build) -> None:
         ("max_drawdown_duration", 12.0, "12 d"),
         ("max_drawdown_duration", 0.25, "0.25 d"),
         ("final_equity", 1234567.891, "1,234,567.89"),
-        ("sharpe", math.nan, "n/a"),
+        ("sharpe", math.nan, "–"),
     ],
 )
 def test_numbers_carry_their_unit(name: str, value: float, text: str) -> None:
@@ -396,7 +418,7 @@ def test_a_million_bars_make_a_small_page(make_run: Build) -> None:
 def test_pages_of_almost_nothing(make_run: Build, close: list[float], tmp_path: Path) -> None:
     report = Report(make_run({"A": close} if close else {}))
     for page in pages(report, tmp_path):
-        assert "n/a" in page
+        assert "A dash is undefined. " in page
     assert "no prices" in repr(report) or "bars of 1d" in repr(report)
 
 

@@ -43,7 +43,7 @@ def summary(report):
         report.data.fills,
         [(o.id, o.status, o.qty, o.log) for o in report.data.orders],
         [r.values for r in report.data.records],
-        dict(report.metrics),
+        report.metrics,
     )
 
 

@@ -444,7 +444,7 @@ def test_the_report_of_a_run_is_that_of_its_backtest(tmp_path, frame):
     assert report.equity["equity"].tolist() == backtest.equity["equity"].tolist()
     assert report.trades["pnl"].tolist() == backtest.trades["pnl"].tolist()
     assert report.records["gap"].tolist() == backtest.records["gap"].tolist()
-    assert dict(report.metrics)["sharpe"] == dict(backtest.metrics)["sharpe"]
+    assert report.metrics == backtest.metrics
 
 
 def test_bars_of_a_run_go_straight_into_a_backtest(tmp_path, frame):

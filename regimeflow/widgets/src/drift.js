@@ -33,7 +33,7 @@ export class Drift {
         { title: "cause", left: true, show: (row) => row[0] },
         { title: "live is better by", unit: "money", show: (row) => signed(money(row[1])), kind: (row) => (row[1] > 0 ? "gain" : row[1] < 0 ? "loss" : "") },
         { title: "of start", unit: "bp", show: (row) => signed(bp(row[2])) },
-        { title: "", left: true, show: (row) => row[3] },
+        { title: "", left: true, wrap: true, show: (row) => row[3] },
       ],
       key: (row) => row[0],
     });
@@ -120,7 +120,7 @@ export class Drift {
   numbers(drift) {
     this.causes.set(drift.causes);
     const known = drift.expected !== null;
-    const held = known ? `, baseline over as long ${signed(percent(drift.expected))}, so ${signed(percent(drift.shortfall))} to it` : "";
+    const held = known ? `, baseline over as long ${signed(percent(drift.expected))}, a difference of ${signed(percent(drift.shortfall))}` : "";
     say(this.words, [`live ${signed(percent(drift.ret))}${held}`, ...drift.notes].join(" · "));
   }
 

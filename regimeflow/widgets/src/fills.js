@@ -17,7 +17,7 @@ export class Fills {
       { title: "expected", unit: "price", show: (f) => price(f[6]) },
       { title: "realised", unit: "price", show: (f) => price(f[7]) },
       { title: "slippage", unit: "bp", show: (f) => signed(bp(f[8])), kind: (f) => cost(f[8]) },
-      { title: "", unit: "money", show: (f) => signed(money(f[9])), kind: (f) => cost(f[9]) },
+      { title: "slippage", unit: "money", show: (f) => signed(money(f[9])), kind: (f) => cost(f[9]) },
       { title: "model", unit: "bp", show: (f) => signed(bp(f[10])) },
       { title: "latency", show: (f) => lasted(f[12]) },
       { title: "fee", unit: "money", show: (f) => money(f[13]) },

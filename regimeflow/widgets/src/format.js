@@ -20,7 +20,13 @@ export const money = (value) => (known(value) ? fixed(value, 2) : NONE);
 export const whole = (value) => (known(value) ? fixed(value, 0) : NONE);
 export const bp = (value) => (known(value) ? fixed(value, 2) : NONE);
 export const percent = (value, digits = 2) => (known(value) ? `${fixed(100 * value, digits)} %` : NONE);
-export const signed = (text) => (text === NONE || text.startsWith(MINUS) ? text : `+${text}`);
+
+// A sign where there is something: nothing has none.
+export function signed(text) {
+  if (!/[1-9]/.test(text)) return text.replace(MINUS, "");
+  return text.startsWith(MINUS) ? text : `+${text}`;
+}
+
 
 export function units(value) {
   if (!known(value)) return NONE;

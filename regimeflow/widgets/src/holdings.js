@@ -71,7 +71,7 @@ export class Holdings {
       meter.bar.firstChild.style.width = `${100 * share}%`;
       meter.bar.setAttribute("aria-valuenow", String(Math.round(100 * share)));
       mark(meter.bar, used === null ? "" : used >= 1 ? "full" : used >= 0.8 ? "near" : "");
-      say(meter.value, used === null ? text : `${percent(used, 0)} of ${text}`);
+      say(meter.value, used === null ? text : `${percent(used, 1)} of ${text}`);
     }
   }
 }

@@ -22,7 +22,7 @@ export class Slippage {
         { title: "fills", show: (row) => whole(row[1]) },
         { title: "qty", unit: "units", show: (row) => units(row[2]) },
         { title: "slippage", unit: "bp", show: (row) => signed(bp(row[3])) },
-        { title: "", unit: "money", show: (row) => signed(money(row[4])) },
+        { title: "slippage", unit: "money", show: (row) => signed(money(row[4])) },
       ],
       key: (row) => row[0],
       empty: "no fills yet",

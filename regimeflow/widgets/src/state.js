@@ -16,7 +16,7 @@ export class State {
     const tile = (name, title, unit) => {
       const value = h("dd");
       this.tiles.set(name, value);
-      return h("div", { class: "rf-tile" }, h("dt", {}, title, unit ? h("span", { class: "rf-unit" }, ` ${unit}`) : ""), value);
+      return h("div", { class: "rf-tile" }, h("dt", {}, title, unit ? h("span", { class: "rf-unit" }, `, ${unit}`) : ""), value);
     };
     this.numbers = h(
       "dl",

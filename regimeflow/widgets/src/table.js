@@ -2,14 +2,14 @@
 import { h } from "./dom.js";
 
 export class Table {
-  // columns: {title, unit?, left?, show(row) -> text, kind?(row) -> name of a look}
+  // columns: {title, unit?, left?, wrap?, show(row) -> text, kind?(row) -> name of a look}
   constructor({ label, columns, key, pick, pickLabel, empty = "none", newest = false }) {
     Object.assign(this, { columns, key, pick, pickLabel, newest });
     this.rows = new Map();
     this.body = h("tbody");
     this.empty = h("p", { class: "rf-empty" }, empty);
     const heads = columns.map(({ title, unit, left }) =>
-      h("th", { scope: "col", class: left ? "rf-left" : null }, title, unit ? h("span", { class: "rf-unit" }, title ? ` (${unit})` : `(${unit})`) : ""),
+      h("th", { scope: "col", class: left ? "rf-left" : null }, title, unit ? h("span", { class: "rf-unit" }, unit) : ""),
     );
     this.table = h("table", { class: "rf-table", "aria-label": label }, h("thead", {}, h("tr", {}, ...heads)), this.body);
     this.element = h("div", { class: "rf-scroll", tabindex: "0", role: "region", "aria-label": label }, this.table, this.empty);
@@ -59,7 +59,7 @@ export class Table {
 
   #make(key) {
     const element = h("tr", { "data-key": key });
-    for (const { left } of this.columns) element.append(h("td", { class: left ? "rf-left" : null }));
+    for (const { left, wrap } of this.columns) element.append(h("td", { class: wrap ? "rf-left rf-wrap" : left ? "rf-left" : null }));
     if (this.pick) {
       element.tabIndex = -1;
       element.classList.add("rf-pick");
