@@ -720,7 +720,7 @@ class Engine:
 
     def _adjusted(self, event: Adjusted) -> None:
         if event.payment_id:
-            self.desk.executions.add(event.payment_id)
+            self.desk.executions[event.payment_id] = None
         self.desk.ledger.adjust(event.symbol, event.qty, event.price, event.cash)
 
     def _rules(self, event: Rules) -> None:
