@@ -268,9 +268,10 @@ def _set_timeframes(table: Table, given: int | None, inferred: dict[int, list[st
     guess, agreed = 0, np.empty(0, bool)
     if len(table.symbols) > 1:  # most series of a long frame have the first one's timeframe
         guess = times.infer_timeframe(gaps[: stops[0] - 1])
-        same = np.concatenate([[0], np.cumsum(gaps == guess)])
-        ends = np.maximum(table.bounds[1:] - 1, table.bounds[:-1])
-        agreed = 2 * (same[ends] - same[table.bounds[:-1]]) > (ends - table.bounds[:-1])
+        begins = table.bounds[:-1]
+        ends = np.maximum(table.bounds[1:] - 1, begins)
+        others = np.searchsorted(np.flatnonzero(gaps != guess), (begins, ends))
+        agreed = 2 * (others[1] - others[0]) < ends - begins
     for place, (symbol, start, stop) in enumerate(zip(table.symbols, starts, stops, strict=True)):
         known = table.timeframes[place] or given
         usual = bool(guess and agreed[place])

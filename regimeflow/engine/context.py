@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from regimeflow.engine.desk import FAR
+from regimeflow.engine.admission import FAR
 from regimeflow.engine.history import Window
 from regimeflow.engine.indicators import Indicator
 from regimeflow.engine.limits import finite
 from regimeflow.engine.regime import Regime
+from regimeflow.engine.sizing import change_towards, move_to
 from regimeflow.errors import ConfigError, OrderError, did_you_mean
 from regimeflow.model.events import Logged, Recorded, SetTimer
 from regimeflow.model.instrument import Instrument
@@ -447,7 +448,7 @@ class Context:
             change = abs(wanted - units) * price * desk.instruments[symbol].multiplier
             if change < band * desk.equity():
                 return None
-        order = desk.target(symbol, wanted, engine.target_orders)
+        order = move_to(desk, symbol, wanted, engine.target_orders)
         return OrderHandle(order) if order is not None else None
 
     def _sized(
@@ -460,7 +461,7 @@ class Context:
         instrument = desk.instruments[symbol]
         if feasible is None:
             feasible = abs(value) * instrument.margin <= desk.equity() * _CARRIED
-        change = desk.change_towards(symbol, value, price, feasible=feasible)
+        change = change_towards(desk, symbol, value, price, feasible=feasible)
         return instrument.snap_qty(units + change)
 
     def _own(self, order: OrderHandle | str) -> Order:

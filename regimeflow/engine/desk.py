@@ -14,8 +14,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from regimeflow.engine.admission import (
+    FAR,
+    check_reduces,
+    check_state,
+    checked_tif,
+    less_than_a_lot,
+    put_on_grid,
+)
 from regimeflow.engine.limits import Denial, Gate, finite
-from regimeflow.errors import OrderError
+from regimeflow.engine.trading import ACTIVE, HALTED, REDUCING
 from regimeflow.model.events import (
     Cancel,
     Denied,
@@ -32,17 +40,13 @@ from regimeflow.model.market import Bar
 from regimeflow.model.models import Costs, Limits
 from regimeflow.model.order import TERMINAL, Happening, Order, Status
 
-ACTIVE, REDUCING, HALTED = "active", "reducing", "halted"
-
 _TYPES = {
     (False, False): "market",
     (True, False): "limit",
     (False, True): "stop",
     (True, True): "stop_limit",
 }
-_TIFS = ("day", "gtc", "ioc", "fok", "gtd")
 _NONE: dict[str, Order] = {}
-FAR = 1e200  # beyond this, counting ticks or lots would overflow
 
 
 class MarketView(Protocol):
@@ -51,13 +55,15 @@ class MarketView(Protocol):
     Attributes:
         event, seq: what is being handled, and its number.
         out: where its outputs go.
-        held_back: symbols for which only exits may leave.
     """
 
     event: Input
     seq: int
     out: list[Output]
-    held_back: frozenset[str]
+
+    @property
+    def held_back(self) -> frozenset[str]:
+        """Symbols for which only exits may leave."""
 
     def price(self, symbol: str) -> float:
         """Return the last price, 0.0 if there is none yet."""
@@ -104,9 +110,9 @@ class Desk:
         self._default_tif = default_tif
         self._tifs: dict[str, str] = {}
         bps = costs.rate_bps("taker") + costs.taker_shift_bps()
-        self._cost_rate = bps * 1e-4
+        self.cost_rate = bps * 1e-4
         self._per_share = costs.per_share
-        self._fixed_cost = max(costs.per_order, costs.minimum)
+        self.fixed_cost = max(costs.per_order, costs.minimum)
 
     # ------------------------------------------------------------ what others ask
 
@@ -190,6 +196,22 @@ class Desk:
             return "daily_loss_pct", f"{share:.2%} of equity lost today, {allowed:.2%} is allowed"
         return None
 
+    def dust(self, symbol: str) -> bool:
+        """Whether so little is held that the venue takes no order for it."""
+        position = self.ledger.held.get(symbol)
+        if position is None:
+            return True
+        rules = self.instruments[symbol]
+        qty = rules.round_qty(abs(position.qty))
+        if qty == 0.0 or qty < rules.min_qty:
+            return True
+        return 0.0 < qty * self._market.price(symbol) * rules.multiplier < rules.min_notional
+
+    @property
+    def flat(self) -> bool:
+        """Whether nothing works, and nothing is held that an order could sell or buy back."""
+        return not self.working and all(map(self.dust, self.ledger.held))
+
     # ------------------------------------------------------------ intents
 
     def submit(
@@ -214,7 +236,7 @@ class Desk:
         if tif is None and not expire_at:
             tif = self._tifs.get(symbol) or self._tifs.setdefault(symbol, self._default_tif(symbol))
         else:
-            tif = _checked_tif(tif, expire_at)
+            tif = checked_tif(tif, expire_at)
         market = self._market
         event, seq = market.event, market.seq
         if event.__class__ is Bar and event.symbol == symbol:
@@ -259,7 +281,7 @@ class Desk:
             denial = (
                 self._check_affordable(order, last, instrument)
                 if qty
-                else self._less_than_a_lot(symbol)
+                else less_than_a_lot(instrument)
             )
         else:
             denial = self._check(order, last, exit_)
@@ -375,7 +397,7 @@ class Desk:
     def _check(self, order: Order, last: float, exit_: bool) -> Denial | None:
         """Finite numbers, grid, price, trading state, limits, affordability: in this order."""
         instrument = self.instruments[order.symbol]
-        denial = self._put_on_grid(order, instrument)
+        denial = put_on_grid(order, instrument)
         if denial is not None:
             return denial
         if not last > 0.0:
@@ -383,11 +405,11 @@ class Desk:
         if exit_:
             return self.gate.check_exit()
         if order.reduce_only:
-            denial = self._check_reduces(order)
+            denial = check_reduces(self, order)
             if denial is not None:
                 return denial
         if self.state != ACTIVE or order.symbol in self._market.held_back:
-            denial = self._check_state(order)
+            denial = check_state(self, order)
             if denial is not None:
                 return denial
         price = order.limit or order.stop or last
@@ -396,63 +418,6 @@ class Desk:
             if denial is not None:
                 return denial
         return self._check_affordable(order, price, instrument)
-
-    def _put_on_grid(self, order: Order, instrument: Instrument) -> Denial | None:
-        for name in ("qty", "limit", "stop"):
-            value = getattr(order, name)
-            if value is None and name != "qty":
-                continue
-            number = finite(value)
-            if number is None or not 0.0 < number < FAR:
-                return Denial("finite", f"{name} must be a positive finite number, got {value!r}")
-            if name == "qty":
-                order.qty = instrument.round_qty(number)
-            elif name == "limit":
-                order.limit = instrument.round_price(number, order.side)
-            else:
-                order.stop = instrument.round_price(number)
-            if name != "qty" and not getattr(order, name) > 0.0:
-                return Denial("grid", f"{name} {number:g} is less than one tick")
-        if order.qty <= 0.0:
-            return self._less_than_a_lot(order.symbol)
-        if order.qty < instrument.min_qty:
-            return Denial(
-                "grid", f"{order.qty:g} is below the smallest order {instrument.min_qty:g}"
-            )
-        if instrument.min_notional:
-            price = order.limit or order.stop or order.decision_price
-            if order.qty * price * instrument.multiplier < instrument.min_notional:
-                return Denial(
-                    "grid",
-                    f"the order is worth less than {instrument.min_notional:g}, the smallest",
-                )
-        return None
-
-    def _less_than_a_lot(self, symbol: str) -> Denial:
-        lot = self.instruments[symbol].lot
-        return Denial("grid", f"the quantity is less than one lot of {lot:g} {symbol}")
-
-    def _check_state(self, order: Order) -> Denial | None:
-        if self.state == HALTED:
-            return Denial("trading_state", "trading is halted; only cancels leave until resume")
-        held = self.ledger.position(order.symbol).qty
-        buys, sells = self.working_qty(order.symbol)
-        room = -held - buys if order.sign > 0 else held - sells
-        if order.qty > room + 1e-12:
-            return Denial("trading_state", "trading is reducing; only exits leave")
-        return None
-
-    def _check_reduces(self, order: Order) -> Denial | None:
-        held = self.ledger.position(order.symbol).qty
-        room = -held * order.sign
-        for other in self.working.get(order.symbol, _NONE).values():
-            if other.sign == order.sign and not other.cancel_pending:
-                room -= other.remaining
-        if order.qty > room + 1e-12:
-            return Denial(
-                "reduce_only", f"{order.qty:g} is more than the {max(room, 0.0):g} left to take off"
-            )
-        return None
 
     def _check_affordable(
         self, order: Order, price: float, instrument: Instrument
@@ -470,9 +435,9 @@ class Desk:
         if adding > 0.0 and not (buys or instrument.shortable):
             return Denial("borrow", f"{symbol} cannot be sold short")
         value = price * instrument.multiplier
-        cost = value * self._cost_rate + self._per_share
+        cost = value * self.cost_rate + self._per_share
         needed = adding * value * instrument.margin + qty * cost
-        if self._fixed_cost:
+        if self.fixed_cost:
             needed += max(0.0, self.costs.per_order, self.costs.minimum - qty * cost)
         if reducing and order.limit is order.stop is None:
             # A market exit frees its proceeds for entries decided with it: both fill at one open.
@@ -507,81 +472,6 @@ class Desk:
                 denial.retry_after_ms,
             )
         )
-
-    # ------------------------------------------------------------ sizing
-
-    def target(self, symbol: str, qty: float, slot: dict[str, Order]) -> Order | None:
-        """Move a position towards ``qty`` units; return the new order, if one was made.
-
-        ``slot`` holds the last target order of each symbol.
-        """
-        working = slot.get(symbol)
-        if working is not None and not working.working:
-            working = None
-        position = self.ledger.positions.get(symbol)
-        held = position.qty if position is not None else 0.0
-        if working is None:
-            change = qty - held
-            if change == 0.0 or not self.instruments[symbol].round_qty(change):
-                return None
-            order = self.submit(symbol, 1.0 if change > 0 else -1.0, abs(change))
-            if order.status is not Status.DENIED:
-                slot[symbol] = order
-            return order
-        if working.status is not Status.OPEN or working.cancel_pending or working.replace_pending:
-            return None
-        change = qty - held
-        if change == working.sign * working.remaining:
-            return None
-        if change * working.sign > 0.0:
-            self.replace(working, working.filled + abs(change))
-        else:
-            self.cancel(working)
-        return None
-
-    def dust(self, symbol: str) -> bool:
-        """Whether so little is held that the venue takes no order for it."""
-        position = self.ledger.held.get(symbol)
-        if position is None:
-            return True
-        rules = self.instruments[symbol]
-        qty = rules.round_qty(abs(position.qty))
-        if qty == 0.0 or qty < rules.min_qty:
-            return True
-        return 0.0 < qty * self._market.price(symbol) * rules.multiplier < rules.min_notional
-
-    @property
-    def flat(self) -> bool:
-        """Whether nothing works, and nothing is held that an order could sell or buy back."""
-        return not self.working and all(map(self.dust, self.ledger.held))
-
-    def change_towards(
-        self, symbol: str, value: float, price: float, *, feasible: bool = True
-    ) -> float:
-        """Return the signed units that bring a position closest to a value.
-
-        Rounded towards no change, with room for costs. Where equity can carry the target
-        (``feasible``), the change goes as far as buying power does, since a target is an aim; what
-        equity cannot carry is left to the gate, which says so.
-        """
-        instrument = self.instruments[symbol]
-        unit = price * instrument.multiplier
-        position = self.ledger.positions.get(symbol)
-        held = position.qty if position is not None else 0.0
-        gap = value - held * unit
-        against = held * gap < 0.0
-        if against and abs(gap) <= abs(held) * unit:
-            return instrument.round_qty(gap / unit)
-        rate = self._cost_rate + self.costs.per_share / unit
-        fixed = self._fixed_cost
-        units = max(0.0, abs(gap) - fixed) / (unit * (1.0 + rate))
-        if feasible:
-            # What goes against the position frees its margin before the rest takes some.
-            closing = abs(held) if against else 0.0
-            margin = instrument.margin
-            power = self.buying_power() + closing * unit * (margin - rate) - fixed
-            units = min(units, closing + max(0.0, power) / (unit * (margin + rate)))
-        return instrument.round_qty(units if gap > 0 else -units)
 
     # ------------------------------------------------------------ after a restart, and changes
 
@@ -692,11 +582,4 @@ class Desk:
                     self.reserved = 0.0  # sums of floats leave dust, an empty desk does not
 
 
-def _checked_tif(tif: str | None, expire_at: int | None) -> str:
-    if tif is None:
-        return "gtd"
-    if tif not in _TIFS:
-        raise OrderError(f"tif must be one of {', '.join(_TIFS)}, not {tif!r}")
-    if (tif == "gtd") != bool(expire_at):
-        raise OrderError("tif='gtd' and expire_at= go together")
-    return tif
+__all__ = ["ACTIVE", "HALTED", "REDUCING", "Desk", "MarketView"]

@@ -6,7 +6,6 @@ that is what a replay checks, and why a live run can be one.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,11 +13,13 @@ import msgspec
 
 from regimeflow.engine.context import Context
 from regimeflow.engine.cursor import Cursor
-from regimeflow.engine.desk import ACTIVE, HALTED, REDUCING, Desk
+from regimeflow.engine.desk import Desk
+from regimeflow.engine.failure import failure_of, text_of
 from regimeflow.engine.history import HistoryPort
 from regimeflow.engine.regime import Regime
 from regimeflow.engine.strategy import CALLBACKS, Strategy, overridden
-from regimeflow.errors import ConfigError, StrategyError, did_you_mean
+from regimeflow.engine.trading import HALTED, Trading
+from regimeflow.errors import ConfigError, StrategyError
 from regimeflow.model.events import (
     Account,
     Adjusted,
@@ -41,7 +42,6 @@ from regimeflow.model.events import (
     Resumed,
     Rules,
     Start,
-    StateChanged,
     StrategyChanged,
     Timer,
     Upgraded,
@@ -50,12 +50,8 @@ from regimeflow.model.instrument import Instruments
 from regimeflow.model.ledger import Ledger
 from regimeflow.model.market import Bar, Bars, Book, History, Quote, Trade, by_symbol
 from regimeflow.model.order import TERMINAL, Happening, IllegalMove, Order, OrderHandle
-from regimeflow.model.timeframe import NS_PER_SECOND, iso
 
 _NOTHING: tuple[Output, ...] = ()
-#: How long after a refusal an exit, or a cancel after a halt, is tried again.
-_EXIT_AGAIN_NS = NS_PER_SECOND
-
 
 #: A strategy that is to take over, and what makes the history its own.
 Heir = tuple[Strategy, Callable[[], None]]
@@ -82,8 +78,6 @@ class Engine:
         "_changes",
         "_cursor",
         "_detectors",
-        "_exit_at",
-        "_flattening",
         "_handlers",
         "_heir",
         "_heir_of",
@@ -96,7 +90,6 @@ class Engine:
         "_short_on_bar",
         "_short_on_tick",
         "_started",
-        "_stopped",
         "_watching_losses",
         "account",
         "bar_ts",
@@ -108,9 +101,7 @@ class Engine:
         "finest",
         "finished",
         "foreign",
-        "held_back",
         "history",
-        "holds",
         "initializing",
         "instruments",
         "out",
@@ -126,6 +117,7 @@ class Engine:
         "timer_prefix",
         "tracking",
         "trades",
+        "trading",
     )
 
     def __init__(
@@ -151,9 +143,7 @@ class Engine:
         self.seed = 0
         self.start: Start | None = None
         self.initializing = False
-        #: Symbols for which only exits may leave, and why: (source, symbol, "" for all) -> reason.
-        self.held_back: frozenset[str] = frozenset()
-        self.holds: dict[tuple[str, str], str] = {}
+        self.trading = Trading(self)
         #: Symbol -> units on the account that are not this session's.
         self.foreign: dict[str, float] | None = None
         self.account: Account | None = None
@@ -169,9 +159,6 @@ class Engine:
         self._changes = 0
         self._own: dict[str, Callable[..., None] | None] = {}
         self._detectors: dict[str, Regime] = {}
-        self._flattening = ""
-        self._exit_at = 0
-        self._stopped = False
         self._watching_losses = False
         self._started = False
         self._on_bar: Callable[..., None] | None = None
@@ -194,10 +181,10 @@ class Engine:
             Timer: self._timer,
             EndOfDay: self._end_of_day,
             Clock: self._clock,
-            Command: self._command,
+            Command: self.trading.command,
             Account: self._account,
-            Connection: self._connection,
-            Feed: self._feed,
+            Connection: self.trading.connection,
+            Feed: self.trading.feed,
             Reconciled: self._reconciled,
             Adjusted: self._adjusted,
             Rules: self._rules,
@@ -287,6 +274,16 @@ class Engine:
     def now(self) -> int:
         """When the current event was let in, UTC nanoseconds."""
         return self.event.seen
+
+    @property
+    def held_back(self) -> frozenset[str]:
+        """Symbols for which only exits may leave."""
+        return self.trading.held_back
+
+    @property
+    def holds(self) -> dict[tuple[str, str], str]:
+        """Why only exits may leave: (source, symbol, "" for all) -> reason."""
+        return self.trading.holds
 
     def price(self, symbol: str) -> float:
         """Return a symbol's last price: trade, middle of the quote or close; 0.0 without any."""
@@ -456,7 +453,7 @@ class Engine:
         if self._detectors:
             self._judge(bar)
         if self._watching_losses:
-            self._watch_losses()
+            self.trading.watch_losses()
         if self.failure is not None or self.finished:
             return
         if self._on_bar is not None:
@@ -482,7 +479,7 @@ class Engine:
             for bar in event.bars:
                 self._judge(bar)
         if self._watching_losses:
-            self._watch_losses()
+            self.trading.watch_losses()
         if self.failure is not None or self.finished:
             return
         if self._on_bar is not None:
@@ -516,7 +513,7 @@ class Engine:
         if self._heir is not None:
             self._hand_over(*self._heir)
         if self._watching_losses:
-            self._watch_losses()
+            self.trading.watch_losses()
         if self._on_tick is not None and self.failure is None and not self.finished:
             try:
                 self._on_tick(self.ctx, trade)
@@ -538,7 +535,7 @@ class Engine:
         if self._heir is not None:
             self._hand_over(*self._heir)
         if self._watching_losses:
-            self._watch_losses()
+            self.trading.watch_losses()
         self._call("on_quote", self.ctx, quote)
 
     def _book(self, book: Book) -> None:
@@ -569,16 +566,15 @@ class Engine:
         except IllegalMove as error:
             # A message that we misread, or a venue that contradicts itself: nothing new is risked
             # until a human has looked.
-            self._hold("contradiction", self.desk.orders[event.order_id].symbol, str(error))
+            symbol = self.desk.orders[event.order_id].symbol
+            self.trading.hold("contradiction", symbol, str(error))
             return
         if order is None:
             return
         if self.target_orders and order.status in TERMINAL:
             self._forget_target(order)
-        if self._flattening:
-            if event.what in ("rejected", "never_sent"):
-                self._exit_at = self.now + _EXIT_AGAIN_NS
-            self._exit()
+        if self.trading.flattening:
+            self.trading.answered(event.what)
         if self._on_order_update is not None:
             self._call("on_order_update", self.ctx, OrderHandle(order))
 
@@ -588,12 +584,11 @@ class Engine:
             return  # told before
         order = desk.fill(fill)
         if order is None or order.filled > order.qty + 1e-12 or fill.side != order.side:
-            self._set_state(HALTED, f"execution {fill.execution_id} is not what was ordered")
-            self._cancel_all()
+            self.trading.halt(f"execution {fill.execution_id} is not what was ordered")
         if order is not None and self.target_orders and order.status in TERMINAL:
             self._forget_target(order)
-        if self._flattening:
-            self._exit()
+        if self.trading.flattening:
+            self.trading.exit()
         if self._on_fill is not None:
             self._call("on_fill", self.ctx, fill)
         if order is not None and self._on_order_update is not None:
@@ -604,86 +599,6 @@ class Engine:
         if self.target_orders.get(order.symbol) is order:
             del self.target_orders[order.symbol]
 
-    def _cancel_all(self) -> None:
-        for orders in list(self.desk.working.values()):
-            for order in list(orders.values()):
-                self.desk.cancel(order)
-
-    # ------------------------------------------------------------ trading state
-
-    def _set_state(self, state: str, why: str) -> None:
-        before = self.desk.state
-        if before != state:
-            self.desk.state = state
-            self.out.append(StateChanged(self.seq, self.now, before, state, why))
-
-    def _command(self, command: Command) -> None:
-        name, why = command.name, command.why or command.name
-        if name == "halt":
-            self._flattening = ""
-            self._stopped = False
-            self._set_state(HALTED, why)
-            self._cancel_all()
-        elif name == "flatten":
-            self._flatten(why)
-        elif name == "resume":
-            self._resume(why)
-        elif name == "stop":
-            self._stopped = self.desk.state == ACTIVE
-            self._set_state(HALTED, why)
-            self._cancel_all()
-        elif name == "pause":
-            self._hold(f"pause by {command.who}", "", why)
-        elif name == "unpause":  # of the same one only: a human's pause is a human's to lift
-            self._release(f"pause by {command.who}", "", why)
-        elif name == "cancel_all":
-            self._cancel_all()
-        elif name != "adopt":  # which is for whoever compares the books
-            names = ("halt", "pause", "unpause", "flatten", "resume", "stop", "cancel_all", "adopt")
-            raise ConfigError(f"there is no command {name!r}.{did_you_mean(name, names)}")
-
-    def _resume(self, why: str) -> None:
-        """Trade again, by a human's word; a strategy that failed does not come back."""
-        if self.failure is not None:
-            return
-        desk = self.desk
-        desk.gate.forgive()
-        self._flattening = ""
-        desk.day_equity = min(desk.day_equity, desk.equity())
-        desk.peak_equity = desk.equity()
-        for source, symbol in list(self.holds):
-            if source == "contradiction" or source.startswith("pause by "):
-                self._release(source, symbol)
-        self._set_state(ACTIVE, why)
-
-    def _flatten(self, why: str) -> None:
-        self._set_state(REDUCING, why)
-        self._flattening = why
-        self._cancel_all()
-        self._exit()
-
-    def _exit(self) -> None:
-        """Send an exit for everything held whose working orders are gone; halt when flat.
-
-        An exit waits until cancels are confirmed: an order that fills while its cancel is on the
-        way would otherwise be closed twice.
-        """
-        desk = self.desk
-        # An exit that cannot leave, or was refused, is tried again by the clock and not at once:
-        # the answer may be the same, and there would be no end to it.
-        waits = ("connection", "") in self.holds or self.now < self._exit_at
-        for symbol, position in list(desk.ledger.held.items()):
-            if symbol not in desk.working and not waits and not desk.dust(symbol):
-                if desk.gate.check_exit() is not None:
-                    break  # asked again with the next news and the next tick of the clock
-                sign = -1.0 if position.qty > 0 else 1.0
-                desk.submit(
-                    symbol, sign, abs(position.qty), reduce_only=True, tag="flatten", exit_=True
-                )
-        if desk.flat:
-            self._set_state(HALTED, f"flat after: {self._flattening}")
-            self._flattening = ""
-
     # ------------------------------------------------------------ what is known of the venue
 
     def _nothing(self, event: Input) -> None:
@@ -692,31 +607,10 @@ class Engine:
     def _account(self, event: Account) -> None:
         self.account = event
 
-    def _connection(self, event: Connection) -> None:
-        if event.up:
-            self._release("connection", "")
-        else:
-            self._hold("connection", "", event.why or "the venue cannot be reached")
-
-    def _feed(self, event: Feed) -> None:
-        if not event.stale:
-            self._release("feed", event.symbol)
-            return
-        if event.hold:
-            self._hold("feed", event.symbol, f"no data for {event.age_ms / 1e3:.0f} s")
-        if event.cancel:
-            self.desk.cancel_entries(event.symbol)
-
     def _reconciled(self, event: Reconciled) -> None:
-        if not event.ok:
-            self._hold("reconciliation", "", event.why or "the venue did not answer")
-            return
-        self.foreign = dict(event.foreign)
-        for symbol in event.unmatched:
-            self._hold("reconciliation", symbol, event.why or "the books do not match")
-        for source, symbol in list(self.holds):
-            if source == "reconciliation" and symbol not in event.unmatched:
-                self._release(source, symbol)
+        if event.ok:
+            self.foreign = dict(event.foreign)
+        self.trading.reconciled(event)
 
     def _adjusted(self, event: Adjusted) -> None:
         if event.payment_id:
@@ -728,9 +622,9 @@ class Engine:
         self.instruments[symbol] = event.instrument
         self.desk.ledger.position(symbol).follow(event.instrument)
         if event.tradable:
-            self._release("rules", symbol)
+            self.trading.release("rules", symbol)
         else:
-            self._hold("rules", symbol, f"{symbol} does not trade")
+            self.trading.hold("rules", symbol, f"{symbol} does not trade")
 
     def _resumed(self, event: Resumed) -> None:
         start = self.start
@@ -739,40 +633,9 @@ class Engine:
         self.finished = False
         for order in self.desk.go_on(prefix, event.never_sent, event.limits):
             order.move(Happening.LOST, event.seen, "the process ended before the venue answered")
-        if self._stopped:
-            self._stopped = False
-            self._set_state(ACTIVE, event.why or "resumed")
+        self.trading.go_on(event.why)
         self._watch_or_not()
         self._choose_path()
-
-    def _hold(self, source: str, symbol: str, why: str) -> None:
-        """Let only exits leave, for a symbol or for all."""
-        news = (source, symbol) not in self.holds
-        self.holds[source, symbol] = why
-        self._weigh_holds(symbol, why if news else "")
-
-    def _release(self, source: str, symbol: str, why: str = "") -> None:
-        if self.holds.pop((source, symbol), None) is not None:
-            self._weigh_holds(symbol, why or f"{source} is well again")
-
-    def _weigh_holds(self, symbol: str, why: str) -> None:
-        """Work out what is held back, and say so where it has changed."""
-        before = self.held_back
-        everything = any(not name for _, name in self.holds)
-        symbols = {name for _, name in self.holds}
-        self.held_back = self.symbol_set if everything else frozenset(symbols)
-        if why and before != self.held_back:
-            states = ("reducing", "active") if before > self.held_back else ("active", "reducing")
-            self.out.append(StateChanged(self.seq, self.now, *states, why, symbol or "*"))
-
-    def _watch_losses(self) -> None:
-        desk = self.desk
-        equity = desk.equity()
-        desk.peak_equity = max(desk.peak_equity, equity)
-        if desk.state == ACTIVE:
-            breach = desk.loss_breach()
-            if breach is not None:
-                self._flatten(f"{breach[0]}: {breach[1]}")
 
     # ------------------------------------------------------------ time
 
@@ -795,11 +658,7 @@ class Engine:
     def _clock(self, event: Clock) -> None:
         if not self._started:
             self._go()
-        if self._flattening:
-            self._exit()
-        elif self.desk.state == HALTED and self.desk.working and self.now >= self._exit_at:
-            self._exit_at = self.now + _EXIT_AGAIN_NS
-            self._cancel_all()  # those whose cancel was refused
+        self.trading.tick()
 
     # ------------------------------------------------------------ the strategy's own code
 
@@ -822,31 +681,11 @@ class Engine:
 
     def _fail(self, callback: str, error: Exception, symbol: str) -> None:
         """The strategy raised: halt, cancel, and keep what it said for whoever asks."""
-        trace = "".join(traceback.format_exception(_without_us(error)))
-        where = f" of {symbol}" if symbol else ""
-        text = f"{type(error).__name__}: {error}"
-        self.failure = StrategyError(
-            f"{self.strategy!r} failed in {callback}{where} at {iso(self.event.ts)}: {text}",
-            callback=callback,
-            symbol=symbol or None,
-            ts=self.event.ts,
-            trace=trace,
-        )
-        self.failure.__cause__ = error
+        text = text_of(error)
+        self.failure = failure_of(self.strategy, callback, error, symbol, self.event.ts)
         self._choose_path()
-        self.out.append(Failed(self.seq, self.now, callback, symbol, text, trace))
-        self._set_state(HALTED, f"strategy error in {callback}: {text}")
-        self._cancel_all()
-
-
-def _without_us(error: Exception) -> Exception:
-    """Return the error with our own frames taken off the front of its traceback."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        if "regimeflow" not in str(trace.tb_frame.f_globals.get("__name__", "")).split(".")[:1]:
-            break
-        trace = trace.tb_next
-    return error.with_traceback(trace)
+        self.out.append(Failed(self.seq, self.now, callback, symbol, text, self.failure.trace))
+        self.trading.halt(f"strategy error in {callback}: {text}")
 
 
 _BEFORE_START = Clock(0, 0)

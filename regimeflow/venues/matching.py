@@ -12,11 +12,9 @@ A bar can fill an order only if its *interval* begins once the order is there. T
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-import msgspec
 import numpy as np
 
 from regimeflow.data.calendars import session_of
@@ -36,10 +34,14 @@ from regimeflow.model.events import (
     Timer,
 )
 from regimeflow.model.instrument import Instruments
-from regimeflow.model.market import Bar, BarRow, Bars, Book, Quote, Trade
+from regimeflow.model.market import Bar, Bars, Book, Quote, Trade
 from regimeflow.model.models import Model
 from regimeflow.model.timeframe import NS_PER_DAY
+from regimeflow.venues.timers import Timers
+from regimeflow.venues.working import Working, bar_of, has_bar, price_in_bar, touch_of, worse_first
 
+_ORDERS: frozenset[type] = frozenset({Submit, Cancel, Replace})
+_AFTER_CLOCK = (EndOfDay, Finish)
 _FAR = 2**63 - 1
 
 
@@ -70,7 +72,7 @@ class Matcher:
         self.fills: list[Fill] = []
         self._instruments = instruments
         self._matched_on = matched_on
-        self._book: dict[str, dict[str, _Working]] = {}
+        self._book: dict[str, dict[str, Working]] = {}
         self._arrivals: deque[tuple[int, Submit | Cancel | Replace, Input]] = deque()
         # Symbol -> market order decided on at its bar's close, where nothing else is under way: the
         # next bar fills it at its open, and it needs no place in the book. The short way.
@@ -78,8 +80,7 @@ class Matcher:
         self._fresh_cause: Input = self.current
         self._fresh_at = 0
         self._fresh_told = False
-        self._timers: list[tuple[int, int, str, int]] = []
-        self._timer_count = 0
+        self._timers = Timers()
         self._seen = -_FAR
         self._matched: Input | None = None
         self._day: dict[str, tuple[int, int, int]] = {}
@@ -107,7 +108,8 @@ class Matcher:
                 if self._fresh:
                     self._file_fresh()
                 if kind is SetTimer:
-                    self._set_timer(output)  # type: ignore[arg-type]
+                    self._timers.set(output)  # type: ignore[arg-type]
+                    self.busy = True
                 else:
                     self._arrivals.append((output.seen + self._order_ns, output, cause))  # type: ignore[arg-type]
                     self.busy = True
@@ -117,7 +119,7 @@ class Matcher:
         symbol = request.symbol
         if request.type != "market" or request.expire_at or symbol in self._fresh:
             return False
-        return cause.ts >= request.seen and _has_bar(cause, symbol, self._matched_on.get(symbol))
+        return cause.ts >= request.seen and has_bar(cause, symbol, self._matched_on.get(symbol))
 
     def keep(self, remaining: Callable[[str, str], float | None]) -> set[str]:
         """Set working orders, and those under way, to what others still have of them.
@@ -165,7 +167,7 @@ class Matcher:
             told = self._fill_fresh(event) if self._fresh_told else self._answer_fresh(event)
             if told is not None:
                 return told
-        if self._arrivals or self._timers:
+        if self._arrivals or self._timers.heap:
             told = self._by_the_clock(event)
             if told:
                 return told
@@ -174,9 +176,9 @@ class Matcher:
             self.current = event
             self._seen = event.seen
             filled = self._match(event) if self._book else ()
-            self.busy = bool(self._book or self._arrivals or self._timers)
+            self.busy = bool(self._book or self._arrivals or self._timers.heap)
             return filled
-        self.busy = bool(self._book or self._arrivals or self._timers)
+        self.busy = bool(self._book or self._arrivals or self._timers.heap)
         return ()
 
     def around(self, event: Input) -> Iterator[Input]:
@@ -194,7 +196,7 @@ class Matcher:
             _, request, cause = self._arrivals.popleft()
             yield self._arrive(request, cause)
             if isinstance(request, Submit) and request.type == "market":
-                bar = _bar_of(event, request.symbol, self._matched_on.get(request.symbol))
+                bar = bar_of(event, request.symbol, self._matched_on.get(request.symbol))
                 working = self._book.get(request.symbol, {}).get(request.order_id)
                 if bar is not None and working is not None:
                     yield self._fill(working, bar.close, bar.ts, bar.seen, bar.ts, "taker")
@@ -220,9 +222,9 @@ class Matcher:
             self._matched = self.current = event
             self._seen = event.seen
             return fills
-        kinds, first = self._matched_on, self._fresh_at
+        kinds, first, instruments = self._matched_on, self._fresh_at, self._instruments
         for symbol, request in self._fresh.items():
-            bar = _bar_of(event, symbol, kinds[symbol])
+            bar = bar_of(event, symbol, kinds[symbol])
             if bar is None or bar.late:
                 self._file_fresh()
                 return None
@@ -231,24 +233,9 @@ class Matcher:
                 at = first
             if self._shift:
                 price *= 1.0 + (self._shift if request.side == "buy" else -self._shift)
-            qty, order_id, fee = request.qty, request.order_id, 0.0
-            if self._charges:
-                multiplier = self._instruments[symbol].multiplier
-                fee = self.model.costs.fee(qty, price, "taker", multiplier=multiplier)
             fills.append(
-                Fill(
-                    bar.ts,
-                    bar.seen,
-                    order_id + ".1",
-                    order_id,
-                    symbol,
-                    request.side,
-                    qty,
-                    price,
-                    fee,
-                    "taker",
-                    self.venue,
-                    at,
+                self._made(
+                    request, price, bar.ts, bar.seen, at, "taker", instruments[symbol].multiplier
                 )
             )
         self._fresh.clear()
@@ -286,7 +273,7 @@ class Matcher:
 
     def _by_the_clock(self, event: Input) -> Sequence[Input]:
         """Return the next timer, or the answers to all requests that arrived before it."""
-        timer = self._timers[0][0] if self._timers else _FAR
+        timer = self._timers.heap[0][0] if self._timers.heap else _FAR
         told: list[Input] = []
         arrivals = self._arrivals
         while arrivals:
@@ -297,7 +284,7 @@ class Matcher:
                 break
             arrivals.popleft()
             told.append(self._arrive(request, cause))
-        if self._timers and not told:
+        if self._timers.heap and not told:
             # At one time the market speaks before the clock, but the clock before the day's end.
             last_timer = event.seen if event.__class__ in _AFTER_CLOCK else event.seen - 1
             if timer <= last_timer:
@@ -311,38 +298,23 @@ class Matcher:
         working = self._find(request.order_id)
         if working is None:
             return False
-        bar = _bar_of(event, working.symbol, self._matched_on.get(working.symbol))
+        bar = bar_of(event, working.symbol, self._matched_on.get(working.symbol))
         return bar is not None and working.eligible and self._begins(bar) < at < bar.ts
 
-    def _find(self, order_id: str) -> _Working | None:
+    def _find(self, order_id: str) -> Working | None:
         for orders in self._book.values():
             working = orders.get(order_id)
             if working is not None:
                 return working
         return None
 
-    def _set_timer(self, request: SetTimer) -> None:
-        self._timer_count += 1
-        at, every = request.at, request.every
-        if at < request.seen:
-            # A missed moment is now; of a missed beat the next one counts.
-            at = at - (at - request.seen) // every * every if every else request.seen
-        heapq.heappush(self._timers, (at, self._timer_count, request.name, every))
-        self.busy = True
-
     def catch_up(self, now: int) -> None:
         """Go on after a standstill: a beat that was missed several times is made up for once."""
-        self._timers = [
-            (at + (now - at) // every * every if every and at < now else at, order, name, every)
-            for at, order, name, every in self._timers
-        ]
-        heapq.heapify(self._timers)
+        self._timers.catch_up(now)
         self._seen = max(self._seen, now)
 
     def _fire(self) -> Timer:
-        at, order, name, every = heapq.heappop(self._timers)
-        if every:
-            heapq.heappush(self._timers, (at + every, order, name, every))
+        at, name = self._timers.fire()
         self._seen = max(self._seen, at)
         return Timer(at, self._seen, name)
 
@@ -357,7 +329,7 @@ class Matcher:
         order_id = request.order_id
         if request.__class__ is Submit:
             symbol = request.symbol
-            bar = _bar_of(cause, symbol, self._matched_on.get(symbol))
+            bar = bar_of(cause, symbol, self._matched_on.get(symbol))
             # Decided on a bar's close and here at that very moment: the next bar is all ahead.
             self._admit(request, at, eligible=bar is not None and bar.ts >= at)
             return OrderUpdate(at, seen, order_id, "accepted")
@@ -374,7 +346,7 @@ class Matcher:
 
     def _admit(self, request: Submit, at: int, *, eligible: bool) -> None:
         symbol, side = request.symbol, request.side
-        working = _Working(
+        working = Working(
             request.order_id,
             symbol,
             side,
@@ -402,7 +374,7 @@ class Matcher:
                 self._match_bar(orders, event, told)
         elif isinstance(event, Bars):
             for symbol in list(self._book):
-                bar = _bar_of(event, symbol, self._matched_on.get(symbol))
+                bar = bar_of(event, symbol, self._matched_on.get(symbol))
                 if bar is not None:
                     self._match_bar(self._book[symbol], bar, told)
         elif isinstance(event, Trade | Quote | Book):
@@ -413,11 +385,11 @@ class Matcher:
             told.extend(self._end_day(event))
         return told
 
-    def _match_bar(self, orders: dict[str, _Working], bar: Bar, told: list[Input]) -> None:
+    def _match_bar(self, orders: dict[str, Working], bar: Bar, told: list[Input]) -> None:
         if self._matched_on.get(bar.symbol) != bar.timeframe or bar.late:
             return
         begins = self._begins(bar)
-        ready: list[_Working] = []
+        ready: list[Working] = []
         for working in orders.values():
             if not working.eligible:
                 if bar.ts < working.at:
@@ -428,7 +400,7 @@ class Matcher:
             ready.append(working)
         if len(ready) > 1:
             # Within one bar nobody knows the path; the worse for the trader comes first.
-            ready.sort(key=_worse_first)
+            ready.sort(key=worse_first)
         for working in ready:
             happened = self._match_one(working, bar, begins)
             if happened is not None:
@@ -451,7 +423,7 @@ class Matcher:
             )
         return day[2] if begins < day[2] < bar.ts else begins
 
-    def _match_one(self, working: _Working, bar: Bar, begins: int) -> Input | None:
+    def _match_one(self, working: Working, bar: Bar, begins: int) -> Input | None:
         working.could_trade = True
         expire_at = working.expire_at
         if expire_at and begins >= expire_at:
@@ -463,7 +435,7 @@ class Matcher:
             if at < begins:
                 at = begins
             return self._fill(working, bar.open, bar.ts, bar.seen, at, "taker")
-        hit = _price_in_bar(working, bar, whole)
+        hit = price_in_bar(working, bar, whole)
         if hit is not None:
             price, liquidity, at_open = hit
             executed_at = max(begins, working.at) if at_open else bar.ts
@@ -477,7 +449,7 @@ class Matcher:
     # ------------------------------------------------------------ trades, quotes, books
 
     def _match_tick(
-        self, orders: dict[str, _Working], event: Trade | Quote | Book
+        self, orders: dict[str, Working], event: Trade | Quote | Book
     ) -> Iterator[Input]:
         kind = self._matched_on.get(event.symbol)
         if event.__class__ is Trade:
@@ -488,7 +460,7 @@ class Matcher:
         else:
             if kind != "quote":
                 return
-            bid, ask = _touch(event)  # type: ignore[arg-type]
+            bid, ask = touch_of(event)  # type: ignore[arg-type]
             shift = self._slip  # the quote has its own spread
         for working in list(orders.values()):
             if event.ts < working.at:
@@ -526,11 +498,11 @@ class Matcher:
                 if working.tif == "day" and working.could_trade:
                     yield self._end(working, event.ts, event.seen, "expired", "end of day")
 
-    def _end(self, working: _Working, ts: int, seen: int, what: str, why: str) -> OrderUpdate:
+    def _end(self, working: Working, ts: int, seen: int, what: str, why: str) -> OrderUpdate:
         self._remove(working)
         return OrderUpdate(ts, seen, working.order_id, what, why)
 
-    def _remove(self, working: _Working) -> None:
+    def _remove(self, working: Working) -> None:
         symbol = working.symbol
         orders = self._book[symbol]
         del orders[working.order_id]
@@ -538,7 +510,7 @@ class Matcher:
             del self._book[symbol]
 
     def _fill(
-        self, working: _Working, price: float, ts: int, seen: int, executed_at: int, liquidity: str
+        self, working: Working, price: float, ts: int, seen: int, executed_at: int, liquidity: str
     ) -> Fill:
         if self._shift and liquidity == "taker":
             price *= 1.0 + working.sign * self._shift
@@ -548,122 +520,30 @@ class Matcher:
         return self._fill_at(working, price, ts, seen, executed_at, liquidity)
 
     def _fill_at(
-        self, working: _Working, price: float, ts: int, seen: int, executed_at: int, liquidity: str
+        self, working: Working, price: float, ts: int, seen: int, executed_at: int, liquidity: str
     ) -> Fill:
         self._remove(working)
-        qty, order_id, fee = working.qty, working.order_id, 0.0
-        if self._charges:
-            fee = self.model.costs.fee(qty, price, liquidity, multiplier=working.multiplier)
-        fill = Fill(
-            ts, seen, order_id + ".1", order_id, working.symbol, working.side,
-            qty, price, fee, liquidity, self.venue, executed_at,
-        )  # fmt: skip
+        fill = self._made(working, price, ts, seen, executed_at, liquidity, working.multiplier)
         self.fills.append(fill)
         return fill
 
-
-class _Working(msgspec.Struct, gc=False, eq=False):
-    """An order at the venue.
-
-    ``at`` is when it arrived; ``eligible``: no bar that began before that is still to come.
-    """
-
-    order_id: str
-    symbol: str
-    side: str
-    sign: float
-    qty: float
-    type: str
-    limit: float | None
-    stop: float | None
-    tif: str
-    expire_at: int
-    at: int
-    multiplier: float
-    eligible: bool
-    could_trade: bool = False
-    triggered: bool = False
-    resting: bool = False
-
-    def change(self, request: Replace) -> None:
-        self.qty = request.qty
-        if request.limit is not None and request.limit != self.limit:
-            self.limit = request.limit
-            self.resting = False  # at its new price it may meet the market as a taker
-        if request.stop is not None:
-            self.stop = request.stop
-
-
-_ORDERS: frozenset[type] = frozenset({Submit, Cancel, Replace})
-_AFTER_CLOCK = (EndOfDay, Finish)
-_RANK = {"market": 0, "stop": 1, "stop_limit": 2, "limit": 3}
-
-
-def _worse_first(working: _Working) -> int:
-    return _RANK[working.type]
-
-
-def _bar_of(event: Input, symbol: str, timeframe: str | int | None) -> Bar | None:
-    """Return the symbol's bar of the given timeframe in an event, if it is there."""
-    if event.__class__ is Bar:
-        if event.symbol == symbol and event.timeframe == timeframe:
-            return event
-        return None
-    if event.__class__ is not Bars:
-        return None
-    bars = event.bars
-    if isinstance(bars, BarRow):
-        return bars[bars.places[symbol]] if bars.timeframe_of(symbol) == timeframe else None
-    for bar in bars:
-        if bar.symbol == symbol and bar.timeframe == timeframe:
-            return bar
-    return None
-
-
-def _has_bar(event: Input, symbol: str, timeframe: str | int | None) -> bool:
-    """Whether `_bar_of` would find one: asked for each order, and made for none."""
-    if event.__class__ is Bars and isinstance(event.bars, BarRow):
-        return event.bars.timeframe_of(symbol) == timeframe
-    return _bar_of(event, symbol, timeframe) is not None
-
-
-def _price_in_bar(working: _Working, bar: Bar, whole: bool) -> tuple[float, str, bool] | None:
-    """Return price, liquidity and whether it was at the open, or None where the bar fills nothing.
-
-    ``whole`` is false where only the bar's open is known to lie within the order's life.
-    """
-    sign, limit, stop = working.sign, working.limit, working.stop
-    first = bar.open
-    far = bar.high if sign > 0 else bar.low  # where a stop of this side triggers
-    near = bar.low if sign > 0 else bar.high  # where a limit of this side fills
-    if stop is not None and not working.triggered:
-        at_open = (first - stop) * sign >= 0.0
-        if not at_open and (not whole or (far - stop) * sign < 0.0):
-            return None
-        if limit is None:
-            return (first if at_open else stop), "taker", at_open
-        working.triggered = True
-        if not at_open:
-            # Triggered somewhere inside: at the stop the limit may hold at once, else only a close
-            # beyond it proves that the price came back.
-            if (stop - limit) * sign <= 0.0:
-                return stop, "taker", False
-            return (limit, "maker", False) if (bar.close - limit) * sign <= 0.0 else None
-    if limit is None:
-        return first, "taker", True
-    if (first - limit) * sign <= 0.0:
-        return first, "taker", True
-    if whole and working.tif not in ("ioc", "fok") and (near - limit) * sign <= 0.0:
-        return limit, "maker", False
-    return None
-
-
-def _touch(event: Quote | Book) -> tuple[float, float]:
-    if isinstance(event, Quote):
-        return event.bid, event.ask
-    bid = event.bids[0][0] if event.bids else 0.0
-    ask = event.asks[0][0] if event.asks else 0.0
-    return bid, ask
+    def _made(
+        self,
+        order: Working | Submit,
+        price: float,
+        ts: int,
+        seen: int,
+        executed_at: int,
+        liquidity: str,
+        multiplier: float,
+    ) -> Fill:
+        qty, order_id, fee = order.qty, order.order_id, 0.0
+        if self._charges:
+            fee = self.model.costs.fee(qty, price, liquidity, multiplier=multiplier)
+        return Fill(
+            ts, seen, order_id + ".1", order_id, order.symbol, order.side,
+            qty, price, fee, liquidity, self.venue, executed_at,
+        )  # fmt: skip
 
 
 class Matched:
