@@ -400,7 +400,7 @@ _AVERAGES = {
 }
 
 
-class _Order(msgspec.Struct, eq=False):
+class _Order(msgspec.Struct, eq=False, gc=False):
     """What is needed of one order. ``venue_mid`` is final once ``venue_settled``."""
 
     symbol: str
@@ -434,7 +434,7 @@ class _Order(msgspec.Struct, eq=False):
         )
 
 
-class _End(msgspec.Struct, eq=False):
+class _End(msgspec.Struct, eq=False, gc=False):
     """An order that ended with ``left`` units unfilled, and the price then."""
 
     symbol: str

@@ -374,7 +374,7 @@ class Desk:
             self._note_denied(probe, denial)
             return False
         if self.gate.active:
-            self.gate.counted()
+            self.gate.counted(order)
         order.replace_pending = True
         order.asked_qty = probe.qty + order.filled
         # Until the venue answers, the dearer and larger of the two may be what it works on.

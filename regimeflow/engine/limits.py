@@ -109,11 +109,12 @@ class Gate:
             if len(self._recent) > 1024:
                 horizon = now - self.limits.duplicate_window_ms * NS_PER_MS
                 self._recent = {k: at for k, at in self._recent.items() if at > horizon}
-        self.counted()
+        self.counted(order)
 
-    def counted(self) -> None:
+    def counted(self, order: Order) -> None:
         """Count a message that left: new orders and changes share the rate."""
         now = self.desk.now
+        order.as_exit = self._lane is self._lanes[True]
         if self.limits.max_orders_per_second is not None:
             self._lane.second.append(now)
         if self.limits.max_orders_per_minute is not None:

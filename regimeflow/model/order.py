@@ -141,6 +141,7 @@ class Order(msgspec.Struct, gc=False, eq=False):
         asked_qty: what its quantity will be if the change that is pending is made.
         reserve: buying power that one unfilled unit holds back, money.
         cancel_pending, replace_pending: asked, and not answered yet.
+        as_exit: whether its newest request counts as an exit where the rate is limited.
         story: what happened, in order: time, what, detail, and so on with the next; `log` has it
             in threes.
     """
@@ -170,6 +171,7 @@ class Order(msgspec.Struct, gc=False, eq=False):
     cancel_pending: bool = False
     replace_pending: bool = False
     asked_qty: float = 0.0
+    as_exit: bool = False
     # Flat, so that a note is one tuple to make and to keep instead of two.
     story: tuple[int | str, ...] = ()
 

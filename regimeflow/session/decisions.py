@@ -99,7 +99,7 @@ class Decision(msgspec.Struct, frozen=True):
     metadata: dict[str, Any]
 
 
-class KnownOrder(msgspec.Struct):
+class KnownOrder(msgspec.Struct, gc=False):
     """As much of an order as is needed to say what happened to it.
 
     ``counted`` is for whoever counts orders: under which names this one was.

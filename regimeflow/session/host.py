@@ -7,6 +7,7 @@ made of, and another one, into which it says whether it runs.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -104,7 +105,11 @@ def _begun(redactor: Redactor, held: contextlib.ExitStack) -> InProcess:
     spec = unpack(_given(), redactor)
     redactor.guard()
     worker = InProcess(spec)
+    # What was loaded so far stays: the collector need not walk over it while a request waits.
+    gc.collect()
+    gc.freeze()
     worker.start()
+    gc.freeze()  # and what an earlier life has left
     Signals(worker).listen()
     try:
         held.enter_context(served(worker, spec.run_dir, spec.on_kernel_loss))

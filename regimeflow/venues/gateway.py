@@ -128,7 +128,9 @@ class Gateway:
         self.watch = FeedWatch(symbols, timeframe, intervals.ns("heartbeat_ms"), self.hours)
         self._gather = Gather(self._symbols, intervals.ns("grace_ms"))
         self._splice = Splice(symbols, timeframe, self.hours)
-        self.outbox = Outbox(adapter, runtime, intervals, lambda: engine.desk.orders)
+        self.outbox = Outbox(
+            adapter, runtime, intervals, lambda: engine.desk.orders, lambda: engine.desk.limits
+        )
         self.comparing = Comparing(
             adapter, runtime, intervals, lambda: engine.desk, run, lambda: self.outbox.in_flight
         )

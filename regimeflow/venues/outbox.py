@@ -8,26 +8,31 @@ Invariants:
    unknown order is asked for until the venue tells, or says often and late enough that it has none;
 3. a cancel or change waits until the venue has answered for the order itself;
 4. what waits to be sent can be withdrawn, and is then never sent: by a halt, with the connection,
-   or when its time is over. So nothing that was given up leaves later.
+   or when its time is over. So nothing that was given up leaves later;
+5. requests leave no faster than the limits allow, however many waited: `wire_rate`.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 
 from regimeflow.errors import NotThere, Refused, VenueError
 from regimeflow.model.events import Cancel, OrderUpdate, Replace, Submit
+from regimeflow.model.models import Limits
 from regimeflow.model.order import Order, Status
-from regimeflow.model.timeframe import NS_PER_MS
+from regimeflow.model.timeframe import NS_PER_MS, NS_PER_SECOND
 from regimeflow.venues.intervals import Intervals
 from regimeflow.venues.port import Ack, Adapter, VenueOrder
 from regimeflow.venues.runtime import Answer, Runtime
+from regimeflow.venues.wire_rate import Passage, WireRate
 
 #: An id that the venue has seen before is a sign that the order is there.
 DUPLICATE = "duplicate_order_id"
 #: Code of a refusal by the adapter itself: the request certainly did not leave.
 NOT_SENT = "not_sent"
+#: What is said of a request that was given up before it left.
+_GIVEN_UP = {"submit": "never_sent", "replace": "replace_rejected"}
+_LONGEST_WINDOW_NS = 60 * NS_PER_SECOND
 
 
 class Outbox:
@@ -36,6 +41,7 @@ class Outbox:
     Args:
         adapter, runtime, intervals: of the gateway.
         orders: the engine's orders by id; only read.
+        limits: of the engine, for the rate; only read.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class Outbox:
         runtime: Runtime,
         intervals: Intervals,
         orders: Callable[[], Mapping[str, Order]],
+        limits: Callable[[], Limits],
     ) -> None:
         self._adapter = adapter
         self._runtime = runtime
@@ -51,7 +58,9 @@ class Outbox:
         self._orders = orders
         #: Order id -> until when an answer to its submit is waited for.
         self._submitting: dict[str, int] = {}
-        self._leaving: dict[tuple[str, str], _Passage] = {}
+        self._leaving: dict[tuple[str, str], Passage] = {}
+        self._rate = WireRate(limits, runtime.now)
+        self._remembered = False
         self._held: dict[str, list[Cancel | Replace]] = {}
         self._changing: dict[str, int] = {}
         self._canceling: dict[str, Cancel] = {}
@@ -76,14 +85,27 @@ class Outbox:
             adapter = self._adapter
             self._leave("submit", request.order_id, lambda: adapter.submit(request))
             return []
+        told = self._overtaken(request.order_id) if isinstance(request, Cancel) else []
+        if any(update.what == "never_sent" for update in told):
+            return told
         if request.order_id in self._submitting:
             self._held.setdefault(request.order_id, []).append(request)
             return []
         if isinstance(request, Cancel):
             self._canceling[request.order_id] = request
             self._cancel_due(now)
-            return []
+            return told
         return self._replace(request, now)
+
+    def _overtaken(self, order_id: str) -> list[OrderUpdate]:
+        """Withdraw what a cancel would wait for, where that waits for nothing but the rate."""
+        told: list[OrderUpdate] = []
+        for what, word in _GIVEN_UP.items():
+            passage = self._leaving.get((what, order_id))
+            if passage is not None and passage.waiting and self._withdrawn(what, order_id):
+                why = "it was canceled before it could leave"
+                told.append(OrderUpdate(self._runtime.now(), 0, order_id, word, why))
+        return told
 
     def _replace(self, request: Replace, now: int) -> list[OrderUpdate]:
         why = ""
@@ -100,22 +122,29 @@ class Outbox:
 
     def _leave(self, what: str, order_id: str, request: Callable[[], Ack]) -> None:
         """Have a request sent, unless it is withdrawn before its turn comes."""
-        passage = self._leaving[what, order_id] = _Passage()
+        passage = self._leaving[what, order_id] = Passage()
+        runtime, times = self._runtime, self._submitting if what == "submit" else self._changing
 
         def work() -> Ack:
-            if not passage.leave():
+            if not passage.leave(runtime.now()):
                 raise _Withdrawn
             return request()
 
-        self._runtime.call("orders", (what, order_id), work)
+        def go() -> None:
+            times[order_id] = runtime.now() + self._timeout_ns
+            runtime.call("orders", (what, order_id), work)
+
+        passage.go = go
+        self._remembered = True  # what is there from now on is this life's own
+        order = self._orders().get(order_id)
+        self._rate.hand(passage, exit_=order is not None and order.as_exit)
 
     def withdraw(self, why: str) -> list[OrderUpdate]:
         """Let nothing that still waits leave; return what is certain of it now."""
         told: list[OrderUpdate] = []
         for what, order_id in list(self._leaving):
             if self._withdrawn(what, order_id):
-                word = "never_sent" if what == "submit" else "replace_rejected"
-                told.append(OrderUpdate(self._runtime.now(), 0, order_id, word, why))
+                told.append(OrderUpdate(self._runtime.now(), 0, order_id, _GIVEN_UP[what], why))
         return told
 
     def _withdrawn(self, what: str, order_id: str) -> bool:
@@ -123,6 +152,7 @@ class Outbox:
         passage = self._leaving.pop((what, order_id), None)
         if passage is None or not passage.withdraw():
             return False
+        self._rate.forget(passage)
         if what == "submit":
             self._submitting.pop(order_id, None)
             self._held.pop(order_id, None)
@@ -268,8 +298,8 @@ class Outbox:
         told: list[OrderUpdate] = []
         for order_id, until in list(self._submitting.items()):
             if now >= until:
+                why = self._too_long("submit", order_id)
                 if self._withdrawn("submit", order_id):
-                    why = "it waited too long to be sent"
                     told.append(OrderUpdate(now, 0, order_id, "never_sent", why))
                     continue
                 del self._submitting[order_id]
@@ -277,18 +307,24 @@ class Outbox:
                 told += self._let_go(order_id)
         for order_id, until in list(self._changing.items()):
             if now >= until:
+                why = self._too_long("replace", order_id)
                 if self._withdrawn("replace", order_id):
-                    why = "it waited too long to be sent"
                     told.append(OrderUpdate(now, 0, order_id, "replace_rejected", why))
                     continue
                 del self._changing[order_id]
                 told.append(self._lose(order_id, "its change was not answered in time"))
+        self._rate.due()
         if self.connected:
             self._cancel_due(now)
             for order_id, unknown in list(self._unknown.items()):
                 if now >= unknown.next_at:
                     self._look_up(order_id, unknown, now)
         return told
+
+    def _too_long(self, what: str, order_id: str) -> str:
+        passage = self._leaving.get((what, order_id))
+        limited = passage is not None and passage.waiting
+        return f"it waited too long to be sent{', for the rate of orders' if limited else ''}"
 
     def _look_up(self, order_id: str, unknown: _Unknown, now: int) -> None:
         order = self._orders().get(order_id)
@@ -314,12 +350,28 @@ class Outbox:
 
     def take_up(self) -> None:
         """After a restart or a lost connection: ask and cancel again what was not answered."""
+        if not self._remembered:
+            self._remembered = True
+            self._remember()
         for order in self._orders().values():
             if order.status == Status.UNKNOWN:
                 self.ask(order.id)
             if order.working and order.cancel_pending:
                 self._canceling[order.id] = Cancel(order.seq, order.updated, order.id)
                 self._cancel_at.pop(order.id, None)
+
+    def _remember(self) -> None:
+        """Count what an earlier life has sent, as late as it can have left."""
+        now, longest = self._runtime.now(), 2 * self._timeout_ns
+        for exit_ in (False, True):
+            asked = [
+                min(now, at + longest)
+                for order in self._orders().values()
+                if order.as_exit is exit_ and order.updated > now - longest - _LONGEST_WINDOW_NS
+                for at, what, _ in order.log
+                if what in ("sent", "replace asked")
+            ]
+            self._rate.remember(asked, exit_=exit_)
 
     @property
     def in_flight(self) -> set[str]:
@@ -339,7 +391,7 @@ class Outbox:
     @property
     def next_due(self) -> int:
         """When the clock next asks for something, UTC nanoseconds."""
-        times = [*self._submitting.values(), *self._changing.values()]
+        times = [*self._submitting.values(), *self._changing.values(), self._rate.next_due]
         if self.connected:  # else nothing can be asked, and to be called for it would be a spin
             times += [
                 self._cancel_at.get(name, 0)
@@ -356,23 +408,6 @@ class Outbox:
 
 class _Withdrawn(Exception):
     """A request was given up before its turn to be sent came."""
-
-
-class _Passage:
-    """Decides once, between two threads, whether a request leaves."""
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-
-    def leave(self) -> bool:
-        """Return whether it may leave; from then on it cannot be withdrawn."""
-        return self._lock.acquire(blocking=False)
-
-    def withdraw(self) -> bool:
-        """Return whether it had not left; from then on it cannot."""
-        return self._lock.acquire(blocking=False)
 
 
 class _Unknown:

@@ -7,7 +7,9 @@ same gateway runs through hours in a moment, and one seed gives the same run aga
 
 from __future__ import annotations
 
+import contextlib
 import heapq
+import queue
 import random
 import threading
 import time
@@ -89,7 +91,8 @@ class Threads:
         self.random = random.Random()
         self._wall = time.time_ns()
         self._anchor = time.monotonic_ns()
-        self._changed = threading.Condition()
+        self._mutex = threading.Lock()
+        self._bell = _Bell()
         self._messages: deque[tuple[int, Any]] = deque()
         self._urgent: deque[Urgent] = deque()
         self._newest: dict[tuple[type, str], Said] = {}
@@ -102,8 +105,8 @@ class Threads:
         return self._wall + time.monotonic_ns() - self._anchor
 
     def wait(self, until: int) -> Message | None:
-        with self._changed:
-            while True:
+        while True:
+            with self._mutex:
                 if self._urgent:
                     return self._urgent.popleft()
                 if self._messages:
@@ -117,7 +120,8 @@ class Threads:
                 left_s = (until - self.now()) / 1e9
                 if left_s <= 0.0:
                     return None
-                self._changed.wait(left_s)
+                self._bell.expect()
+            self._bell.wait(left_s)
 
     def call(self, lane: str, key: Key, work: Callable[[], Any]) -> None:
         found = self._lanes.get(lane)
@@ -126,7 +130,7 @@ class Threads:
         found.put(key, work)
 
     def say(self, said: Said) -> None:
-        with self._changed:
+        with self._mutex:
             if self._closed:
                 return
             kind = type(said)
@@ -141,32 +145,62 @@ class Threads:
                 self._lost += 1
             else:
                 self._messages.append((self.now(), said))
-            self._changed.notify()
+            self._bell.ring()
 
     def command(self, command: Urgent) -> None:
-        with self._changed:
+        with self._mutex:
             self._urgent.append(command)
-            self._changed.notify()
+            self._bell.ring()
 
     def _answered(self, answer: Answer) -> None:
-        with self._changed:
+        with self._mutex:
             self._messages.append((self.now(), answer))
-            self._changed.notify()
+            self._bell.ring()
 
     def waiting(self) -> tuple[int, float]:
-        with self._changed:
+        with self._mutex:
             count = len(self._messages) + len(self._urgent)
             oldest = self._messages[0][0] if self._messages else self.now()
             return count, (self.now() - oldest) / 1e6
 
     def close(self) -> None:
-        with self._changed:
+        with self._mutex:
             self._closed = True
             self._messages.clear()
             self._newest.clear()
-            self._changed.notify_all()
+            self._bell.ring()
         for lane in self._lanes.values():
             lane.close()
+
+
+class _Bell:
+    """Wakes the one thread that waits for messages.
+
+    Two bare locks instead of a condition: between a message and the thread that waits for it a
+    condition runs some hundred lines of Python, on a processor that has just been asleep.
+    """
+
+    __slots__ = ("_expected", "_lock")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self._expected = False
+
+    def expect(self) -> None:
+        """Let the next `ring` be heard, and no earlier one; under the same mutex as that."""
+        self._lock.acquire(blocking=False)
+        self._expected = True
+
+    def ring(self) -> None:
+        """Wake who waits, once."""
+        if self._expected:
+            self._expected = False
+            self._lock.release()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for a `ring` since the last `expect`, for so long at most."""
+        self._lock.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
 
 
 #: How long the engine stands aside at most for a lane to take up its work.
@@ -182,47 +216,49 @@ class _Lane:
 
     def __init__(self, name: str, answered: Callable[[Answer], None]) -> None:
         self._answered = answered
-        self._work: deque[tuple[Key, Callable[[], Any]]] = deque()
-        self._changed = threading.Condition()
-        self._begun = threading.Event()
+        self._work: queue.SimpleQueue[tuple[Key, Callable[[], Any]] | None] = queue.SimpleQueue()
+        # Free from the moment at which the lane takes something up until it is idle again.
+        self._begun = threading.Lock()
+        self._begun.acquire()
         self._idle = False
         self._closed = False
         self._thread = threading.Thread(target=self._go, name=f"regimeflow-{name}", daemon=True)
         self._thread.start()
 
     def put(self, key: Key, work: Callable[[], Any]) -> None:
-        with self._changed:
-            idle = self._idle
-            self._work.append((key, work))
-            self._changed.notify()
+        idle = self._idle
+        self._work.put((key, work))
         if idle:
-            self._begun.wait(_HANDOVER_S)
+            self._begun.acquire(timeout=_HANDOVER_S)
 
     def close(self) -> None:
-        with self._changed:
-            self._closed = True
-            self._work.clear()
-            self._changed.notify()
+        self._closed = True
+        self._work.put(None)
         if threading.current_thread() is not self._thread:
             self._thread.join(5.0)
 
     def _go(self) -> None:
         while True:
-            with self._changed:
-                while not self._work and not self._closed:
-                    self._idle = True
-                    self._begun.clear()
-                    self._changed.wait()
-                self._idle = False
-                self._begun.set()
-                if self._closed:
-                    return
-                key, work = self._work.popleft()
+            given = self._next()
+            if given is None or self._closed:
+                return
+            key, work = given
             try:
                 answer = Answer(key, work(), None)
             except Exception as error:
                 answer = Answer(key, None, error)
             self._answered(answer)
+
+    def _next(self) -> tuple[Key, Callable[[], Any]] | None:
+        """Return what is to be done next; once there is something, let its giver go on."""
+        with contextlib.suppress(queue.Empty):
+            return self._work.get_nowait()
+        self._begun.acquire(blocking=False)
+        self._idle = True
+        given = self._work.get()
+        self._idle = False
+        self._begun.release()
+        return given
 
 
 class Virtual:

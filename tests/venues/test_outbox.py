@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from regimeflow.errors import NotThere, Refused
-from regimeflow.model.events import Cancel, Replace, Submit
+from regimeflow.model.events import Cancel, OrderUpdate, Replace, Submit
+from regimeflow.model.models import Limits
+from regimeflow.model.order import Happening, Order
 from regimeflow.venues.intervals import Intervals
 from regimeflow.venues.outbox import NOT_SENT, Outbox
 from regimeflow.venues.port import Ack, Capabilities
-from regimeflow.venues.runtime import Answer
+from regimeflow.venues.runtime import Answer, Virtual
+from regimeflow.venues.wire_rate import NEVER
 
 MS = 10**6
 
@@ -59,7 +65,7 @@ class Venue:
 
 def outbox() -> tuple[Outbox, Lanes, Venue]:
     lanes, venue = Lanes(), Venue()
-    made = Outbox(venue, lanes, Intervals(call_timeout_ms=100), dict)  # type: ignore[arg-type]
+    made = Outbox(venue, lanes, Intervals(call_timeout_ms=100), dict, Limits)  # type: ignore[arg-type]
     made.connected = True
     return made, lanes, venue
 
@@ -159,3 +165,174 @@ def test_a_cancel_that_is_refused_again_and_again_leaves_room_for_questions() ->
                 out.answered(lanes.do_next())
         assert venue.asked == ["cancel a"] * count
         lanes.clock += out._intervals.unknown_poll_ns
+
+
+# ---------------------------------------------------------------- the rate on the wire
+
+SECOND, MINUTE = 1_000 * MS, 60_000 * MS
+
+
+class Wire(Venue):
+    """Writes down when each request reached it."""
+
+    def __init__(self, clock: Virtual) -> None:
+        super().__init__()
+        self.clock = clock
+        self.came: list[tuple[int, str]] = []
+
+    def submit(self, order: Submit) -> Ack:
+        self.came.append((self.clock.now(), order.order_id))
+        return Ack("V" + order.order_id, 1)
+
+    def replace(self, request: Replace, venue_order_id: str) -> Ack:
+        self.came.append((self.clock.now(), request.order_id))
+        return Ack("V" + request.order_id, 1)
+
+
+class Trading:
+    """An outbox between decided orders and a venue whose answers take their time."""
+
+    def __init__(self, limits: Limits, slow_ms: float, seed: int, timeout_ms: float = 1e7) -> None:
+        self.clock = Virtual(seed, 0, (1.0, slow_ms))
+        self.wire = Wire(self.clock)
+        self.orders: dict[str, Order] = {}
+        self.told: list[OrderUpdate] = []
+        self.out = Outbox(
+            self.wire,  # type: ignore[arg-type]
+            self.clock,
+            Intervals(call_timeout_ms=timeout_ms),
+            lambda: self.orders,
+            lambda: limits,
+        )
+        self.out.connected = True
+
+    def until(self, at: int) -> None:
+        while True:
+            self.told += self.out.due()
+            message = self.clock.wait(min(at, self.out.next_due))
+            if isinstance(message, Answer):
+                self.told += self.out.answered(message)[0]
+            elif self.clock.now() >= at:
+                return
+
+    def send(self, name: str, *, exit_: bool = False) -> None:
+        order = self.orders[name] = Order.of(submit(name))
+        order.as_exit = exit_
+        self.told += self.out.send(submit(name))
+
+    def left(self, kind: str) -> list[int]:
+        return [at for at, name in self.wire.came if name.startswith(kind)]
+
+
+def fullest(times: list[int], length_ns: int) -> int:
+    """Return how many of these times lie within a window of this length at most."""
+    return max((sum(at <= t < at + length_ns for t in times) for at in times), default=0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("EEEEXRC"), st.integers(0, 1_500 * MS)), min_size=1, max_size=60
+    ),
+    st.sampled_from([5.0, 400.0, 6_000.0]),
+    st.integers(1, 4),
+    st.integers(3, 12) | st.none(),
+    st.integers(0, 9),
+)
+def test_no_window_on_the_wire_has_more_than_the_limits_allow(
+    asked, slow_ms, second, minute, seed
+) -> None:
+    limits = Limits(max_orders_per_second=second, max_orders_per_minute=minute)
+    trading, at = Trading(limits, slow_ms, seed), 0
+    for number, (kind, gap) in enumerate(asked):
+        at += gap
+        trading.until(at)
+        if kind == "R" and trading.left("E"):
+            name = next(name for _, name in trading.wire.came if name.startswith("E"))
+            trading.out.send(Replace(1, 1, name, 5.0))
+        elif kind == "C" and "E0" in trading.orders:
+            trading.told += trading.out.send(Cancel(1, 1, "E0"))
+        elif kind in "EX":
+            trading.send(f"{kind}{number}", exit_=kind == "X")
+    trading.until(at + 25 * MINUTE)
+    withdrawn = {told.order_id for told in trading.told if told.what == "never_sent"}
+    for kind in "EX":
+        times = trading.left(kind)
+        assert fullest(times, SECOND) <= second
+        assert minute is None or fullest(times, MINUTE) <= minute
+        names = [name for _, name in trading.wire.came if name.startswith(kind)]
+        firsts = list(dict.fromkeys(names))
+        assert firsts == [n for n in trading.orders if n[0] == kind and n not in withdrawn]
+
+
+def test_what_piled_up_behind_a_slow_answer_leaves_no_faster_afterwards() -> None:
+    """Ten orders in ten seconds keep the limit, but all wait for the first one's answer."""
+    trading = Trading(Limits(max_orders_per_second=1), 1.0, 0)
+    trading.clock._latency_ms = (6_000.0, 6_000.0)
+    for number in range(10):
+        trading.until(number * SECOND)
+        trading.send(f"E{number}")
+        if number:
+            trading.clock._latency_ms = (1.0, 1.0)
+    trading.until(MINUTE)
+    times = trading.left("E")
+    assert len(times) == 10
+    assert fullest(times, SECOND) == 1
+    assert times[-1] < 22 * SECOND
+
+
+def test_exits_wait_for_no_entry_that_waits_for_its_turn() -> None:
+    trading = Trading(Limits(max_orders_per_minute=2), 1.0, 0)
+    for name in ("E0", "E1", "E2", "E3"):
+        trading.send(name)
+    trading.send("X0", exit_=True)
+    trading.until(SECOND)
+    assert [name for _, name in trading.wire.came] == ["E0", "E1", "X0"]
+
+
+def test_a_cancel_takes_what_waits_for_its_turn_off_at_once() -> None:
+    trading = Trading(Limits(max_orders_per_minute=1), 1.0, 0)
+    for name in ("E0", "E1", "E2"):
+        trading.send(name)
+    trading.until(SECOND)
+    trading.told.clear()
+    trading.told += trading.out.send(Cancel(1, 1, "E1"))
+    assert words(trading.told) == ["E1 never_sent"]
+    trading.until(3 * MINUTE)
+    assert [name for _, name in trading.wire.came] == ["E0", "E2"]
+    assert trading.wire.asked == []
+
+
+@pytest.mark.parametrize("why", ["halted", "time"])
+def test_what_waits_for_its_turn_is_given_up_as_anything_that_waits(why: str) -> None:
+    trading = Trading(Limits(max_orders_per_minute=1), 1.0, 0, timeout_ms=5_000.0)
+    for name in ("E0", "E1"):
+        trading.send(name)
+    trading.until(SECOND)
+    if why == "halted":
+        assert words(trading.out.withdraw("halted")) == ["E1 never_sent"]
+    else:
+        trading.until(6 * SECOND)
+        assert words(trading.told)[-1] == "E1 never_sent"
+        assert "rate" in trading.told[-1].reason
+    trading.until(3 * MINUTE)
+    assert [name for _, name in trading.wire.came] == ["E0"]
+    assert trading.out.next_due == NEVER
+
+
+def test_what_an_earlier_life_sent_counts_as_late_as_it_can_have_left() -> None:
+    trading = Trading(Limits(max_orders_per_minute=2), 1.0, 0, timeout_ms=5_000.0)
+    trading.clock.pause(20 * SECOND)
+    for name, at in (("E0", 12 * SECOND), ("E1", 18 * SECOND)):
+        order = trading.orders[name] = Order.of(msgspec.structs.replace(submit(name), seen=at))
+        order.move(Happening.FILLED, at)
+    trading.out.take_up()
+    trading.out.take_up()  # with the next connection; counted once
+    trading.send("E2")
+    assert trading.out.next_due == 25 * SECOND  # given up before its turn, at 80 s, has come
+    trading.until(30 * SECOND)
+    assert words(trading.told) == ["E2 never_sent"]
+    trading.until(79 * SECOND)
+    trading.send("E3")
+    trading.until(2 * MINUTE)
+    assert [at // SECOND for at in trading.left("E3")] == [80]
