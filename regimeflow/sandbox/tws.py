@@ -15,7 +15,6 @@ import math
 import re
 import struct
 import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,6 +25,7 @@ from regimeflow.sandbox import house
 from regimeflow.sandbox import tws_messages as say
 from regimeflow.sandbox.exchange import Working
 from regimeflow.sandbox.house import House
+from regimeflow.sandbox.listening import Listening, write
 from regimeflow.sandbox.process import VenueProcess
 from regimeflow.sandbox.script import Fault
 from regimeflow.venues.port import Said
@@ -48,8 +48,6 @@ _NOT_FOUND, _TOO_LATE = 10147, 10148
 #: What stands for a gateway's own trouble: nothing that the request's sender could know.
 _TROUBLE = 10999
 _NOISE = say.frame(["\x13garbage", "{]"])
-#: Unsent bytes after which a client that does not read is cut off.
-_TOO_SLOW = 16 << 20
 _FIRST_NUMBER = 1
 #: Bars that there have been before the first client comes.
 _PAST = 600
@@ -74,9 +72,7 @@ class Client:
         if self.kept is not None:
             self.kept.append(message)
         elif not self.dead and not self.writer.is_closing():
-            self.writer.write(message)
-            if self.writer.transport.get_write_buffer_size() > _TOO_SLOW:
-                self.writer.transport.abort()
+            write(self.writer, message)
 
 
 class Server:
@@ -96,10 +92,8 @@ class Server:
         self.commission_ms = 5.0
         self.version = say.LAST
         self._house = house_
-        self._server: asyncio.Server | None = None
         self._clients: list[Client] = []
-        self._open: set[asyncio.StreamWriter] = set()
-        self._muted_until = 0
+        self._listening = Listening(self._client)
         self._count = 0
         self._lost = False
         #: The exchange's name of an order -> the order as its client described it.
@@ -117,20 +111,15 @@ class Server:
 
     async def open(self, port: int) -> int:
         """Begin to listen."""
-        self._server = await asyncio.start_server(self._client, "127.0.0.1", port, backlog=128)
-        listens: int = self._server.sockets[0].getsockname()[1]
-        return listens
+        return await self._listening.open(port)
 
     async def close(self) -> None:
         """Cut all clients off and listen no more."""
-        if self._server is not None:
-            self._server.close()
-        for writer in list(self._open):
-            writer.transport.abort()
+        await self._listening.close()
 
     def mute(self, ms: float) -> None:
         """Say nothing of its own accord for a while; what would have been said is lost."""
-        self._muted_until = time.time_ns() + int(ms * 1e6)
+        self._listening.mute(ms)
 
     def disconnect(self) -> None:
         """Reset all connections, as TWS does when it restarts."""
@@ -180,9 +169,7 @@ class Server:
     # ------------------------------------------------------------ connections
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._count += 1
-        client = Client(writer, self._count)
-        self._open.add(writer)
+        client = Client(writer, self._listening.count)
         try:
             if await self._greet(reader, client):
                 while True:
@@ -226,7 +213,6 @@ class Server:
         return True
 
     def _gone(self, client: Client) -> None:
-        self._open.discard(client.writer)
         if client in self._clients:
             self._clients.remove(client)
             if not self._house.over.is_set():
@@ -550,7 +536,7 @@ class Server:
     # ------------------------------------------------------------ the stream
 
     def _say(self, said: Said) -> None:
-        if self._lost or time.time_ns() < self._muted_until:
+        if self._lost or self._listening.muted:
             return
         if isinstance(said, OrderUpdate | Fill):
             order = self._orders.get(said.order_id)
@@ -611,7 +597,7 @@ class Server:
             self._house.later(self.commission_ms, lambda: self._late_report(client, report))
 
     def _late_report(self, client: Client, report: bytes) -> None:
-        if not self._lost and time.time_ns() >= self._muted_until:
+        if not self._lost and not self._listening.muted:
             client.write(report)
 
     def _bars_move(self, client: Client, said: Trade) -> None:
