@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import functools
+import os
 from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -153,7 +154,8 @@ class Connection:
         if self.why:
             raise VenueError(f"{where} does not let us in: {self.why}")
         if isinstance(result, OSError) and not isinstance(result, TimeoutError):
-            words = result.strerror or type(result).__name__
+            # asyncio's own words repeat the address.
+            words = os.strerror(result.errno) if result.errno else type(result).__name__
             raise VenueError(
                 f"{where} cannot be reached: {words}; it must run, with its API switched on"
             )
