@@ -1,7 +1,10 @@
-"""``python -m regimeflow``, where the console script is not on the path."""
+"""``python -m regimeflow``: the command line, where its script is not on the path."""
+
+from __future__ import annotations
 
 import sys
 
 from regimeflow.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

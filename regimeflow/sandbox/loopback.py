@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,12 +20,11 @@ from regimeflow.model.events import Fill, OrderUpdate
 from regimeflow.sandbox import house
 from regimeflow.sandbox.exchange import Exchange
 from regimeflow.sandbox.house import House
+from regimeflow.sandbox.listening import Listening, write
 from regimeflow.sandbox.script import Fault
 from regimeflow.venues import loopback_wire as wire
 from regimeflow.venues.port import Said
 
-#: Unsent bytes after which a client that does not read is cut off.
-_TOO_SLOW = 16 << 20
 _PAGE = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>\n"
 _NOISE = b"\x00\xff{]\x13not json\n"
 
@@ -41,32 +39,22 @@ class Server:
     def __init__(self, house: House) -> None:
         self.exchange = house.exchange
         self._house = house
-        self._server: asyncio.Server | None = None
         self._stream: asyncio.StreamWriter | None = None
-        self._open: set[asyncio.StreamWriter] = set()
         self._dead: set[asyncio.StreamWriter] = set()
-        self._muted_until = 0
+        self._listening = Listening(self._client, wire.MAX_LINE)
         self._waiting: bytes | None = None
-        self._count = 0
 
     async def open(self, port: int) -> int:
         """Begin to listen."""
-        self._server = await asyncio.start_server(
-            self._client, "127.0.0.1", port, limit=wire.MAX_LINE, backlog=128
-        )
-        listens: int = self._server.sockets[0].getsockname()[1]
-        return listens
+        return await self._listening.open(port)
 
     async def close(self) -> None:
         """Cut all clients off and listen no more."""
-        if self._server is not None:
-            self._server.close()
-        for writer in list(self._open):
-            writer.transport.abort()
+        await self._listening.close()
 
     def mute(self, ms: float) -> None:
-        """Say nothing for a while; what would have been said is lost."""
-        self._muted_until = time.time_ns() + int(ms * 1e6)
+        """Say nothing of its own accord for a while; what would have been said is lost."""
+        self._listening.mute(ms)
 
     def disconnect(self) -> None:
         """Reset the stream."""
@@ -76,9 +64,7 @@ class Server:
     # ------------------------------------------------------------ connections
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._count += 1
-        number, role = self._count, ""
-        self._open.add(writer)
+        number, role = self._listening.count, ""
         try:
             first = await reader.readuntil(b"\n")
             role = wire.decode_hello(first).role
@@ -102,12 +88,11 @@ class Server:
         before, self._stream = self._stream, writer
         if before is not None:
             before.close()
-        self._muted_until = 0
+        self._listening.mute(0.0)
         self.exchange.connect(self._say)
         self._house.wrote()
 
     def _gone(self, writer: asyncio.StreamWriter, number: int, role: str) -> None:
-        self._open.discard(writer)
         self._dead.discard(writer)
         if writer is self._stream:
             self._stream = None
@@ -185,7 +170,7 @@ class Server:
         writer = self._stream
         if line is None or writer is None:
             return
-        if time.time_ns() < self._muted_until or writer in self._dead:
+        if self._listening.muted or writer in self._dead:
             return
         order_id = said.order_id if isinstance(said, Fill | OrderUpdate) else ""
         fault = self._house.fault(str(said.__struct_config__.tag), order_id)
@@ -193,9 +178,7 @@ class Server:
             self._say_wrongly(fault, line, writer)
             return
         waiting, self._waiting = self._waiting, None
-        writer.write(line + (waiting or b""))
-        if writer.transport.get_write_buffer_size() > _TOO_SLOW:
-            writer.transport.abort()
+        write(writer, line + (waiting or b""))
 
     def _say_wrongly(self, fault: Fault, line: bytes, writer: asyncio.StreamWriter) -> None:
         """Do what the script says to something that is said."""

@@ -11,36 +11,30 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import functools
 import math
 import re
-import struct
 import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from regimeflow.errors import NotThere, Refused
 from regimeflow.model.events import Cancel, Fill, OrderUpdate, Replace, Submit
-from regimeflow.model.market import Bar, Quote, Trade
+from regimeflow.model.market import Trade
 from regimeflow.sandbox import house
 from regimeflow.sandbox import tws_messages as say
 from regimeflow.sandbox.exchange import Working
 from regimeflow.sandbox.house import House
+from regimeflow.sandbox.listening import Listening
 from regimeflow.sandbox.process import VenueProcess
 from regimeflow.sandbox.script import Fault
+from regimeflow.sandbox.tws_client import Client, price, read, read_raw
+from regimeflow.sandbox.tws_client import number as text_of
+from regimeflow.sandbox.tws_market import Market, till
 from regimeflow.venues.port import Said
 
 _FIRST_CONTRACT = 1_001
-#: A contract that two exchanges have: its symbol alone is not enough.
-_TWIN = "TWIN"
 _TYPES = {"MKT": "market", "LMT": "limit", "STP": "stop", "STP LMT": "stop_limit"}
-_BARS = {
-    "1 secs": 1, "5 secs": 5, "10 secs": 10, "15 secs": 15, "30 secs": 30, "1 min": 60,
-    "2 mins": 120, "3 mins": 180, "5 mins": 300, "10 mins": 600, "15 mins": 900, "20 mins": 1200,
-    "30 mins": 1800, "1 hour": 3600, "2 hours": 7200, "4 hours": 14400, "8 hours": 28800,
-    "1 day": 86400,
-}  # fmt: skip
-_SPANS = {"S": 1, "D": 86_400, "W": 7 * 86_400, "M": 30 * 86_400, "Y": 365 * 86_400}
 #: The exchange's refusals -> TWS's numbers; others are "order rejected".
 _CODES = {"unknown_symbol": 200, "bad_price": 110, "bad_qty": 10318, "order_over": 104}
 _REJECTED, _CANCELED, _TOO_FAST = 201, 202, 100
@@ -48,35 +42,9 @@ _NOT_FOUND, _TOO_LATE = 10147, 10148
 #: What stands for a gateway's own trouble: nothing that the request's sender could know.
 _TROUBLE = 10999
 _NOISE = say.frame(["\x13garbage", "{]"])
-#: Unsent bytes after which a client that does not read is cut off.
-_TOO_SLOW = 16 << 20
 _FIRST_NUMBER = 1
 #: Bars that there have been before the first client comes.
 _PAST = 600
-
-
-class Client:
-    """A connection of a client."""
-
-    def __init__(self, writer: asyncio.StreamWriter, connection: int) -> None:
-        self.writer = writer
-        self.connection = connection
-        self.id = -1
-        self.version = say.LAST
-        self.dead = False
-        self.kept: list[bytes] | None = None
-        self.late: bytes | None = None
-        self.ticks: dict[int, str] = {}
-        self.bars: dict[int, tuple[str, bool]] = {}
-
-    def write(self, message: bytes) -> None:
-        """Say something, or keep it where the script wants to do something to it first."""
-        if self.kept is not None:
-            self.kept.append(message)
-        elif not self.dead and not self.writer.is_closing():
-            self.writer.write(message)
-            if self.writer.transport.get_write_buffer_size() > _TOO_SLOW:
-                self.writer.transport.abort()
 
 
 class Server:
@@ -96,41 +64,33 @@ class Server:
         self.commission_ms = 5.0
         self.version = say.LAST
         self._house = house_
-        self._server: asyncio.Server | None = None
         self._clients: list[Client] = []
-        self._open: set[asyncio.StreamWriter] = set()
-        self._muted_until = 0
-        self._count = 0
+        self._listening = Listening(self._client)
         self._lost = False
         #: The exchange's name of an order -> the order as its client described it.
         self._orders: dict[str, say.Order] = {}
         self._names: dict[tuple[int, int], str] = {}
         #: Execution -> how often it was corrected.
         self._corrected: dict[str, int] = {}
-        self._bar_told: dict[str, int] = {}
         self._contracts = {
             symbol: say.Contract.of(symbol, _FIRST_CONTRACT + i)
             for i, symbol in enumerate(self.exchange.rules)
         }
+        self.market = Market(self.exchange, self._contracts, self._out)
         self.exchange.connect(self._say)
         self.exchange.subscribe(tuple(self.exchange.rules), 0)
 
     async def open(self, port: int) -> int:
         """Begin to listen."""
-        self._server = await asyncio.start_server(self._client, "127.0.0.1", port, backlog=128)
-        listens: int = self._server.sockets[0].getsockname()[1]
-        return listens
+        return await self._listening.open(port)
 
     async def close(self) -> None:
         """Cut all clients off and listen no more."""
-        if self._server is not None:
-            self._server.close()
-        for writer in list(self._open):
-            writer.transport.abort()
+        await self._listening.close()
 
     def mute(self, ms: float) -> None:
         """Say nothing of its own accord for a while; what would have been said is lost."""
-        self._muted_until = time.time_ns() + int(ms * 1e6)
+        self._listening.mute(ms)
 
     def disconnect(self) -> None:
         """Reset all connections, as TWS does when it restarts."""
@@ -180,13 +140,11 @@ class Server:
     # ------------------------------------------------------------ connections
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._count += 1
-        client = Client(writer, self._count)
-        self._open.add(writer)
+        client = Client(writer, self._listening.count)
         try:
             if await self._greet(reader, client):
                 while True:
-                    fields = await _read(reader)
+                    fields = await read(reader)
                     if not client.dead:
                         self._asked(client, fields)
         except (OSError, EOFError, ValueError, LookupError, asyncio.CancelledError):
@@ -198,14 +156,14 @@ class Server:
         """Agree on a version, and on who it is."""
         if await reader.readexactly(4) != b"API\0":
             return False
-        raw = await _read_raw(reader)
+        raw = await read_raw(reader)
         newest = re.match(rb"v\d+\.\.(\d+)", raw)
         if newest is None:
             return False
         client.version = min(int(newest[1]), self.version)
         now = dt.datetime.now(dt.UTC).strftime("%Y%m%d %H:%M:%S UTC")
         client.write(say.frame([client.version, now]))
-        fields = await _read(reader)
+        fields = await read(reader)
         if fields[0] != "71":
             return False
         client.id = int(fields[2])
@@ -226,7 +184,6 @@ class Server:
         return True
 
     def _gone(self, client: Client) -> None:
-        self._open.discard(client.writer)
         if client in self._clients:
             self._clients.remove(client)
             if not self._house.over.is_set():
@@ -249,15 +206,18 @@ class Server:
         if self._lost:
             return
         number = int(fields[0])
-        do = _DO.get(number)
-        if do is None:
+        if number in _OF_THE_MARKET:
+            do = functools.partial(_OF_THE_MARKET[number], self.market, client, fields)
+        elif number in _DO:
+            do = functools.partial(_DO[number], self, client, fields)
+        else:
             return  # a cancel of something, or what only a screen would show
         kind = self._kind(client, number, fields)
         fault = self._house.fault(kind, connection=client.connection) if kind else None
         if fault is None:
-            do(self, client, fields)
+            do()
         else:
-            self._wrongly(fault, client, lambda: do(self, client, fields), _number_of(fields))
+            self._wrongly(fault, client, do, _number_of(fields))
         self._house.wrote()
 
     def _kind(self, client: Client, number: int, fields: list[str]) -> str:
@@ -315,7 +275,7 @@ class Server:
         if name is not None:
             self._change(client, fields, name)
             return
-        symbol = self._symbol(fields[2:14])
+        symbol = self.market.symbol_of(fields[2:14])
         if symbol is None:
             self._refuse(client, number, 200, "No security definition has been found")
             return
@@ -323,8 +283,8 @@ class Server:
         name = order.ref or f"tws-{client.id}-{number}"
         request = Submit(
             0, 0, name, symbol, order.action.lower(), float(order.qty),
-            _TYPES.get(order.type, order.type), _price(order.limit), _price(order.stop),
-            order.tif.lower(), _till(order.good_till),
+            _TYPES.get(order.type, order.type), price(order.limit), price(order.stop),
+            order.tif.lower(), till(order.good_till),
         )  # fmt: skip
         if name not in self._orders:
             self._orders[name] = order
@@ -344,7 +304,7 @@ class Server:
         before = self._orders[name]
         after = say.Order.read(fields, client.id, before.contract)
         self._orders[name] = after
-        limit, stop = _price(after.limit), _price(after.stop)
+        limit, stop = price(after.limit), price(after.stop)
         try:
             self.exchange.replace(Replace(1, 1, name, float(after.qty), limit, stop), "")
         except Refused as no:
@@ -383,9 +343,9 @@ class Server:
                 why = working.reason or row.status
                 client.write(
                     say.completed_order(
-                        order, "0" if filled else _number(working.qty), _perm(working),
+                        order, "0" if filled else text_of(working.qty), _perm(working),
                         "Filled" if filled else "Cancelled",
-                        f"Order {row.status}: {why}", _number(working.filled), client.version,
+                        f"Order {row.status}: {why}", text_of(working.filled), client.version,
                     )
                 )  # fmt: skip
         client.write(say.frame([102]))
@@ -394,16 +354,16 @@ class Server:
         """Return an order that somebody placed on the screen: it has no number and no name."""
         return say.Order(
             0, 0, self._contracts[working.symbol], "BUY" if working.buys else "SELL",
-            _number(working.qty), "LMT", _number(working.limit or 0), "", "GTC", "", "", "",
+            text_of(working.qty), "LMT", text_of(working.limit or 0), "", "GTC", "", "", "",
         )  # fmt: skip
 
     def _status(self, client: Client, order: say.Order, working: Working, status: str) -> None:
         """Say what an order is, and what has become of it."""
-        qty, perm = _number(working.qty), _perm(working)
+        qty, perm = text_of(working.qty), _perm(working)
         client.write(say.open_order(order, qty, perm, status, client.version))
-        average = _number(working.spent / working.filled) if working.filled else "0.0"
-        left = _number(working.left)
-        client.write(say.order_status(order, status, _number(working.filled), left, average, perm))
+        average = text_of(working.spent / working.filled) if working.filled else "0.0"
+        left = text_of(working.left)
+        client.write(say.order_status(order, status, text_of(working.filled), left, average, perm))
 
     # ------------------------------------------------------------ executions, positions, money
 
@@ -415,15 +375,15 @@ class Server:
         client.write(say.frame([55, 1, number]))
         if math.isfinite(self.commission_ms):
             for fill in fills:
-                client.write(say.commission(self._exec_id(fill), _number(fill.fee)))
+                client.write(say.commission(self._exec_id(fill), text_of(fill.fee)))
 
     def _execution(self, client: Client, number: int, fill: Fill) -> bytes:
         working = self._working(fill.order_id)
         order = self._orders.get(fill.order_id) or self._by_hand(working)
-        average = _number(working.spent / working.filled) if working.filled else "0.0"
+        average = text_of(working.spent / working.filled) if working.filled else "0.0"
         return say.execution(
             number, order, _perm(working), self._exec_id(fill), fill.ts, fill.side,
-            _number(fill.qty), _number(fill.price), _number(working.filled), average,
+            text_of(fill.qty), text_of(fill.price), text_of(working.filled), average,
             client.version,
         )  # fmt: skip
 
@@ -437,8 +397,8 @@ class Server:
         for held in self.exchange.positions():
             contract = self._contracts[held.symbol]
             client.write(
-                say.frame([61, 3, say.ACCOUNT, *contract.fields, _number(held.qty),
-                           _number(held.average_price)])
+                say.frame([61, 3, say.ACCOUNT, *contract.fields, text_of(held.qty),
+                           text_of(held.average_price)])
             )  # fmt: skip
         client.write(say.frame([62, 1]))
 
@@ -450,7 +410,7 @@ class Server:
         }  # fmt: skip
         for tag in fields[4].split(","):
             client.write(
-                say.frame([63, 1, number, say.ACCOUNT, tag, _number(told[tag]), say.CURRENCY])
+                say.frame([63, 1, number, say.ACCOUNT, tag, text_of(told[tag]), say.CURRENCY])
             )
         client.write(say.frame([64, 1, number]))
 
@@ -459,98 +419,10 @@ class Server:
 
     # ------------------------------------------------------------ contracts, history, data
 
-    def _symbol(self, asked: list[str]) -> str | None:
-        for symbol, contract in self._contracts.items():
-            if contract.fits(asked):
-                return symbol
-        return None
-
-    def _details(self, client: Client, fields: list[str]) -> None:
-        number, asked = int(fields[2]), fields[3:15]
-        version = client.version
-        found = [s for s, contract in self._contracts.items() if contract.fits(asked)]
-        for symbol in found:
-            rules = self.exchange.rules[symbol]
-            contract = self._contracts[symbol]
-            exchange = asked[7] or contract.exchange
-            client.write(say.details(number, contract, rules, exchange, "SANDBOX", version))
-        if asked[1] == _TWIN:
-            for i, primary in enumerate(("NYSE", "LSE")):
-                twin = say.Contract.of(_TWIN, i + 1)
-                if asked[8] in ("", primary):
-                    client.write(
-                        say.details(number, twin, say.rules(_TWIN), "SMART", primary, version)
-                    )
-            found = [_TWIN]
-        if found:
-            client.write(say.frame([52, 1, number]))
-        else:
-            text = "No security definition has been found for the request"
-            client.write(say.error(number, 200, text, version))
-
-    def _head(self, client: Client, fields: list[str]) -> None:
-        number, symbol = int(fields[1]), self._symbol(fields[2:14])
-        exchange = self.exchange
-        told = exchange.past(symbol, exchange.timeframe, 0, exchange.time()) if symbol else None
-        first = told.times if told is not None else []
-        at = (first[0] if first else self.exchange.time()) - self.exchange.timeframe
-        client.write(say.frame([88, number, at // 10**9]))
-
-    def _history(self, client: Client, fields: list[str]) -> None:
-        number, symbol = int(fields[1]), self._symbol(fields[2:14])
-        keeps, exchange = fields[21] == "1", self.exchange
-        length = _BARS.get(fields[16], 0) * 10**9
-        if symbol is None or length != exchange.timeframe:
-            code, text = (200, "No security definition has been found for the request")
-            if symbol is not None:
-                code, text = (162, "Historical Market Data Service error message:no such bars")
-            client.write(say.error(number, code, text, client.version))
-            return
-        now = exchange.time()
-        end = _till(fields[15]) if fields[15] else now
-        count, unit = fields[17].split(" ")
-        told = exchange.past(symbol, length, end - int(count) * _SPANS[unit] * 10**9, end)
-        rows = list(
-            zip(told.times, told.open, told.high, told.low, told.close, told.volume, strict=True)
-        )
-        forming = exchange.forming(symbol)
-        if forming is not None and end >= now:
-            f = forming
-            rows.append((f.ts, f.open, f.high, f.low, f.close, f.volume))
-        flat: list[Any] = []
-        for at, *prices, volume in rows:
-            flat += [(at - length) // 10**9, *map(_number, prices), _number(volume), "0.0", 1]
-        client.write(say.frame([17, number, "", "", len(rows), *flat]))
-        if keeps:
-            client.bars[number] = (symbol, False)
-
-    def _real_time_bars(self, client: Client, fields: list[str]) -> None:
-        number, symbol = int(fields[2]), self._symbol(fields[3:15])
-        if symbol is not None and self.exchange.timeframe == 5 * 10**9:
-            client.bars[number] = (symbol, True)
-        else:
-            text = "Invalid Real-time Query:no such bars"
-            client.write(say.error(number, 420, text, client.version))
-
-    def _market_data(self, client: Client, fields: list[str]) -> None:
-        number, symbol = int(fields[2]), self._symbol(fields[3:15])
-        if symbol is None:
-            text = "No security definition has been found for the request"
-            client.write(say.error(number, 200, text, client.version))
-            return
-        client.write(say.frame([58, 1, number, 1]))
-        client.ticks[number] = symbol
-
-    def _end_ticks(self, client: Client, fields: list[str]) -> None:
-        client.ticks.pop(int(fields[2]), None)
-
-    def _end_history(self, client: Client, fields: list[str]) -> None:
-        client.bars.pop(int(fields[2]), None)
-
     # ------------------------------------------------------------ the stream
 
     def _say(self, said: Said) -> None:
-        if self._lost or time.time_ns() < self._muted_until:
+        if self._lost or self._listening.muted:
             return
         if isinstance(said, OrderUpdate | Fill):
             order = self._orders.get(said.order_id)
@@ -559,7 +431,7 @@ class Server:
             clients = self._clients
         for client in clients:
             if isinstance(said, Trade):
-                self._bars_move(client, said)
+                self.market.bars_move(client, said)
             messages = self._messages(client, said)
             if messages:
                 self._out(client, said, messages)
@@ -570,16 +442,7 @@ class Server:
             return self._update(client, said)
         if isinstance(said, Fill):
             return self._filled(client, said)
-        numbers = [n for n, symbol in client.ticks.items() if symbol == getattr(said, "symbol", "")]
-        if isinstance(said, Trade):
-            return [b"".join(_trade(n, said, self._volume(said.symbol)) for n in numbers)]
-        if isinstance(said, Quote):
-            return [b"".join(_quote(n, said) for n in numbers)]
-        return []
-
-    def _volume(self, symbol: str) -> str:
-        self._count += 1
-        return str(self._count)
+        return self.market.messages(client, said)
 
     def _update(self, client: Client, said: OrderUpdate) -> list[bytes]:
         order, working = self._orders[said.order_id], self.exchange.orders[said.order_id]
@@ -607,36 +470,12 @@ class Server:
     def _tell_cost(self, client: Client, fill: Fill) -> None:
         """Tell what an execution cost, after a while."""
         if math.isfinite(self.commission_ms):
-            report = say.commission(self._exec_id(fill), _number(fill.fee))
+            report = say.commission(self._exec_id(fill), text_of(fill.fee))
             self._house.later(self.commission_ms, lambda: self._late_report(client, report))
 
     def _late_report(self, client: Client, report: bytes) -> None:
-        if not self._lost and time.time_ns() >= self._muted_until:
+        if not self._lost and not self._listening.muted:
             client.write(report)
-
-    def _bars_move(self, client: Client, said: Trade) -> None:
-        """Tell those who keep bars up to date what the bar is now, and the last one when closed."""
-        for number, (symbol, real_time) in client.bars.items():
-            if symbol != said.symbol:
-                continue
-            forming = self.exchange.forming(symbol)
-            if real_time:
-                self._real_time_bar(client, number, symbol)
-            elif forming is not None:
-                self._out(client, forming, [_bar_update(number, forming)])
-
-    def _real_time_bar(self, client: Client, number: int, symbol: str) -> None:
-        exchange = self.exchange
-        told = exchange.past(symbol, exchange.timeframe, 0, exchange.time())
-        if not told.times or told.times[-1] <= self._bar_told.get(f"{client.id}-{number}", 0):
-            return
-        at = self._bar_told[f"{client.id}-{number}"] = told.times[-1]
-        last = [told.open[-1], told.high[-1], told.low[-1], told.close[-1], told.volume[-1]]
-        opens = (at - exchange.timeframe) // 10**9
-        message = say.frame([50, 3, number, opens, *map(_number, last), "0.0", 1])
-        o, h, l, c, v = last  # noqa: E741
-        bar = Bar(at, 0, symbol, o, h, l, c, v, exchange.timeframe)
-        self._out(client, bar, [message])
 
     def _out(self, client: Client, said: Said, messages: list[bytes]) -> None:
         """Say something, or do to it what the script says."""
@@ -662,61 +501,14 @@ class Server:
             client.dead = True
 
 
-async def _read_raw(reader: asyncio.StreamReader) -> bytes:
-    (length,) = struct.unpack(">I", await reader.readexactly(4))
-    if length > say.LONGEST:
-        raise ValueError("a message is too long")
-    return await reader.readexactly(length)
-
-
-async def _read(reader: asyncio.StreamReader) -> list[str]:
-    return (await _read_raw(reader)).decode("utf-8", "backslashreplace").split("\0")[:-1]
-
-
 def _number_of(fields: list[str]) -> int:
     """Return the number of the request or order that a message is about, -1 without one."""
     place = _NUMBERED.get(int(fields[0]))
     return int(fields[place]) if place is not None else -1
 
 
-def _number(value: Any) -> str:
-    text = format(value, "f") if not isinstance(value, float) else repr(value)
-    return text if "." not in text or "e" in text else text.rstrip("0").rstrip(".") or "0"
-
-
-def _price(text: str) -> float | None:
-    return float(text) if text else None
-
-
-def _till(text: str) -> int:
-    """Return a time that a request tells, UTC nanoseconds; 0 without one."""
-    if not text:
-        return 0
-    at = dt.datetime.strptime(text, "%Y%m%d-%H:%M:%S").replace(tzinfo=dt.UTC)
-    return int(at.timestamp()) * 10**9
-
-
 def _perm(working: Working) -> int:
     return int(working.venue_id[1:])
-
-
-def _trade(number: int, trade: Trade, volume: str) -> bytes:
-    parts = (_number(trade.price), _number(trade.size), str(trade.ts // 10**6), volume)
-    text = ";".join((*parts, parts[0], "true"))
-    last = say.frame([1, 6, number, 4, parts[0], parts[1], 0])
-    return last + say.frame([46, 6, number, 48, text])
-
-
-def _quote(number: int, quote: Quote) -> bytes:
-    bid = [1, 6, number, 1, _number(quote.bid), _number(quote.bid_size), 0]
-    ask = [1, 6, number, 2, _number(quote.ask), _number(quote.ask_size), 0]
-    return say.frame(bid) + say.frame(ask)
-
-
-def _bar_update(number: int, bar: Bar) -> bytes:
-    prices = map(_number, (bar.open, bar.close, bar.high, bar.low))
-    opens = (bar.ts - bar.timeframe) // 10**9
-    return say.frame([90, number, 1, opens, *prices, "0.0", _number(bar.volume)])
 
 
 #: Number of a request -> its kind, by the script's names.
@@ -728,11 +520,13 @@ _KINDS = {
 #: Number of a request -> where in it the number is by which it is answered.
 _NUMBERED = {1: 2, 3: 1, 4: 2, 7: 2, 9: 2, 20: 1, 50: 2, 62: 2, 87: 1}
 _DO: dict[int, Callable[[Server, Client, list[str]], None]] = {
-    1: Server._market_data, 2: Server._end_ticks, 3: Server._place, 4: Server._cancel,
-    5: Server._open_orders, 7: Server._executions, 9: Server._details, 16: Server._open_orders,
-    20: Server._history, 25: Server._end_history, 49: Server._clock, 50: Server._real_time_bars,
-    51: Server._end_history, 61: Server._positions, 62: Server._summary, 87: Server._head,
+    3: Server._place, 4: Server._cancel, 5: Server._open_orders, 7: Server._executions,
+    16: Server._open_orders, 49: Server._clock, 61: Server._positions, 62: Server._summary,
     99: Server._completed,
+}  # fmt: skip
+_OF_THE_MARKET: dict[int, Callable[[Market, Client, list[str]], None]] = {
+    1: Market.ticks, 2: Market.end_ticks, 9: Market.details, 20: Market.history,
+    25: Market.end_bars, 50: Market.real_time_bars, 51: Market.end_bars, 87: Market.head,
 }  # fmt: skip
 
 

@@ -53,7 +53,7 @@ def examine(settings: Settings, *, ask: bool = True) -> Checkup:
     look("configuration", lambda: _configuration(settings))
     look("strategy", lambda: _strategy(settings))
     look("baseline", lambda: _baseline(settings))
-    look("secrets", lambda: _secrets(settings))
+    look("sources", lambda: _secrets(settings))
     look("run directory", lambda: _run_directory(settings))
     look("packages", _packages)
     look("asyncio", asyncio_of)
@@ -62,7 +62,8 @@ def examine(settings: Settings, *, ask: bool = True) -> Checkup:
     venue = made[0] if made else None
     look("limits", lambda: _limits(settings, venue))
     if hasattr(venue, "capabilities"):
-        look("orders", lambda: _within_capabilities(settings, made[0]))
+        if all(found.ok for found in findings if found.name == "strategy"):
+            look("orders", lambda: _within_capabilities(settings, made[0]))
         if ask:
             findings += ask_venue(settings, made[0])
     return Checkup(findings)
@@ -93,10 +94,10 @@ def _baseline(settings: Settings) -> Iterator[Finding]:
 
 def _secrets(settings: Settings) -> Iterator[Finding]:
     for text in settings.findings:
-        yield Finding("secrets", False, text)
+        yield Finding("sources", False, text)
     from_where = sorted({value.origin for value in settings.broker.values()})
     if from_where and not settings.findings:
-        yield Finding("secrets", True, f"the broker's values come from {', '.join(from_where)}")
+        yield Finding("sources", True, f"the broker's values come from {', '.join(from_where)}")
 
 
 def _run_directory(settings: Settings) -> Iterator[Finding]:

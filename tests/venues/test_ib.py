@@ -21,7 +21,16 @@ from regimeflow.model.events import Fill, OrderUpdate, Replace
 from regimeflow.model.market import Bar, Quote, Trade
 from regimeflow.sandbox import tws_messages
 from regimeflow.sandbox.script import Fault
-from regimeflow.venues.ib import InteractiveBrokers, adapter, bars, codes, contracts, pace, talk
+from regimeflow.venues.ib import (
+    InteractiveBrokers,
+    adapter,
+    bars,
+    codes,
+    connection,
+    contracts,
+    fills,
+    pace,
+)
 from regimeflow.venues.ib.adapter import client_library
 from regimeflow.venues.ib.papers import Paper
 from regimeflow.venues.port import Corrected, Disconnected, Garbled
@@ -734,7 +743,7 @@ async def _imported():
     return client_library()
 
 
-@pytest.mark.parametrize("module", [adapter, bars, codes, contracts, pace, talk])
+@pytest.mark.parametrize("module", [adapter, bars, codes, connection, contracts, fills, pace])
 def test_examples_are_true(module):
     failures, tried = doctest.testmod(module)
     assert tried
@@ -747,7 +756,7 @@ def flood(venue):
 
 
 def test_a_burst_is_refused_and_cancels_have_room(tws, monkeypatch):
-    monkeypatch.setattr(talk, "Pace", lambda now: pace.Pace(lambda: 0.0))  # one long second
+    monkeypatch.setattr(connection, "Pace", lambda now: pace.Pace(lambda: 0.0))  # one long second
     venue = tws.venue()
     venue.connect(Ear())
     tws.do(tws.exchange.tick, "AAA", 100.0)

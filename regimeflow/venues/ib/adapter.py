@@ -20,6 +20,7 @@ from regimeflow.model.market import History
 from regimeflow.venues.extras import require
 from regimeflow.venues.histories import Histories
 from regimeflow.venues.ib import bars
+from regimeflow.venues.ib.connection import PAPER_ACCOUNT, Manners, Memory, hidden
 from regimeflow.venues.ib.contracts import (
     ContractFields,
     contract_of,
@@ -29,7 +30,7 @@ from regimeflow.venues.ib.contracts import (
     the_one,
 )
 from regimeflow.venues.ib.papers import TIFS, TYPES
-from regimeflow.venues.ib.talk import PAPER_ACCOUNT, Manners, Memory, Talk, hidden
+from regimeflow.venues.ib.talk import Talk
 from regimeflow.venues.loop_thread import LoopThread
 from regimeflow.venues.outbox import NOT_SENT
 from regimeflow.venues.port import Ack, Balances, Capabilities, Emit, Holding, VenueOrder
@@ -241,7 +242,7 @@ class InteractiveBrokers(Histories):
         """Return the details of what a symbol stands for."""
         if symbol not in self._details:
             fields = self._fields(symbol)
-            found = await talk.details(contract_of(client_library(), symbol, fields))
+            found = await talk.market.details(contract_of(client_library(), symbol, fields))
             details = the_one(symbol, found)
             # Orders go where the user wants them to, whatever exchange the details were found at.
             details.contract.exchange = fields.exchange or details.contract.exchange
@@ -287,43 +288,43 @@ class InteractiveBrokers(Histories):
                 raise
             except VenueError as error:
                 raise Refused(f"nothing was sent: {error}", code=NOT_SENT) from None
-            return await talk.submit(order, details.contract)
+            return await talk.orders.submit(order, details.contract)
 
         return self._run(work)
 
     def cancel(self, request: Cancel, venue_order_id: str) -> None:
         """Ask to cancel."""
-        self._run(lambda talk: talk.cancel(request.order_id))
+        self._run(lambda talk: talk.orders.cancel(request.order_id))
 
     def replace(self, request: Replace, venue_order_id: str) -> Ack:
         """Ask to change quantity or prices; the order keeps its number."""
-        return self._run(lambda talk: talk.replace(request))
+        return self._run(lambda talk: talk.orders.replace(request))
 
     # ------------------------------------------------------------ questions
 
     def open_orders(self) -> list[VenueOrder]:
         """Return all working orders of the account."""
-        return self._run(lambda talk: talk.open_orders())
+        return self._run(lambda talk: talk.orders.open_orders())
 
     def order(self, order_id: str, venue_order_id: str = "") -> VenueOrder:
         """Return one order, working or over."""
-        return self._run(lambda talk: talk.order(order_id, venue_order_id))
+        return self._run(lambda talk: talk.orders.order(order_id, venue_order_id))
 
     def executions(self, since: int) -> list[Fill]:
         """Return the executions of TWS's day from ``since`` on, oldest first."""
-        return self._run(lambda talk: talk.executions(since))
+        return self._run(lambda talk: talk.account.executions(since))
 
     def positions(self) -> list[Holding]:
         """Return everything held on the account."""
-        return self._run(lambda talk: talk.positions())
+        return self._run(lambda talk: talk.account.positions())
 
     def balances(self) -> Balances:
         """Return the money on the account."""
-        return self._run(lambda talk: talk.balances())
+        return self._run(lambda talk: talk.account.balances())
 
     def time(self) -> int:
         """Return TWS's clock, UTC nanoseconds, to half a second."""
-        return self._run(lambda talk: talk.time())
+        return self._run(lambda talk: talk.account.time())
 
     def instruments(self, symbols: Sequence[str]) -> list[Instrument]:
         """Return the trading rules of symbols."""
@@ -351,9 +352,9 @@ class InteractiveBrokers(Histories):
 
         async def work(talk: Talk) -> History:
             contract = (await self._contract(talk, symbol)).contract
-            now = await talk.time()
+            now = await talk.account.time()
             until = min(end, now)
-            found = await talk.past(contract, size, max(start - timeframe, 0), until)
+            found = await talk.market.past(contract, size, max(start - timeframe, 0), until)
             return _history(symbol, timeframe, start, until, found)
 
         with self._lock:

@@ -13,6 +13,18 @@ from typing import Any
 
 from regimeflow.errors import VenueError
 
+#: Kinds of questions, as one reads them.
+ORDERS, COMPLETED, POSITIONS = "open orders", "orders over", "positions"
+EXECUTIONS, DETAILS, HISTORY = "executions", "a contract", "history"
+MONEY, TIME, HEAD = "the account", "time", "head"
+#: Number of a message -> the kind of question that it may be a piece of.
+PIECES = {
+    3: ORDERS, 5: ORDERS, 10: DETAILS, 11: EXECUTIONS, 17: HISTORY, 49: TIME, 61: POSITIONS,
+    63: MONEY, 88: HEAD, 101: COMPLETED,
+}  # fmt: skip
+#: Lists whose pieces carry no number, and that have an end of their own.
+LISTS = frozenset({ORDERS, COMPLETED, POSITIONS})
+
 
 class Late(VenueError):
     """An answer did not come in time, and may still."""
