@@ -9,13 +9,13 @@ while they form. Fees are taken from what was received: a buyer of one unit owns
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from aiohttp import web
 
-from regimeflow.errors import NotThere, Refused
+from regimeflow.errors import NotThere
 from regimeflow.model.events import Cancel, Fill, OrderUpdate, Submit
 from regimeflow.model.market import Quote, Trade
 from regimeflow.model.timeframe import NS_PER_SECOND
@@ -25,6 +25,7 @@ from regimeflow.sandbox.process import VenueProcess
 from regimeflow.sandbox.spot import (
     API_KEY,
     SECRET_KEY,
+    Answerer,
     Said400,
     Socket,
     SpotWire,
@@ -35,7 +36,6 @@ from regimeflow.sandbox.spot import (
     spot_rules,
 )
 
-_API = "/api/v3/"
 #: Method and path -> kind of the request in the script.
 _KINDS = {
     ("POST", "order"): "submit",
@@ -91,27 +91,34 @@ class Server(SpotWire):
     """Binance's language."""
 
     ids_for_ever = False
+    api = "/api/v3/"
+    kinds = _KINDS
+    refusals = _REFUSALS
+    other = (-2011, "Unknown order sent.")
 
     # ------------------------------------------------------------ requests
 
-    def kind_of(self, method: str, path: str) -> str:
-        return _KINDS.get((method, path.removeprefix(_API)), "")
+    def answers(self) -> Mapping[tuple[str, str], Answerer]:
+        return {
+            ("GET", "time"): self.tell_time,
+            ("GET", "exchangeInfo"): self.tell_rules,
+            ("GET", "klines"): self.tell_candles,
+            ("GET", "ticker/24hr"): self.tell_tickers,
+            ("GET", "account"): self.tell_account,
+            ("GET", "openOrders"): self.tell_open,
+            ("GET", "order"): self.tell_order,
+            ("GET", "myTrades"): self.tell_trades,
+            ("POST", "order"): self.take_order,
+            ("DELETE", "order"): self.cancel_order,
+        }
 
-    def done(self, method: str, path: str, asked: dict[str, str], request: web.Request) -> Any:
-        name = path.removeprefix(_API)
-        if name in _SIGNED:
-            self._check(asked, request)
-        work = _ANSWERS.get((method, name))
-        if work is None:
-            raise Said400(-1020, f"This operation is not supported: {method} {path}")
-        try:
-            return work(self, asked)
-        except NotThere:
-            words = "Unknown order sent." if method == "DELETE" else "Order does not exist."
-            raise Said400(-2011 if method == "DELETE" else -2013, words) from None
-        except Refused as refusal:
-            code, words = _REFUSALS.get(refusal.code, (-2011, "Unknown order sent."))
-            raise Said400(code, words) from None
+    def unsupported(self, method: str, path: str) -> Said400:
+        return Said400(-1020, f"This operation is not supported: {method} {path}")
+
+    def unknown_order(self, method: str) -> Said400:
+        if method == "DELETE":
+            return Said400(-2011, "Unknown order sent.")
+        return Said400(-2013, "Order does not exist.")
 
     def no(self, refusal: Said400) -> tuple[int, Any]:
         status = 401 if refusal.code in (-2014, -2015) else 400
@@ -120,8 +127,9 @@ class Server(SpotWire):
     def busy(self) -> Any:
         return {"code": -1003, "msg": "Too many requests; current limit is 6000 request weight."}
 
-    def _check(self, asked: dict[str, str], request: web.Request) -> None:
-        """Look at key, signature and time of a request."""
+    def check(self, method: str, name: str, asked: dict[str, str], request: web.Request) -> None:
+        if name not in _SIGNED:
+            return
         if self.revoked or request.headers.get("X-MBX-APIKEY") != API_KEY:
             raise Said400(-2015, "Invalid API-key, IP, or permissions for action.")
         sent = request.query_string or str(request._read_bytes or b"", "utf-8")
@@ -133,12 +141,6 @@ class Server(SpotWire):
         )
         if not -1_000 <= late_ms <= int(asked.get("recvWindow", _WINDOW_MS)):
             raise Said400(-1021, "Timestamp for this request is outside of the recvWindow.")
-
-    def symbol_of(self, asked: dict[str, str]) -> str:
-        symbol = self.symbols.get(asked.get("symbol", ""))
-        if symbol is None:
-            raise Said400(-1121, "Invalid symbol.")
-        return symbol
 
     # ------------------------------------------------------------ questions
 
@@ -394,20 +396,6 @@ def _fee(fill: Fill) -> tuple[str, Decimal]:
     """Return the currency of a fee, and how much of it."""
     base, _, quote = fill.symbol.partition("/")
     return (base, Decimal(str(fill.kept))) if fill.kept else (quote, Decimal(str(fill.fee)))
-
-
-_ANSWERS: dict[tuple[str, str], Callable[[Server, dict[str, str]], Any]] = {
-    ("GET", "time"): Server.tell_time,
-    ("GET", "exchangeInfo"): Server.tell_rules,
-    ("GET", "klines"): Server.tell_candles,
-    ("GET", "ticker/24hr"): Server.tell_tickers,
-    ("GET", "account"): Server.tell_account,
-    ("GET", "openOrders"): Server.tell_open,
-    ("GET", "order"): Server.tell_order,
-    ("GET", "myTrades"): Server.tell_trades,
-    ("POST", "order"): Server.take_order,
-    ("DELETE", "order"): Server.cancel_order,
-}
 
 
 class Binance(VenueProcess):

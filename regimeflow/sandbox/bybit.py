@@ -10,13 +10,13 @@ executions are two topics of one stream; fees are taken from what was received.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from aiohttp import web
 
-from regimeflow.errors import ConfigError, NotThere, Refused
+from regimeflow.errors import ConfigError
 from regimeflow.model.events import Cancel, Fill, OrderUpdate, Submit
 from regimeflow.model.market import Quote, Trade
 from regimeflow.model.timeframe import NS_PER_SECOND
@@ -27,6 +27,7 @@ from regimeflow.sandbox.process import VenueProcess
 from regimeflow.sandbox.spot import (
     API_KEY,
     SECRET_KEY,
+    Answerer,
     Said400,
     Socket,
     SpotWire,
@@ -39,8 +40,7 @@ from regimeflow.sandbox.spot import (
     spot_rules,
 )
 
-_API = "/v5/"
-_KINDS = {
+_KINDS: Mapping[tuple[str, str], str] = {
     ("POST", "order/create"): "submit",
     ("POST", "order/cancel"): "cancel",
     ("GET", "order/realtime"): "open_orders",
@@ -66,14 +66,15 @@ _REFUSALS = {
     "bad_price": (170134, "Order price has too many decimals."),
     "bad_tif": (170115, "Invalid timeInForce."),
     "order_over": (170142, "Order has been canceled."),
+    "unknown_symbol": (10001, "Not supported symbols"),
 }
-#: A request may be so much older than the exchange's clock, milliseconds.
-_WINDOW_MS = 5_000
 
 
 class Server(SpotWire):
     """Bybit's language, of its spot markets."""
 
+    api = "/v5/"
+    kinds: ClassVar[Mapping[tuple[str, str], str]] = _KINDS
     category = "spot"
     refusals = _REFUSALS
     unknown = (170213, "Order does not exist.")
@@ -85,25 +86,7 @@ class Server(SpotWire):
 
     # ------------------------------------------------------------ requests
 
-    def kind_of(self, method: str, path: str) -> str:
-        return _KINDS.get((method, path.removeprefix(_API)), "")
-
-    def done(self, method: str, path: str, asked: dict[str, str], request: web.Request) -> Any:
-        name = path.removeprefix(_API)
-        if name not in _OPEN:
-            self._check(method, asked, request)
-        work = self.answers().get((method, name))
-        if work is None or asked.get("category", self.category) != self.category:
-            raise Said400(10001, f"Request parameter error: {method} {path}")
-        try:
-            return self._fine(work(asked))
-        except NotThere:
-            raise Said400(*self.unknown) from None
-        except Refused as refusal:
-            raise Said400(*self.refusals.get(refusal.code, self.other)) from None
-
-    def answers(self) -> dict[tuple[str, str], Callable[[dict[str, str]], Any]]:
-        """Return method and path -> what answers."""
+    def answers(self) -> Mapping[tuple[str, str], Answerer]:
         return {
             ("GET", "market/time"): self.tell_time,
             ("GET", "market/instruments-info"): self.tell_rules,
@@ -124,14 +107,23 @@ class Server(SpotWire):
     def busy(self) -> Any:
         return self.no(Said400(10006, "Too many visits. Exceeded the API Rate Limit."))[1]
 
-    def _fine(self, result: Any) -> Any:
+    def unsupported(self, method: str, path: str) -> Said400:
+        return Said400(10001, f"Request parameter error: {method} {path}")
+
+    def unknown_order(self, method: str) -> Said400:
+        return Said400(*self.unknown)
+
+    def fine(self, result: Any) -> Any:
         return {
             "retCode": 0, "retMsg": "OK", "result": result, "retExtInfo": {},
             "time": ms(self.exchange.time()),
         }  # fmt: skip
 
-    def _check(self, method: str, asked: dict[str, str], request: web.Request) -> None:
-        """Look at key, signature and time of a request."""
+    def check(self, method: str, name: str, asked: dict[str, str], request: web.Request) -> None:
+        if asked.get("category", self.category) != self.category:
+            raise self.unsupported(method, name)
+        if name in _OPEN:
+            return
         headers = request.headers
         if self.revoked or headers.get("X-BAPI-API-KEY") != API_KEY:
             raise Said400(10003, "API key is invalid.")
@@ -144,12 +136,6 @@ class Server(SpotWire):
         late_ms = ms(self.exchange.time()) + float(asked.get("_skew_ms", 0)) - int(at)
         if not -1_000 <= late_ms <= int(window):
             raise Said400(10002, "invalid request, please check your server timestamp")
-
-    def symbol_of(self, asked: dict[str, str]) -> str:
-        symbol = self.symbols.get(asked.get("symbol", ""))
-        if symbol is None:
-            raise Said400(10001, "Not supported symbols")
-        return symbol
 
     # ------------------------------------------------------------ questions
 

@@ -8,16 +8,16 @@ is what that comes to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from regimeflow.model.events import Fill, Submit
 from regimeflow.model.venue import Payment
 from regimeflow.sandbox.bybit import Server, span
 from regimeflow.sandbox.exchange import Working
 from regimeflow.sandbox.house import House
-from regimeflow.sandbox.spot import Said400, encode, ms, pair_of, plain
+from regimeflow.sandbox.spot import Answerer, Said400, encode, ms, pair_of, plain
 
 _ZERO = Decimal(0)
 _REFUSALS = {
@@ -28,6 +28,7 @@ _REFUSALS = {
     "bad_price": (10001, "Price invalid."),
     "bad_tif": (10001, "TimeInForce invalid."),
     "order_over": (110001, "order not exists or too late to cancel."),
+    "unknown_symbol": (10001, "Not supported symbols"),
     "not_reducing": (110017, "current position is zero, cannot fix reduce-only order qty."),
 }
 
@@ -36,6 +37,10 @@ class LinearServer(Server):
     """Bybit's language, of its linear swaps."""
 
     category = "linear"
+    kinds: ClassVar[Mapping[tuple[str, str], str]] = {
+        **Server.kinds,
+        ("GET", "account/wallet-balance"): "balances",
+    }
     refusals = _REFUSALS
     unknown = (110001, "order not exists or too late to cancel.")
     other = (110003, "Order rejected.")
@@ -45,12 +50,7 @@ class LinearServer(Server):
         self.exchange.fee_in_units = False
         self.exchange.on_payment = self._paid
 
-    def kind_of(self, method: str, path: str) -> str:
-        if path.endswith("/account/wallet-balance"):
-            return "balances"
-        return super().kind_of(method, path)
-
-    def answers(self) -> dict[tuple[str, str], Callable[[dict[str, str]], Any]]:
+    def answers(self) -> Mapping[tuple[str, str], Answerer]:
         return {**super().answers(), ("GET", "position/list"): self.tell_positions}
 
     # ------------------------------------------------------------ money and positions

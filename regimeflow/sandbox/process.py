@@ -39,6 +39,7 @@ class VenueProcess:
 
     Attributes:
         port: where it listens.
+        timeframe: of its bars, such as "1min".
         hand: makes it do things.
     """
 
@@ -63,6 +64,7 @@ class VenueProcess:
     ) -> None:
         self.ledger = None if ledger is None else Path(ledger)
         self.symbols = tuple(symbols or self.symbols)
+        self.timeframe = timeframe
         words: dict[str, Any] = {
             "ledger": ledger,
             "symbols": ",".join(self.symbols),

@@ -12,14 +12,14 @@ import hmac
 import random
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from aiohttp import WSMsgType, web
 
-from regimeflow.errors import Refused, RegimeflowError
+from regimeflow.errors import NotThere, Refused, RegimeflowError
 from regimeflow.model.events import Fill, OrderUpdate, Submit
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.market import Quote, Trade
@@ -37,6 +37,8 @@ _NOISE = "\x00\xff{]\x13not json\n"
 _BUSY = {"http_403": 403, "http_500": 500, "http_503": 503, "http_504": 504}
 _ROLL_S = 0.05
 _MOST_BYTES = 1 << 20
+#: Answers a request by its parameters.
+Answerer = Callable[[dict[str, str]], Any]
 
 
 def spot_rules(symbol: str) -> Instrument:
@@ -193,8 +195,15 @@ class SpotWire(ABC):
         house: the venue that speaks it.
     """
 
-    #: Whether an order id can be used again once its order is over.
+    #: Whether an order id is taken for ever, and not only while its order works.
     ids_for_ever = True
+    #: What every path begins with.
+    api = "/"
+    #: Method and rest of the path -> kind of the request in the script.
+    kinds: ClassVar[Mapping[tuple[str, str], str]] = {}
+    #: Why the exchange refuses -> its code and words; ``other`` for what is not among them.
+    refusals: ClassVar[Mapping[str, tuple[int, str]]] = {}
+    other = (-1, "No.")
 
     def __init__(self, house: House) -> None:
         self.house = house
@@ -221,12 +230,28 @@ class SpotWire(ABC):
         return "".join(pair_of(symbol))
 
     @abstractmethod
-    def kind_of(self, method: str, path: str) -> str:
-        """Return which kind of request of the script this is, "" for one it has none for."""
+    def answers(self) -> Mapping[tuple[str, str], Answerer]:
+        """Return method and rest of the path -> what answers."""
 
     @abstractmethod
-    def done(self, method: str, path: str, asked: dict[str, str], request: web.Request) -> Any:
-        """Do what a request asks for; return the body of the answer."""
+    def check(self, method: str, name: str, asked: dict[str, str], request: web.Request) -> None:
+        """Look at key, signature and time of a request, where its kind must have them.
+
+        Raises:
+            Said400: something is wrong with them.
+        """
+
+    @abstractmethod
+    def unsupported(self, method: str, path: str) -> Said400:
+        """Return what is said to a request that nobody answers."""
+
+    @abstractmethod
+    def unknown_order(self, method: str) -> Said400:
+        """Return what is said of an order that is not there."""
+
+    def fine(self, result: Any) -> Any:
+        """Return the body of an answer."""
+        return result
 
     @abstractmethod
     def no(self, refusal: Said400) -> tuple[int, Any]:
@@ -305,6 +330,35 @@ class SpotWire(ABC):
                     self.tell("bar", *self.candle_news(symbol, row, over=True))
 
     # ------------------------------------------------------------ requests
+
+    def kind_of(self, method: str, path: str) -> str:
+        """Return which kind of request of the script this is, "" for one it has none for."""
+        return self.kinds.get((method, path.removeprefix(self.api)), "")
+
+    def done(self, method: str, path: str, asked: dict[str, str], request: web.Request) -> Any:
+        """Do what a request asks for; return the body of the answer."""
+        name = path.removeprefix(self.api)
+        self.check(method, name, asked, request)
+        work = self.answers().get((method, name))
+        if work is None:
+            raise self.unsupported(method, path)
+        try:
+            return self.fine(work(asked))
+        except NotThere:
+            raise self.unknown_order(method) from None
+        except Refused as refusal:
+            raise Said400(*self.refusals.get(refusal.code, self.other)) from None
+
+    def symbol_of(self, asked: dict[str, str]) -> str:
+        """Return the symbol that is asked about.
+
+        Raises:
+            Said400: there is no such one.
+        """
+        symbol = self.symbols.get(asked.get("symbol", ""))
+        if symbol is None:
+            raise Said400(*self.refusals["unknown_symbol"])
+        return symbol
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Upgrade", "").lower() == "websocket":
@@ -581,6 +635,3 @@ def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -
 
 def _page(status: int) -> web.Response:
     return web.Response(text=_PAGE, status=status, content_type="text/html")
-
-
-Answerer = Callable[[dict[str, str]], Any]

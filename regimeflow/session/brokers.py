@@ -106,6 +106,7 @@ class ExchangeKeys(Section, frozen=True, kw_only=True):
 
     Attributes:
         api_key, secret_key, password: what the exchange has given.
+        market: spot markets, or linear perpetual swaps.
         config: merged into ccxt's own settings.
         timeout_ms, settle_ms: as of `regimeflow.venues.Ccxt`.
     """
@@ -113,13 +114,14 @@ class ExchangeKeys(Section, frozen=True, kw_only=True):
     api_key: Secret
     secret_key: Secret
     password: Secret | None = None
+    market: Literal["spot", "swap"] = "spot"
     config: dict[str, Any] = msgspec.field(default_factory=dict)
     timeout_ms: Positive = 10_000.0
     settle_ms: NotNegative = 5_000.0
 
 
 class BinanceKeys(ExchangeKeys, frozen=True, kw_only=True):
-    """Keys of Binance's spot exchange.
+    """Keys of Binance; the addresses are those of its spot exchange.
 
     Attributes:
         base_url: of its REST service, without a version.

@@ -85,7 +85,7 @@ def test_any_exchange_of_ccxt_is_one(made):
     assert made[0][:2] == ("Ccxt", ("kraken",))
     assert named == {
         "paper": True, "api_key": "a", "secret_key": "b", "password": "c", "config": {},
-        "timeout_ms": 10_000.0, "settle_ms": 5_000.0,
+        "market": "spot", "timeout_ms": 10_000.0, "settle_ms": 5_000.0,
     }  # fmt: skip
 
 

@@ -12,13 +12,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-import regimeflow.venues.alpaca.adapter as adapter_module
 from regimeflow.errors import Refused, VenueError
 from regimeflow.model.events import Cancel, Fill, Replace
 from regimeflow.model.market import Trade
 from regimeflow.sandbox.alpaca import Alpaca as Sandbox
 from regimeflow.sandbox.conformance import Bench, check_venue
 from regimeflow.sandbox.script import Fault
+from regimeflow.venues.alpaca import executions, orders
 from regimeflow.venues.alpaca.wire import bar_length, moment, written
 from regimeflow.venues.port import Ack
 
@@ -224,8 +224,8 @@ def test_executions_before_and_after_a_change_are_told_and_listed_alike(bench, s
 
 
 def test_lists_are_read_to_their_end(bench, sandbox, monkeypatch):
-    for name in ("_PAGE", "_ACTIVITIES"):
-        monkeypatch.setattr(adapter_module, name, 2)
+    monkeypatch.setattr(orders, "_PAGE", 2)
+    monkeypatch.setattr(executions, "_ACTIVITIES", 2)
     sent = [bench.send()[0] for _ in range(5)]
     for order in sent[:3]:
         sandbox.hand.fill(order.order_id, 3.0)
@@ -283,11 +283,12 @@ def test_history_is_read_page_by_page_and_named_by_when_bars_close(past):
 
 def test_a_bar_that_is_not_over_is_no_history(past):
     venue = past.venue()
+    venue.past("AAA", SECOND, venue.time() - 5 * SECOND, venue.time())  # its clients are made
     past.hand.tick("AAA", 123.0)
     at = venue.time()
     terms = {"symbols": "AAA", "timeframe": bar_length(SECOND, local=True)}
     terms |= {"start": written(at - 10 * SECOND), "end": written(at + SECOND)}
-    raw = venue._client("data").get("/stocks/bars", terms)["bars"]["AAA"]
+    raw = venue._asking.client("data").get("/stocks/bars", terms)["bars"]["AAA"]
     assert moment(raw[-1]["t"]) + SECOND > at  # it was offered
     told = venue.past("AAA", SECOND, at - 10 * SECOND, at + 10 * SECOND)
     assert told.times[-1] <= venue.time()

@@ -38,6 +38,7 @@ from regimeflow.session.spec import _Pickler, _Unpickler
 from regimeflow.venues import Alpaca
 from regimeflow.venues.alpaca import wire
 from regimeflow.venues.alpaca.clients import tame
+from regimeflow.venues.alpaca.market import Market
 from regimeflow.venues.alpaca.outcomes import CANCEL, QUESTION, REPLACE, SUBMIT, failure
 from regimeflow.venues.alpaca.streams import Listener, once
 from regimeflow.venues.port import Disconnected, Garbled, Refreshed
@@ -268,7 +269,7 @@ def test_every_exception_of_the_client_is_one_of_ours_and_says_nothing_definite(
         raise raised
 
     with pytest.raises(VenueError) as told:
-        made._ask(what, ask, object)
+        made._asking.ask(what, ask, object)
     assert type(told.value) is VenueError
     assert told.value.__context__ is None
     assert "s3cr3t" not in str(told.value)
@@ -377,8 +378,8 @@ def test_until_a_change_works_at_the_exchange_the_old_order_counts():
     made = venue(**HERE)
     old = order(client_order_id="ours", status="pending_replace", replaced_by="new")
     new = order(id="new", client_order_id="ours~1", status="pending_new", replaces=ORDER["id"])
-    made._orders = lambda terms: [old, new]
-    made._by_id = {ORDER["id"]: old, "new": new}.__getitem__
+    made._asking.trading = lambda *_: [old, new]
+    made._orders.by_id = {ORDER["id"]: old, "new": new}.__getitem__
     assert [row.venue_order_id for row in made.open_orders()] == [ORDER["id"]]
     assert made.order("ours", ORDER["id"]).venue_order_id == ORDER["id"]
     new.status = "rejected"  # the old one was filled first
@@ -388,7 +389,7 @@ def test_until_a_change_works_at_the_exchange_the_old_order_counts():
 
 
 def test_a_stream_that_does_not_tell_of_orders_is_none():
-    made, said = listening()
+    made, _, said = listening()
     made._trading = Listener("test", print, print, said.append)
     made._hear_order({"stream": "listening", "data": {"streams": []}})
     assert "does not tell of orders" in made._trading._over
@@ -396,21 +397,18 @@ def test_a_stream_that_does_not_tell_of_orders_is_none():
 
 
 def test_a_stream_that_is_silent_about_an_execution_is_given_up():
-    made, said = listening()
+    made, _, _ = listening()
     now = time.time_ns()
-    made._heard_since = now - 60 * 10**9
+    made._executions._heard_since = now - 60 * 10**9
     fills = [Fill(now - 20 * 10**9, 0, name, "o", "SPY", "buy", 1.0, 1.0) for name in "ab"]
-    made._names.heard("a")
-    made._watch_stream(fills[:1])
-    assert said == []
-    for _ in range(2):
-        made._watch_stream(fills)
-    assert [type(one) for one in said] == [Disconnected]
+    made._executions._names.heard("a")
+    assert not made._executions.silent(fills[:1])
+    assert [made._executions.silent(fills) for _ in range(2)] == [True, False]
 
 
 @pytest.mark.parametrize("event", ["trade_bust", "trade_correct", "<script>", ""])
 def test_an_event_that_is_not_known_is_told_to_the_books(event):
-    made, said = listening()
+    made, _, said = listening()
     told = {"stream": "trade_updates", "data": {"event": event, "order": ORDER}}
     made._hear_order(told)
     (one,) = said
@@ -482,7 +480,7 @@ def test_stocks_trade_in_whole_shares_unless_asked_otherwise(row, fractional, wa
 
 def test_fractions_of_a_share_are_for_day_orders():
     made = venue(fractional=True, **HERE)
-    made._rules["SPY"] = Instrument("SPY", lot=1e-9)
+    made._assets.rules["SPY"] = Instrument("SPY", lot=1e-9)
     with pytest.raises(Refused, match="day orders only"):
         made.submit(Submit(1, 1, "a", "SPY", "buy", 0.5, "market", tif="gtc"))
 
@@ -494,13 +492,15 @@ def listening():
     made = venue(**HERE)
     said = []
     made._emit = said.append
-    made._rules["SPY"] = Instrument("SPY")
-    made._market = _QUIET
-    return made, said
+    made._assets.rules["SPY"] = Instrument("SPY")
+    market = Market(
+        ["SPY"], 0, wire.NS_PER_MINUTE, made._assets, made._past, made._translate, made._say,
+        print, print,
+    )  # fmt: skip
+    market.listener.close()
+    return made, market, said
 
 
-_QUIET = Listener("test", print, print, print)
-_QUIET.close()
 SHARED = listening()
 
 
@@ -515,7 +515,7 @@ FIELDS = ["event", "order", "price", "qty", "timestamp", "execution_id"]
     st.dictionaries(st.sampled_from(list(ORDER)), ANY),
 )
 def test_no_message_of_orders_breaks_the_reader(changes, of_order):
-    made, said = SHARED
+    made, _, said = SHARED
     said.clear()
     data = {"event": "fill", "order": {**ORDER, **of_order}, "price": "1", "qty": "1", **changes}
     made._hear_order({"stream": "trade_updates", "data": data})
@@ -523,18 +523,16 @@ def test_no_message_of_orders_breaks_the_reader(changes, of_order):
 
 
 @given(
-    st.sampled_from(["b", "t", "q", "s", "error", "x", None]),
+    st.sampled_from(["b", "u", "t", "q", "s", "error", "x", None]),
     ANY,
     st.dictionaries(st.sampled_from("SoHlcvptibas"), ANY),
 )
 def test_no_message_of_the_market_breaks_the_reader(kind, whole, changes):
-    made, said = SHARED
+    _, market, said = SHARED
     said.clear()
-    made._hear_market(whole)
+    market._hear(whole)
     base = {"S": "SPY", "t": msgpack.Timestamp(1), "p": 1.0, "s": 1.0, "bp": 1, "ap": 2, "bs": 1}
-    made._hear_market(
-        {"T": kind, **base, "as": 1, "o": 1, "h": 1, "l": 1, "c": 1, "v": 1, **changes}
-    )
+    market._hear({"T": kind, **base, "as": 1, "o": 1, "h": 1, "l": 1, "c": 1, "v": 1, **changes})
     assert all(isinstance(o, Bar | Trade | Quote | Refreshed | Garbled) for o in said)
 
 
@@ -585,7 +583,8 @@ def hearing(url, timeout_ms=5_000.0):
         return said
 
     made._emit = emit
-    made.instruments = lambda symbols: [Instrument(symbol) for symbol in symbols]
+    known = made._assets.rules.setdefault
+    made._assets.ask = lambda symbol: known(symbol, Instrument(symbol))
     try:
         yield made, wait
     finally:
@@ -659,7 +658,7 @@ def test_halts_and_their_ends_are_told():
 
 def test_bars_of_other_lengths_are_not_streamed_by_alpaca_itself():
     with pytest.raises(Refused, match="one minute"):
-        venue().subscribe(["SPY"], 5 * 60 * 10**9)
+        venue().subscribe(["SPY"], 7 * 60 * 10**9)
 
 
 def test_a_bar_is_known_when_it_is_over():

@@ -65,6 +65,7 @@ class Alpaca(VenueProcess):
                 "stream_url": f"ws://{here}/stream",
                 "data_stream_url": f"ws://{here}{feed}",
                 "calendar": "",
+                "stream_bars": self.timeframe,
                 **how,
             }
         )

@@ -221,21 +221,36 @@ class Interface:
     def _past(self, asked: Json) -> Json:
         query, exchange = asked["query"], self.exchange
         length = length_of(query["timeframe"])
-        if length != exchange.timeframe:
+        if length % exchange.timeframe:
             raise Refused(f"invalid timeframe: {query['timeframe']}", code="bad_request")
         start, end = ns_of(query["start"]), ns_of(query["end"])
         found: dict[str, list[Json]] = {}
         offset, left = int(query.get("page_token") or 0), min(int(query.get("limit", 1_000)), _BARS)
         total = 0
         for symbol in query["symbols"].split(","):
-            told = exchange.past(symbol, length, start, end + length)
-            columns = (told.times, told.open, told.high, told.low, told.close, told.volume)
-            rows = list(zip(*columns, strict=True))
-            forming = exchange.forming(symbol)
-            if forming is not None and forming.ts - length <= end:
-                rows.append((forming.ts, *(getattr(forming, n) for n in _PRICES)))
+            rows = self._rows(symbol, length, start, end)
             total += len(rows)
             page = rows[offset : offset + left]
             found[symbol] = [bar(row, length) for row in page]
         token = str(offset + left) if offset + left < total else None
         return {"bars": found, "next_page_token": token}
+
+    def _rows(self, symbol: str, length: int, start: int, end: int) -> list[tuple[float, ...]]:
+        """Return close times, prices and volumes, those of the forming bar included."""
+        exchange = self.exchange
+        told = exchange.past(symbol, exchange.timeframe, start, end + length)
+        columns = (told.times, told.open, told.high, told.low, told.close, told.volume)
+        rows: list[tuple[float, ...]] = list(zip(*columns, strict=True))
+        forming = exchange.forming(symbol)
+        if forming is not None and forming.ts - exchange.timeframe <= end:
+            rows.append((forming.ts, *(getattr(forming, n) for n in _PRICES)))
+        if length == exchange.timeframe:
+            return rows
+        made: dict[int, tuple[float, ...]] = {}
+        for ts, o, h, l, c, v in rows:  # noqa: E741
+            close = -(-int(ts) // length) * length
+            if not start <= close - length <= end:
+                continue  # it opened before, or opens after
+            _, first, high, low, _, volume = made.get(close, (close, o, h, l, c, 0.0))
+            made[close] = (close, first, max(high, h), min(low, l), c, volume + v)
+        return list(made.values())

@@ -89,8 +89,14 @@ class Clients:
         made.subscribe_trade_updates(unused)
         return made
 
-    def data_stream(self, listener: Listener, symbols: tuple[str, ...], timeframe: int) -> Any:
-        """Return the stream of bars, or with a timeframe of 0 of trades and quotes."""
+    def data_stream(
+        self, listener: Listener, symbols: tuple[str, ...], *, bars: bool, updated: bool = False
+    ) -> Any:
+        """Return the stream of bars, else of trades and quotes.
+
+        Args:
+            updated: whether corrections of bars are streamed, too.
+        """
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "websockets.legacy is deprecated", DeprecationWarning)
             if self._crypto:
@@ -105,8 +111,10 @@ class Clients:
             url_override=self._at.data_stream,
             websocket_params=socket_options(self._timeout_s),
         )
-        if timeframe:
+        if bars:
             made.subscribe_bars(unused, *symbols)
+            if updated:
+                made.subscribe_updated_bars(unused, *symbols)
         else:
             made.subscribe_trades(unused, *symbols)
             made.subscribe_quotes(unused, *symbols)

@@ -511,8 +511,13 @@ def bar(message: Any, timeframe: int) -> Bar:
     return Bar(close, 0, row.S, row.o, row.h, row.l, row.c, row.v, timeframe)
 
 
-#: Type of a market data message -> what makes it one of ours.
-READ: dict[str, Callable[[Any, int], Bar | Trade | Quote]] = {"b": bar, "t": trade, "q": quote}
+#: Type of a market data message -> what makes it one of ours; "u" is a bar that was corrected.
+READ: dict[str, Callable[[Any, int], Bar | Trade | Quote]] = {
+    "b": bar,
+    "u": bar,
+    "t": trade,
+    "q": quote,
+}
 
 
 def no_bars(timeframe: int) -> str:
