@@ -57,7 +57,6 @@ def neutral(axes: Axes) -> None:
     axes.tick_params(colors=QUIET)
     for spine in axes.spines.values():
         spine.set_color(QUIET)
-    axes.title.set_color(QUIET)
     for label in (axes.xaxis.label, axes.yaxis.label):
         label.set_color(QUIET)
     for axis in (axes.xaxis, axes.yaxis):
@@ -147,7 +146,9 @@ def _monthly(report: Report, symbol: str | None) -> Picture:
     axes.set_yticks(range(len(years)), [str(year) for year in years])
     axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
     axes.spines[:].set_visible(False)
-    axes.set_title(f"{_name(report)}: monthly returns, %", loc="left", fontsize=11, pad=14)
+    axes.set_title(
+        f"{_name(report)}: monthly returns, %", loc="left", fontsize=11, color=QUIET, pad=14
+    )
     return figure
 
 
@@ -202,5 +203,5 @@ def _name(report: Report) -> str:
 
 def _finish(report: Report, axes: Axes, what: str) -> None:
     title = f"{_name(report)}: {what.replace('$', chr(92) + '$')}"
-    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_title(title, loc="left", fontsize=11, color=QUIET)
     plain(axes)
