@@ -22,7 +22,7 @@ _BARS, _EVERY, _UPDATES = 2_000, 10, 120
 _PAGE = """<!doctype html><meta charset="utf-8"><link rel="stylesheet" href="panel.css">
 <body style="margin:8px"><div id="here"></div>"""
 
-#: Shows the panel, sends it eight updates a second, and counts frames meanwhile.
+#: Shows the panel, sends it its updates at full rate, and counts frames meanwhile.
 _RUN = """async ([messages, perSecond]) => {
   const bytes = (text) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
   const given = messages.map(([kind, seq, body]) => [{ kind, seq }, [bytes(body)]]);

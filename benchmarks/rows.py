@@ -345,7 +345,7 @@ ROWS = {
         ),
         Row(
             "panel-frames",
-            "that panel in a browser without a screen, eight updates a second",
+            "that panel in a browser without a screen, updated at full rate",
             panel.bars,
             lambda folder, scale: Work(*frames.in_browser(folder, scale)),
             "60 frames a second",
