@@ -30,7 +30,8 @@ mpl.rcParams |= {
     "figure.facecolor": "none",
     "text.color": _INK,
     "xtick.color": _INK,
-    "ytick.color": _INK,
+    # Of inks that are all dark, or all light, the inline backend says that they need a background.
+    "ytick.color": "#7d8894",
 }
 
 #: Number of an exercise -> what raises AssertionError, with a hint, unless an answer is right.

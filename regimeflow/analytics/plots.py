@@ -180,13 +180,13 @@ def _trades(report: Report, symbol: str | None) -> Picture:
 
 def _cell(axes: Axes, x: float, y: float, value: float, weight: str = "normal") -> None:
     axes.text(
-        x, y, percent(value), ha="center", va="center", fontsize=8, weight=weight, color=_NUMBER
+        x, y, percent(value), ha="center", va="center", fontsize=9, weight=weight, color=_NUMBER
     )  # fmt: skip
 
 
 def _colours(cells: FloatArray, scale: float) -> Any:
-    """Blue for gains, orange for losses, the fainter the smaller; nothing where there is none."""
-    strength = np.clip(np.abs(np.nan_to_num(cells)) / scale, 0.0, 1.0)[..., None] * 0.5
+    """Blue for gains, orange for losses, never so strong that a number cannot be read on it."""
+    strength = np.clip(np.abs(np.nan_to_num(cells)) / scale, 0.0, 1.0)[..., None] * 0.22
     gain, loss = np.array(to_rgb(GAIN)), np.array(to_rgb(LOSS))
     hue = np.where((np.nan_to_num(cells) > 0)[..., None], gain, loss)
     return np.concatenate((hue, strength), axis=2)

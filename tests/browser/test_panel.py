@@ -179,7 +179,7 @@ CUT = """() => [...document.querySelectorAll('.rf-scroll, .jp-RenderedHTMLCommon
 def fits(book, width):
     """Assert that no table of fills is cut in a window of this width, without the side bar."""
     book.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
-    book.page.set_viewport_size({"width": width, "height": 1500})
+    book.page.set_viewport_size({"width": width, "height": 2400})
     book.until(f"() => !({CUT})().length", timeout_s=10.0)
 
 
