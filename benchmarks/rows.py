@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import live, panel, prices, report
+from benchmarks import frames, live, panel, prices, report
 
 _BARS = 1_000_000
 _SYMBOLS, _DAYS = 500, 1_260
@@ -389,6 +389,20 @@ ROWS = {
             (("cpu_ms", 1.5), ("kb_per_s", 20.0)),
             alone=True,
             shows=(("cpu_ms", "ms CPU"), ("kb_per_s", "KB/s")),
+        ),
+        Row(
+            "panel-frames",
+            "that panel in a browser without a screen, updated at full rate",
+            panel.bars,
+            lambda folder, scale: Work(*frames.in_browser(folder, scale)),
+            "60 frames a second",
+            (("frame_ms", 17.0),),
+            alone=True,
+            shows=(
+                ("fps", "frames/s"),
+                ("page_ms", "ms CPU of the page an update"),
+                ("late_ms", "ms for all but 1 % of them"),
+            ),
         ),
         Row(
             "panel-beside",

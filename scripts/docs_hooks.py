@@ -20,7 +20,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 import regimeflow as rf
-from regimeflow.analytics.metrics import SPECS
+from regimeflow.analytics.metrics import ANNUAL, ANNUAL_FROM_DAYS, SPECS
 from regimeflow.prometheus import live_metrics_to_prometheus
 from regimeflow.session.brokers import BROKERS
 from regimeflow.session.config import Config, Section
@@ -260,7 +260,9 @@ def _metrics() -> str:
     return (
         "# Every metric\n\nMade from the code.\n\n## Of a report\n\n"
         "`report.metrics`, as items or attributes. An undefined one is NaN, and "
-        "`report.metrics.why(name)` says why.\n\n"
+        "`report.metrics.why(name)` says why. What a year would come to "
+        f"({', '.join(f'`{name}`' for name in ANNUAL)}) is left open for a run of less than "
+        f"{ANNUAL_FROM_DAYS} days.\n\n"
         f"| name | label | unit | meaning |\n|---|---|---|---|\n{report}\n\n"
         "## Of a live session, for Prometheus\n\n"
         "[Watching a live session](../operations/README.md) tells how they are served, and which "

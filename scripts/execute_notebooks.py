@@ -44,7 +44,12 @@ def execute(path: Path) -> Any:
     notebook = nbformat.read(path, as_version=4)
     place = {"metadata": {"path": str(path.resolve().parent)}}
     client = NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources=place, record_timing=False
+        notebook,
+        timeout=300,
+        startup_timeout=300,
+        kernel_name="python3",
+        resources=place,
+        record_timing=False,
     )
     client.store_widget_state = False
     client.execute()

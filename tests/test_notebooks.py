@@ -3,6 +3,8 @@
 A notebook with cleared outputs would pass a comparison of outputs, for want of outputs to compare.
 """
 
+import base64
+import io
 import json
 import re
 import subprocess
@@ -14,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import regimeflow as rf
 
@@ -122,6 +125,32 @@ def test_the_tour_ends_in_both_verdicts() -> None:
     assert "IDENTICAL (" in shown
     assert "DIFFERENT at event" in shown
     assert "parameter fast was 50 and is 40" in shown
+
+
+def _outputs(path: Path) -> Iterator[dict[str, Any]]:
+    for cell in _code(path):
+        yield from cell["outputs"]
+
+
+@each_notebook
+def test_pictures_can_be_looked_at_on_any_page(path: Path) -> None:
+    for output in _outputs(path):
+        picture = output.get("data", {}).get("image/png")
+        if picture is None:
+            continue
+        # A page that is told so would put a white block behind it.
+        assert "needs_background" not in output["metadata"].get("image/png", {})
+        assert "needs_background" not in output["metadata"]
+        with Image.open(io.BytesIO(base64.b64decode(picture))) as shown:
+            assert shown.convert("RGBA").getpixel((0, 0))[3] == 0
+
+
+@each_notebook
+def test_a_frozen_panel_has_all_of_its_run(path: Path) -> None:
+    for output in _outputs(path):
+        html = "".join(output.get("data", {}).get("text/html", ""))
+        if "Fills: the last" in html and "Limits, used" in html:
+            assert "equity: live solid" in html
 
 
 # ---------------------------------------------------------------- tutorials

@@ -11,10 +11,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import polars as pl
+from cycler import cycler
 
 import regimeflow as rf
 from regimeflow.session.settings import load_settings
+
+# The tutorials' figures are saved once and read on light and on dark pages: nothing is painted
+# behind them, and their inks can be told from white and from black.
+_INK = "#707b86"
+_LINES = ["#1f8ace", "#dd7a1a", "#12a07c", "#a46bc0", "#8a94a0", "#b8931f", "#6577d0", "#c4605a"]
+mpl.rcParams |= {
+    "axes.edgecolor": _INK,
+    "axes.facecolor": "none",
+    "axes.labelcolor": _INK,
+    "axes.prop_cycle": cycler(color=_LINES),
+    "figure.facecolor": "none",
+    "text.color": _INK,
+    "xtick.color": _INK,
+    # Of inks that are all dark, or all light, the inline backend says that they need a background.
+    "ytick.color": "#7d8894",
+}
 
 #: Number of an exercise -> what raises AssertionError, with a hint, unless an answer is right.
 EXERCISES: dict[str, Callable[..., None]] = {}

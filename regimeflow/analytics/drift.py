@@ -322,8 +322,8 @@ class Drift:
         shortfall = self.shortfall
         expected = self.rows[-1].baseline if self.rows else math.nan
         return [
-            ("live − shadow, execution", f"{self.execution:,.2f}"),
-            ("shadow − twin, decisions", f"{self.decisions:,.2f}"),
+            ("live − shadow, execution", f"{round(self.execution, 2) + 0.0:,.2f}"),
+            ("shadow − twin, decisions", f"{round(self.decisions, 2) + 0.0:,.2f}"),
             ("return of live", f"{self.total_return:.4%}"),
             ("baseline over as long", "unknown" if math.isnan(expected) else f"{expected:.4%}"),
             ("live less baseline", "unknown" if math.isnan(shortfall) else f"{shortfall:.4%}"),

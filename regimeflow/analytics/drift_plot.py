@@ -52,7 +52,7 @@ def draw(drift: Drift) -> Picture:
         )  # fmt: skip
         plain(axes)
     # A dollar sign would start a formula: names are text, not mathematics.
-    top.set_title(f"{drift.name}: drift".replace("$", r"\$"), loc="left", fontsize=11)
+    top.set_title(f"{drift.name}: drift".replace("$", r"\$"), loc="left", fontsize=11, color=QUIET)
     time_axis(low, drift.timezone)
     return figure
 

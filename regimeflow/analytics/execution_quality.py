@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from regimeflow.data.out import frame
-from regimeflow.model.timeframe import iso
+from regimeflow.model.timeframe import NS_PER_MS, iso
 
 if TYPE_CHECKING:
     from regimeflow.analytics.plots import Picture
@@ -349,9 +349,10 @@ class ExecutionQuality(msgspec.Struct, frozen=True, kw_only=True):
         heads = "".join(f"<th style='{_RIGHT}'>{name}</th>" for name, _, _ in _SHOWN)
         rows = [_row(one.symbol, one) for one in self.symbol_summaries]
         rows += [_row(f"on {one.venue}", one) for one in self.venue_summaries]
+        until = "no orders yet" if at is None else iso(at // NS_PER_MS * NS_PER_MS)
         return (
             "<div>"
-            f"<div><b>Execution quality</b> {iso(at) if at is not None else 'no orders yet'}</div>"
+            f"<div><b>Execution quality</b> {until}</div>"
             f"<div style='{_DIM}'>{counts}</div><div style='{_DIM}'>{shortfall}</div>"
             "<table style='margin:.4em 0'><thead><tr><th></th>"
             f"{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"

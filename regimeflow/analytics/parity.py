@@ -511,14 +511,18 @@ def _notes(
     denied = sum(order.status == "denied" for order in orders)
     if denied:
         before = f"{notes['path and limits']}; " if "path and limits" in notes else ""
-        notes["path and limits"] = f"{before}{denied:,} orders denied"
+        notes["path and limits"] = f"{before}{_orders(denied)} denied"
     for cause, name in (("missed fills", "missed"), ("slippage", "slippage")):
         count = sum(getattr(order, name) != 0.0 for order in orders)
         if count:
-            notes[cause] = f"{count:,} orders"
+            notes[cause] = _counted(count, "order")
     late = sum(order.latency != 0.0 for order in orders)
     if late:
-        notes["latency"] = f"{late:,} orders"
+        notes["latency"] = _counted(late, "order")
     if ledgers.paid:
-        notes[FUNDING] = f"{len(ledgers.paid):,} payments"
+        notes[FUNDING] = _counted(len(ledgers.paid), "payment")
     return notes
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

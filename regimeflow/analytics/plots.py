@@ -57,7 +57,6 @@ def neutral(axes: Axes) -> None:
     axes.tick_params(colors=QUIET)
     for spine in axes.spines.values():
         spine.set_color(QUIET)
-    axes.title.set_color(QUIET)
     for label in (axes.xaxis.label, axes.yaxis.label):
         label.set_color(QUIET)
     for axis in (axes.xaxis, axes.yaxis):
@@ -147,7 +146,9 @@ def _monthly(report: Report, symbol: str | None) -> Picture:
     axes.set_yticks(range(len(years)), [str(year) for year in years])
     axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
     axes.spines[:].set_visible(False)
-    axes.set_title(f"{_name(report)}: monthly returns, %", loc="left", fontsize=11, pad=14)
+    axes.set_title(
+        f"{_name(report)}: monthly returns, %", loc="left", fontsize=11, color=QUIET, pad=14
+    )
     return figure
 
 
@@ -179,13 +180,13 @@ def _trades(report: Report, symbol: str | None) -> Picture:
 
 def _cell(axes: Axes, x: float, y: float, value: float, weight: str = "normal") -> None:
     axes.text(
-        x, y, percent(value), ha="center", va="center", fontsize=8, weight=weight, color=_NUMBER
+        x, y, percent(value), ha="center", va="center", fontsize=9, weight=weight, color=_NUMBER
     )  # fmt: skip
 
 
 def _colours(cells: FloatArray, scale: float) -> Any:
-    """Blue for gains, orange for losses, the fainter the smaller; nothing where there is none."""
-    strength = np.clip(np.abs(np.nan_to_num(cells)) / scale, 0.0, 1.0)[..., None] * 0.5
+    """Blue for gains, orange for losses, never so strong that a number cannot be read on it."""
+    strength = np.clip(np.abs(np.nan_to_num(cells)) / scale, 0.0, 1.0)[..., None] * 0.22
     gain, loss = np.array(to_rgb(GAIN)), np.array(to_rgb(LOSS))
     hue = np.where((np.nan_to_num(cells) > 0)[..., None], gain, loss)
     return np.concatenate((hue, strength), axis=2)
@@ -202,5 +203,5 @@ def _name(report: Report) -> str:
 
 def _finish(report: Report, axes: Axes, what: str) -> None:
     title = f"{_name(report)}: {what.replace('$', chr(92) + '$')}"
-    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_title(title, loc="left", fontsize=11, color=QUIET)
     plain(axes)

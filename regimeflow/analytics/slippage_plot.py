@@ -38,7 +38,9 @@ def draw(quality: ExecutionQuality, bins: int = 40) -> Picture:
     axes.axvline(0.0, color=QUIET, linewidth=0.8)
     axes.set_xlabel("slippage, bp of the expected price; positive is a cost")
     axes.set_ylabel("units")
-    axes.set_title(f"Slippage of {len(slips):,} fills, by quantity", loc="left", fontsize=11)
+    axes.set_title(
+        f"Slippage of {len(slips):,} fills, by quantity", loc="left", fontsize=11, color=QUIET
+    )
     axes.legend(frameon=False, fontsize=9, labelcolor=QUIET)
     plain(axes)
     return figure

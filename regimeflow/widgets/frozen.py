@@ -258,7 +258,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[i
 
     # Tables of notebooks stand to the right by themselves; the attribute is for all others.
     def cell(tag: str, text: str, place: int, style: str = "") -> str:
-        style += "padding:2px 7px;"
+        style += "padding:2px 5px;"
         if len(text) <= 60:
             style += "white-space:nowrap;"
         if place in left:

@@ -30,7 +30,7 @@ def draw(boards: Sequence[Parts]) -> bytes:
         _price(low, parts)
         head, state = parts["head"], parts["state"]
         title = f"{head['title']} on {head['venue']} · {state['mode_words']} · {state_line(state)}"
-        top.set_title(_text(title[:110]), loc="left", fontsize=9)
+        top.set_title(_text(title[:110]), loc="left", fontsize=9, color=QUIET)
         for one in (top, low):
             one.tick_params(labelsize=7)
             time_axis(one, head["zone"])

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC
 
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 
 import regimeflow as rf
+from regimeflow.analytics import svg
 
 
 def turns(ctx, bar):
@@ -33,6 +37,72 @@ def test_frames_come_in_the_flavour_of_the_data(session):
 def test_pictures(session):
     for picture in (session.drift().plot(), session.execution_quality().plot()):
         assert picture._repr_png_().startswith(b"\x89PNG")
+
+
+def luminance(red, green, blue):
+    """Of a colour, as WCAG 2 has it."""
+    linear = [
+        v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in (red, green, blue)
+    ]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+def contrast(one, other):
+    low, high = sorted((luminance(*one), luminance(*other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("page", [(1.0, 1.0, 1.0), (0x11 / 255,) * 3])
+def test_pictures_can_be_read_on_white_and_on_black(session, page):
+    for picture in (session.drift().plot(), session.execution_quality().plot()):
+        assert picture.get_facecolor()[3] == 0.0
+        for axes in picture.axes:
+            assert axes.get_facecolor()[3] == 0.0
+            texts = [
+                *axes.get_xticklabels(),
+                *axes.get_yticklabels(),
+                axes.xaxis.label,
+                axes.yaxis.label,
+                *axes.get_legend().get_texts(),
+                *(t for t in axes.texts),
+            ]
+            if title := axes.get_title(loc="left"):
+                texts.append(
+                    next(t for t in axes.get_children() if getattr(t, "_text", "") == title)
+                )
+            for text in texts:
+                assert contrast(to_rgb(text.get_color()), page) > 4.0
+            for line in axes.lines:
+                assert contrast(to_rgb(line.get_color()), page) > 2.8
+
+
+@pytest.mark.parametrize(
+    ("levels", "told"),
+    [
+        ([100_000, 150_000], ["100k", "150k"]),
+        ([0, 50_000], ["0", "50k"]),
+        ([999_990, 1_000_000, 1_000_010], ["999,990", "1,000,000", "1,000,010"]),
+        ([9_960, 9_980, 10_000], ["9,960", "9,980", "10,000"]),
+        ([1_000_000, 1_250_000], ["1.00M", "1.25M"]),
+        ([-0.5, 0, 0.5], ["-0.5", "0.0", "0.5"]),
+        ([99.25, 99.5], ["99.25", "99.50"]),
+        ([0.1 + 0.2, 0.4], ["0.3", "0.4"]),
+        ([], []),
+    ],
+)
+def test_the_levels_of_an_axis_are_written_alike(levels, told):
+    assert svg.alike(levels) == told
+
+
+@pytest.mark.parametrize(
+    ("seconds", "first"),
+    [(6, "09:30:01"), (50, "09:30:10"), (600, "09:32"), (5_400, "09:45")],
+)
+def test_a_short_run_has_times_below_its_chart(seconds, first):
+    begin = pd.Timestamp("2024-01-02 09:30:00.5", tz="UTC").value
+    ticks = svg.time_ticks(begin, begin + seconds * 10**9, UTC)
+    assert ticks[0][1] == first
+    assert 3 <= len(ticks) <= 9
 
 
 def test_plotly_figures_hold_the_same_numbers(session):

@@ -166,7 +166,7 @@ def test_without_history_the_row_says_that_it_was_not_asked():
 def test_a_table_to_read():
     text = str(parity([fill("a", "buy", 100, 50.02)], [fill("a", "buy", 100, 50.0)]))
     assert "backtest                     90.00      90.00" in text
-    assert "  slippage                   -2.00      -2.00  1 orders" in text
+    assert "  slippage                   -2.00      -2.00  1 order" in text
     assert "-0.00" not in text
 
 

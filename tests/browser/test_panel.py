@@ -141,6 +141,9 @@ def test_it_moves_answers_comes_back_and_freezes(notebook):
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.wait_for_selector(".rf-story:visible")
+    fits(book, 1020)
+    book.shot("live-light-1020")
+    fits(book, 1440)
     book.shot("live-light")
     page.click(".rf-story .rf-button")
 
@@ -164,12 +167,28 @@ def test_it_moves_answers_comes_back_and_freezes(notebook):
     interrupt(book, 3)
     book.until("() => !document.querySelector('.rf-board')")
     page.wait_for_selector(".jp-OutputArea img[alt^=equity]")
+    assert "realised" in page.inner_text(".jp-RenderedHTMLCommon table >> nth=2")
+    fits(book, 1020)
     book.shot("frozen-light", "")
     outputs = book.saved()["cells"][1]["outputs"]
     assert [sorted(out["data"]) for out in outputs] == [["image/png", "text/html", "text/plain"]]
     assert len(json.dumps(outputs)) < 150_000
     assert "stopped: interrupted" in json.dumps(outputs)
     assert not failures(book)
+
+
+#: Tables of fills that are cut at their right edge: live ones, and those of frozen panels.
+CUT = """() => [...document.querySelectorAll('.rf-scroll, .jp-RenderedHTMLCommon div')]
+.filter(e => /^fills|realised/.test(e.ariaLabel || e.querySelector('th:nth-child(6)')?.textContent)
+    && e.scrollWidth > e.clientWidth)
+.map(e => `${e.scrollWidth} of ${e.clientWidth} pixels`)"""
+
+
+def fits(book, width):
+    """Assert that no table of fills is cut in a window of this width, without the side bar."""
+    book.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
+    book.page.set_viewport_size({"width": width, "height": 2400})
+    book.until(f"() => !({CUT})().length", timeout_s=10.0)
 
 
 HOSTILE = '<img src=x onerror=\\"document.title=1\\"><script>document.title=2</script>'
@@ -181,6 +200,7 @@ HOSTILE = "{HOSTILE}"
 
 class Noted(rf.Strategy):
     note: str = HOSTILE
+    api_key: str = "canary-0123456789"
 
     def on_bar(self, ctx, bar):
         ctx.target(bar.symbol, qty=10.0 if int(bar.close * 100) % 3 else 0.0)
@@ -230,9 +250,13 @@ def test_foreign_text_stays_text_and_two_stand_side_by_side(notebook):
         .map(e => e.outerHTML.slice(0, 80))"""
     )
     assert nameless == []
+    assert "canary-0123" not in page.locator(".rf-panel").first.inner_html()
     book.run(2)
     page.wait_for_selector(".jp-OutputArea img[alt^=equity]")
     book.shot("frozen-dark", "")
+    saved = [cell["outputs"] for cell in book.saved()["cells"]]
+    assert "api_key=" in json.dumps(saved)
+    assert "canary-0123" not in json.dumps(saved)
     assert page.locator(".jp-OutputArea img[src='x'], .jp-OutputArea script").count() == 0
     assert page.title() == title
     assert not failures(book)

@@ -285,6 +285,23 @@ def test_foreign_text_stays_text(tmp_path):
     assert board.view()["log"][-1][2] == HOSTILE  # a page gets it whole, and shows it as text
 
 
+class Keyed(Turns):
+    """Has a secret where one should not be."""
+
+    api_key: str = ""
+
+
+def test_a_secret_among_the_parameters_is_shown_nowhere(tmp_path):
+    canary = "canary-K9+/wq8z1"
+    session = ran(tmp_path, Keyed(api_key=canary), baseline=rf.backtest(Turns(), flat_prices()))
+    board = followed(session)
+    shown = (json.dumps(board.snapshot()), frozen.html([board]), terminal.text(board, width=200))
+    for text in shown:
+        assert "api_key" in text
+        assert canary not in text
+        assert canary[:10] not in text
+
+
 def test_text_without_end_is_cut(tmp_path):
     board = followed(ran(tmp_path, Turns(note="x" * 100_000)))
     assert max(len(text) for _, _, text in board.view()["log"]) == 2_000
@@ -320,6 +337,19 @@ def test_a_session_that_has_not_begun_can_be_looked_at(tmp_path):
     assert "not started" in frozen.html([board])
     assert frozen.picture([board]).startswith(b"\x89PNG")
     assert not board.over
+
+
+def test_a_duration_has_the_unit_that_suits_it(tmp_path):
+    session = ran(tmp_path, limits=rf.Limits(max_data_age_ms=172_805_000, duplicate_window_ms=250))
+    limits = {name: text for name, text, _ in followed(session).view()["limits"]}
+    assert limits["max data age"] == "2.0 d"
+    assert limits["duplicate window"] == "250 ms"
+
+
+def test_times_of_a_frozen_board_are_those_of_the_run(tmp_path):
+    html = frozen.html([followed(ran(tmp_path))])
+    assert "time, UTC" in html
+    assert ">2024-01-02 09:" in html
 
 
 def test_numbers_that_are_none_are_dashes(tmp_path):

@@ -37,7 +37,7 @@ export class Chart {
     this.chart = createChart(host, {
       autoSize: true,
       height: panes.reduce((sum, pane) => sum + pane.height, 28),
-      layout: { attributionLogo: true, fontFamily: "inherit", fontSize: 11, panes: { enableResize: true } },
+      layout: { attributionLogo: true, fontSize: 11, panes: { enableResize: true } },
       crosshair: { mode: CrosshairMode.Normal },
       timeScale: {
         timeVisible: true,
@@ -145,7 +145,7 @@ export class Chart {
     const one = this.series.get(name);
     one.said = marks;
     one.marks ??= createSeriesMarkers(one.series, []);
-    const ink = palette(this.host);
+    const { ink } = this; // asking the page for its colours lays it out anew: only with its theme
     one.marks.setMarkers(
       marks.map(({ time, buy, id, text = "", price, size = 1 }) => ({
         time,
@@ -208,11 +208,13 @@ export class Chart {
   }
 
   paint() {
-    const ink = palette(this.host);
+    this.ink = palette(this.host);
+    const { ink } = this;
     this.chart.applyOptions({
       layout: {
         background: { type: ColorType.Solid, color: "transparent" },
         textColor: ink.faint,
+        fontFamily: ink.font, // a canvas inherits none
         panes: { separatorColor: ink.rule, separatorHoverColor: ink.band },
       },
       grid: { vertLines: { color: ink.rule }, horzLines: { color: ink.rule } },

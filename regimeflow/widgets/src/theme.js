@@ -18,6 +18,7 @@ export function palette(element) {
   return {
     dark,
     text: style.color,
+    font: style.fontFamily,
     faint: of("--rf-dim") || (dark ? "#a0a8b2" : "#5b6570"),
     rule: of("--rf-rule") || (dark ? "#3a3f46" : "#e1e5ea"),
     paper: of("--rf-paper") || (dark ? "#111" : "#fff"),
