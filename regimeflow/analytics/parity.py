@@ -511,7 +511,7 @@ def _notes(
     denied = sum(order.status == "denied" for order in orders)
     if denied:
         before = f"{notes['path and limits']}; " if "path and limits" in notes else ""
-        notes["path and limits"] = f"{before}{_counted(denied, "order")} denied"
+        notes["path and limits"] = f"{before}{_counted(denied, 'order')} denied"
     for cause, name in (("missed fills", "missed"), ("slippage", "slippage")):
         count = sum(getattr(order, name) != 0.0 for order in orders)
         if count:
