@@ -10,6 +10,7 @@ from sockets import await_
 
 import regimeflow as rf
 from regimeflow.journal import events
+from regimeflow.model.events import Connection, Gap
 from regimeflow.sandbox.script import Fault
 
 #: What can become of a request without an answer that settles it.
@@ -58,6 +59,14 @@ def settled(session, more=12):
 def happened(run_dir, kind):
     """Return the events of a kind that a run had."""
     return [event for _, event, _ in events(run_dir) if isinstance(event, kind)]
+
+
+def cut_off(sandbox, run_dir, times):
+    """Break the streams so many times, each time once they are there; wait for each gap."""
+    for count in range(times):
+        await_(lambda: happened(run_dir, Connection)[-1].up, "the connection")
+        sandbox.hand.disconnect()
+        await_(lambda least=count: len(happened(run_dir, Gap)) > least, "the gap")
 
 
 def sent(sandbox, begins, name):

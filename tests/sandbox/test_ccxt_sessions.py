@@ -17,6 +17,7 @@ from sessions import (
     NOISE,
     STATUSES,
     UNANSWERED,
+    cut_off,
     fired,
     happened,
     judged,
@@ -27,7 +28,7 @@ from sockets import await_
 
 import regimeflow as rf
 from regimeflow.journal import events
-from regimeflow.model.events import Connection, Feed, Fill, Gap, OrderUpdate, Reconciled, Submit
+from regimeflow.model.events import Connection, Feed, Fill, OrderUpdate, Reconciled, Submit
 from regimeflow.sandbox.script import Fault
 
 SYMBOLS = ("AAA/USDT", "BBB/USDT")
@@ -173,10 +174,8 @@ def test_noise_in_the_market_is_counted_and_trading_goes_on(sandbox, tmp_path):
 
 def test_streams_that_are_reset_are_opened_again_and_the_gap_is_told(sandbox, tmp_path):
     with trading(sandbox, tmp_path / "run") as session:
-        for _ in range(3):
-            sandbox.hand.disconnect()
-            settled(session, 6)
-    assert len(happened(tmp_path / "run", Gap)) >= 3
+        cut_off(sandbox, tmp_path / "run", 3)
+        settled(session, 6)
 
 
 def test_a_key_that_is_revoked_is_a_definite_no_and_nothing_is_sent_twice(sandbox, tmp_path):
