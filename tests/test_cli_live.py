@@ -192,7 +192,7 @@ def test_it_runs_in_another_thread_too(capsys):
 def another(*arguments: str) -> subprocess.Popen[str]:
     """Start the command line in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "regimeflow.cli", *arguments],
+        [sys.executable, "-m", "regimeflow", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

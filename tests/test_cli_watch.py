@@ -59,7 +59,7 @@ def test_on_a_terminal_it_is_renewed_and_an_interrupt_ends_the_watching_only(tmp
     command = [
         sys.executable,
         "-m",
-        "regimeflow.cli",
+        "regimeflow",
         "watch",
         str(running.run_dir),
         "--every",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import html
+import inspect
 import os
 import threading
 import time
@@ -687,6 +688,15 @@ def _leave() -> None:
                 worker.leave()
             except KeyboardInterrupt:
                 return
+
+
+def _signature() -> inspect.Signature:
+    """Return what help and Jupyter show of a session: `__new__` only looks for a running one."""
+    whole = inspect.signature(LiveSession.__init__)
+    return whole.replace(parameters=list(whole.parameters.values())[1:])
+
+
+setattr(LiveSession, "__signature__", _signature())  # noqa: B010  no attribute of a session
 
 
 def _float(value: float | None) -> float:

@@ -159,7 +159,7 @@ class Gateway:
             yield from self._stamped(self._by_the_clock())
             if self._closing is not None and self._may_end():
                 if self._begun:
-                    yield from self._stamped([Finish(self.runtime.now(), 0, self._closing[1])])
+                    yield from self._stamped(self._end(self._closing[1]))
                 return
             message = self.runtime.wait(self._next_due())
             if message is not None:
@@ -688,13 +688,33 @@ class Gateway:
         return min(times)
 
     def _may_end(self) -> bool:
-        """Whether a stop is through: every cancel is confirmed, or was waited for long enough."""
+        """Whether a stop is through: all is confirmed and compared, or was waited for long enough.
+
+        A connection that is just being made again is waited for: what was filled meanwhile is
+        found by the look at the books that follows it.
+        """
         assert self._closing is not None
-        if not self._begun or self.runtime.now() >= self._closing[0]:
+        if not self._begun or self.runtime.now() >= self._closing[0] or self._line.given_up:
             return True
+        return self._through()
+
+    def _through(self) -> bool:
+        """Whether no order of ours is left and the books were compared after the last news."""
         if self._engine.desk.working or self.outbox.busy:
             return False
-        return self.comparing.settled() or not self.outbox.connected
+        return not self._trades or self.comparing.settled()
+
+    def _end(self, why: str) -> list[Input]:
+        """Return the last words of the run; what a stop did not wait for is said."""
+        now = self.runtime.now()
+        left = (
+            []
+            if self._through()
+            else self.comparing.doubt(
+                "the session ended before its orders and the venue's books were settled"
+            )
+        )
+        return [*left, Finish(now, 0, why)]
 
 
 def _new_bars(told: History, engine: Engine, warmup: int, gap: bool) -> list[Input]:

@@ -37,6 +37,11 @@ class Line:
     def next_due(self) -> int:
         return min(self.wanted_at, self._until)
 
+    @property
+    def given_up(self) -> bool:
+        """Whether it is gone and will not be made again."""
+        return self.ever_up and not (self.up or self.waiting or self._intervals.reconnect)
+
     def connecting(self, now: int) -> None:
         self.wanted_at = _NEVER
         self._until = now + 3 * self._intervals.ns("call_timeout_ms")

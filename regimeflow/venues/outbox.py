@@ -54,7 +54,9 @@ class Outbox:
         self._leaving: dict[tuple[str, str], _Passage] = {}
         self._held: dict[str, list[Cancel | Replace]] = {}
         self._changing: dict[str, int] = {}
-        self._canceling: dict[str, tuple[Cancel, int]] = {}
+        self._canceling: dict[str, Cancel] = {}
+        #: Order id -> when a cancel of it may be sent again.
+        self._cancel_at: dict[str, int] = {}
         self._unknown: dict[str, _Unknown] = {}
         self._asked_at: dict[str, int] = {}
         #: Orders whose id the venue said it had already.
@@ -78,10 +80,7 @@ class Outbox:
             self._held.setdefault(request.order_id, []).append(request)
             return []
         if isinstance(request, Cancel):
-            # One that is being insisted on is not sent more often for being asked for again: the
-            # venue's rate is for the questions, too.
-            _, at = self._canceling.get(request.order_id, (request, 0))
-            self._canceling[request.order_id] = (request, at)
+            self._canceling[request.order_id] = request
             self._cancel_due(now)
             return []
         return self._replace(request, now)
@@ -132,13 +131,20 @@ class Outbox:
         return True
 
     def _cancel_due(self, now: int) -> None:
-        """Send cancels, and send them again, until their order is over."""
-        for order_id, (request, at) in list(self._canceling.items()):
+        """Send cancels, and send them again, until their order is over.
+
+        However often one is asked for, and though it was refused, it is sent at the pace of one:
+        the questions need room in the venue's rate, too, and only they can tell what is wrong.
+        """
+        for order_id, request in list(self._canceling.items()):
             order = self._orders().get(order_id)
             if order is not None and not order.working:
                 del self._canceling[order_id]
-            elif now >= at and self.connected and order_id not in self._submitting:
-                self._canceling[order_id] = (request, now + self._intervals.unknown_poll_ns)
+                self._cancel_at.pop(order_id, None)
+            elif self.connected and order_id not in self._submitting:
+                if now < self._cancel_at.get(order_id, 0):
+                    continue
+                self._cancel_at[order_id] = now + self._intervals.unknown_poll_ns
                 self._runtime.call("cancels", ("cancel", order_id), self._cancel_work(request))
 
     def _cancel_work(self, request: Cancel) -> Callable[[], None]:
@@ -206,6 +212,7 @@ class Outbox:
         if isinstance(error, NotThere) and order_id in self._unknown:
             return []  # its request may still be under way: asked again until that is settled
         if error.retry_after_ms is not None:
+            self._cancel_at[order_id] = self._runtime.now() + int(error.retry_after_ms * NS_PER_MS)
             return []  # not now: asked again
         self._canceling.pop(order_id, None)
         now = self._runtime.now()
@@ -287,6 +294,7 @@ class Outbox:
         order = self._orders().get(order_id)
         if order is not None and not order.working:
             del self._unknown[order_id]
+            self._cancel_at.pop(order_id, None)
             return
         unknown.next_at = now + self._intervals.unknown_poll_ns
         adapter, runtime, venue_id = self._adapter, self._runtime, self._venue_id(order_id)
@@ -310,7 +318,8 @@ class Outbox:
             if order.status == Status.UNKNOWN:
                 self.ask(order.id)
             if order.working and order.cancel_pending:
-                self._canceling[order.id] = (Cancel(order.seq, order.updated, order.id), 0)
+                self._canceling[order.id] = Cancel(order.seq, order.updated, order.id)
+                self._cancel_at.pop(order.id, None)
 
     @property
     def in_flight(self) -> set[str]:
@@ -333,7 +342,9 @@ class Outbox:
         times = [*self._submitting.values(), *self._changing.values()]
         if self.connected:  # else nothing can be asked, and to be called for it would be a spin
             times += [
-                at for name, (_, at) in self._canceling.items() if name not in self._submitting
+                self._cancel_at.get(name, 0)
+                for name in self._canceling
+                if name not in self._submitting
             ]
             times += [unknown.next_at for unknown in self._unknown.values()]
         return min(times, default=2**63 - 1)

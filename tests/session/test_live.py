@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import threading
 import time
@@ -521,3 +522,9 @@ def test_a_session_that_died_does_not_know_what_shadow_and_twin_had(tmp_path, fr
     died = rf.attach(live.run_dir)
     assert died.status.phase == "failed"
     assert math.isnan(died.shadow.equity)
+
+
+def test_help_shows_what_a_session_can_be_told():
+    shown = list(inspect.signature(rf.LiveSession).parameters)
+    assert shown[:4] == ["strategy", "venue", "symbols", "timeframe"]
+    assert {"baseline", "limits", "run_dir", "on_kernel_loss", "alert"} < set(shown)

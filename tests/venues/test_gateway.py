@@ -414,6 +414,46 @@ def test_a_stop_waits_for_its_cancels() -> None:
     assert 12.0 < canceled <= end < 25.0
 
 
+def test_a_stop_while_the_connection_is_made_again_finds_what_was_filled_meanwhile() -> None:
+    def cut(rig: Rig) -> None:
+        rig.exchange.down = True
+        rig.exchange.silent |= {"fill", "canceled"}
+        rig.runtime.say(Disconnected("reset by peer"))
+        rig.exchange.tick("AAA", 40.0)  # fills what rests
+
+    rig = Rig(
+        {1.0: rest},
+        {5.0: cut, 9.0: lambda r: setattr(r.exchange, "down", False)},
+        until_s=6.0,
+    )
+    assert rig.life() == "sent, accepted, cancel asked, cancel rejected, filled"
+    assert sum(fill.qty for fill in rig.fills()) == 10.0
+    (end,) = rig.at(Finish)
+    assert 9.0 < end < 6.0 + INTERVALS.stop_ms / 1e3
+    assert 9.0 < rig.at(Connection, up=True)[-1] <= end
+
+
+def test_a_stop_without_orders_still_looks_at_the_books_of_a_venue_that_comes_back() -> None:
+    def cut(rig: Rig) -> None:
+        rig.exchange.down = True
+        rig.runtime.say(Disconnected("reset by peer"))
+
+    rig = Rig({}, {5.0: cut, 9.0: lambda r: setattr(r.exchange, "down", False)}, until_s=6.0)
+    (end,) = rig.at(Finish)
+    assert 9.0 < rig.at(Connection, up=True)[-1] <= end < 15.0
+
+
+def test_a_stop_says_what_it_did_not_wait_for() -> None:
+    def cut(rig: Rig) -> None:
+        rig.exchange.down = True
+        rig.runtime.say(Disconnected("reset by peer"))
+
+    rig = Rig({}, {5.0: cut}, until_s=6.0)
+    (end,) = rig.at(Finish)
+    assert end == pytest.approx(6.0 + INTERVALS.stop_ms / 1e3, abs=0.5)
+    assert rig.at(Reconciled, ok=False)[-1] == pytest.approx(end, abs=0.01)
+
+
 def test_a_kill_file_halts_and_cancels_until_it_is_confirmed() -> None:
     killed: list[str] = []
     rig = Rig(

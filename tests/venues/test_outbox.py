@@ -141,3 +141,21 @@ def test_a_cancel_that_is_asked_for_again_and_again_is_sent_at_the_pace_of_one()
             lanes.do_next()
         assert venue.asked == ["cancel a"] * count
         lanes.clock += out._intervals.unknown_poll_ns
+
+
+def test_a_cancel_that_is_refused_again_and_again_leaves_room_for_questions() -> None:
+    """A strategy that asks on every tick does not use up the venue's rate for cancels."""
+    out, lanes, venue = outbox()
+
+    def no(request: Cancel, venue_order_id: str) -> None:
+        venue.asked.append(f"cancel {request.order_id}")
+        raise Refused("it is filled", code="10148")
+
+    venue.cancel = no  # type: ignore[method-assign]
+    for count in range(1, 4):
+        for _ in range(50):
+            out.send(Cancel(1, 1, "a"))
+            if lanes.work:
+                out.answered(lanes.do_next())
+        assert venue.asked == ["cancel a"] * count
+        lanes.clock += out._intervals.unknown_poll_ns

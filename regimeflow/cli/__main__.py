@@ -1,7 +1,0 @@
-"""``python -m regimeflow.cli``, where the console script is not on the path."""
-
-import sys
-
-from regimeflow.cli import main
-
-sys.exit(main())
