@@ -1,10 +1,7 @@
-"""``python -m regimeflow``: the command line, where its script is not on the path."""
-
-from __future__ import annotations
+"""``python -m regimeflow``, where the console script is not on the path."""
 
 import sys
 
 from regimeflow.cli import main
 
-if __name__ == "__main__":
-    sys.exit(main())
+sys.exit(main())
