@@ -79,7 +79,7 @@ def _ours(exchange: Exchange) -> dict[str, Fill]:
 
 
 def _fills_exact(exchange: Exchange, engine: Engine) -> Iterator[str]:
-    theirs, ours = _ours(exchange), engine.desk.executions
+    theirs, ours = _ours(exchange), engine.desk.executions.keys()
     for name in sorted(theirs.keys() - ours):
         yield f"execution {name} of {theirs[name].order_id} was never booked"
     for name in sorted(ours - theirs.keys()):

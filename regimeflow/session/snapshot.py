@@ -51,7 +51,16 @@ from regimeflow.session.audit import AuditLog
 from regimeflow.session.collector import no_collections
 from regimeflow.session.drift import DriftFiles
 from regimeflow.session.run_dir import write_private
-from regimeflow.session.shelf import Rest, Rests, Shelf, Shelved, Standing, clear_away, flat
+from regimeflow.session.shelf import (
+    SLICE,
+    Rest,
+    Rests,
+    Shelf,
+    Shelved,
+    Standing,
+    clear_away,
+    flat,
+)
 
 #: So many events are lived through again at most, where there is time to write in between.
 EVERY_EVENTS = 10_000
@@ -406,7 +415,8 @@ class Snapshots:
         self._wanted, self._since = False, 0
         try:
             with no_collections():
-                self._shelf.put()
+                # Nothing piles up there for a session that cannot be copied.
+                self._shelf.put(0 if self._failed else SLICE)
                 payload = dump(self._parts, link, self._shelf.rests())
         except SessionError as error:
             self._failed = True

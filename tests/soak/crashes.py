@@ -118,8 +118,9 @@ class World:
                 say(f"{id_} is {order.status} {order.filled} for {held.status} {held.filled}")
         if lost := set(bourse.book) - set(desk.orders):
             say(f"lost orders: {sorted(lost)}")
-        if desk.executions != {f.execution_id for f in bourse.fills}:
-            say(f"executions differ: {desk.executions ^ {f.execution_id for f in bourse.fills}}")
+        booked, happened = desk.executions.keys(), {f.execution_id for f in bourse.fills}
+        if booked != happened:
+            say(f"executions differ: {booked ^ happened}")
         if desk.ledger.position(SYMBOL).qty != bourse.position:
             say(f"{desk.ledger.position(SYMBOL).qty} held for {bourse.position}")
         if bourse.working:
