@@ -369,9 +369,10 @@ class Gateway:
 
     def _corrected(self, said: Corrected) -> list[Input]:
         """Return the difference that an execution of an order of ours makes to what is booked."""
+        if not self._begun:
+            return []  # of nothing that was told yet
         desk, fill = self._engine.desk, said.fill
-        ours = fill.order_id in desk.orders or fill.order_id in desk.venue_ids
-        if not self._begun or not ours:
+        if fill.order_id not in desk.orders and fill.order_id not in desk.venue_ids:
             return []
         wrong = impossible_news(fill)
         if wrong:
