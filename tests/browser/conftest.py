@@ -97,8 +97,8 @@ class Notebook:
         self.context.route("**/*", self._route)
         self.page.on("websocket", lambda s: self._left(s.url))
         self.open()
-        if dark:
-            self.theme("JupyterLab Dark")
+        # The lab keeps the theme that another test has chosen.
+        self.theme(f"JupyterLab {'Dark' if dark else 'Light'}")
 
     def open(self) -> None:
         self.page.goto(f"{self.lab.url}/lab/tree/{self.name}?reset&token={self.lab.token}")
