@@ -234,6 +234,11 @@ class BarRow(Sequence[Bar]):
         place = self.places.get(symbol)
         return None if place is None else self._timeframes[place]
 
+    def open_of(self, symbol: str) -> float:
+        """Return the open of a symbol's finest bar, without making the bar."""
+        price: float = self._columns[0][self._start + self.places[symbol]]
+        return price
+
     def __len__(self) -> int:
         return len(self._symbols)
 
@@ -303,6 +308,14 @@ class Panel:
         self.places = places_of(self.symbols)
         self._series = series
         self._columns: dict[int, tuple[memoryview, ...]] = {}
+        self._opens: dict[int, memoryview] = {}
+
+    def opens(self, place: int) -> memoryview:
+        """Return the opens of one series."""
+        found = self._opens.get(place)
+        if found is None:
+            found = self._opens[place] = view(self._series[place].open)
+        return found
 
     def columns(self, place: int) -> tuple[memoryview, ...]:
         """Return the prices and volumes of one series, in the order of ``BAR_FIELDS``."""
@@ -347,6 +360,10 @@ class PanelRow(BarRow):
         )
         self._panel = panel
         self._i = i
+
+    def open_of(self, symbol: str) -> float:
+        price: float = self._panel.opens(self._panel.places[symbol])[self._i]
+        return price
 
     def _bar(self, place: int) -> Bar:
         i = self._i

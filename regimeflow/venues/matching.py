@@ -38,7 +38,15 @@ from regimeflow.model.market import Bar, Bars, Book, Quote, Trade
 from regimeflow.model.models import Model
 from regimeflow.model.timeframe import NS_PER_DAY
 from regimeflow.venues.timers import Timers
-from regimeflow.venues.working import Working, bar_of, has_bar, price_in_bar, touch_of, worse_first
+from regimeflow.venues.working import (
+    Working,
+    bar_of,
+    has_bar,
+    open_of,
+    price_in_bar,
+    touch_of,
+    worse_first,
+)
 
 _ORDERS: frozenset[type] = frozenset({Submit, Cancel, Replace})
 _AFTER_CLOCK = (EndOfDay, Finish)
@@ -224,19 +232,18 @@ class Matcher:
             return fills
         kinds, first, instruments = self._matched_on, self._fresh_at, self._instruments
         for symbol, request in self._fresh.items():
-            bar = bar_of(event, symbol, kinds[symbol])
-            if bar is None or bar.late:
+            opened = open_of(event, symbol, kinds[symbol])
+            if opened is None:
                 self._file_fresh()
                 return None
-            price, at = bar.open, self._begins(bar)
+            price, ts, seen, timeframe = opened
+            at = self._begins(symbol, ts, timeframe)
             if at < first:
                 at = first
             if self._shift:
                 price *= 1.0 + (self._shift if request.side == "buy" else -self._shift)
             fills.append(
-                self._made(
-                    request, price, bar.ts, bar.seen, at, "taker", instruments[symbol].multiplier
-                )
+                self._made(request, price, ts, seen, at, "taker", instruments[symbol].multiplier)
             )
         self._fresh.clear()
         self.busy = False
@@ -299,7 +306,11 @@ class Matcher:
         if working is None:
             return False
         bar = bar_of(event, working.symbol, self._matched_on.get(working.symbol))
-        return bar is not None and working.eligible and self._begins(bar) < at < bar.ts
+        return (
+            bar is not None
+            and working.eligible
+            and self._begins(bar.symbol, bar.ts, bar.timeframe) < at < bar.ts
+        )
 
     def _find(self, order_id: str) -> Working | None:
         for orders in self._book.values():
@@ -388,7 +399,7 @@ class Matcher:
     def _match_bar(self, orders: dict[str, Working], bar: Bar, told: list[Input]) -> None:
         if self._matched_on.get(bar.symbol) != bar.timeframe or bar.late:
             return
-        begins = self._begins(bar)
+        begins = self._begins(bar.symbol, bar.ts, bar.timeframe)
         ready: list[Working] = []
         for working in orders.values():
             if not working.eligible:
@@ -406,22 +417,22 @@ class Matcher:
             if happened is not None:
                 told.append(happened)
 
-    def _begins(self, bar: Bar) -> int:
+    def _begins(self, symbol: str, ts: int, timeframe: int) -> int:
         """Return when a bar's interval begins: on an exchange not before its session opens."""
-        begins = bar.ts - bar.timeframe
-        calendar = self._instruments[bar.symbol].calendar
-        if not calendar or bar.timeframe > NS_PER_DAY:
+        begins = ts - timeframe
+        calendar = self._instruments[symbol].calendar
+        if not calendar or timeframe > NS_PER_DAY:
             return begins
         day = self._day.get(calendar)
-        if day is None or not day[0] < bar.ts <= day[1]:
-            found, places = session_of(calendar, np.array([bar.ts]))
+        if day is None or not day[0] < ts <= day[1]:
+            found, places = session_of(calendar, np.array([ts]))
             place = int(places[0])
             day = self._day[calendar] = (
                 int(found.day_start_ns[place]),
                 int(found.day_end_ns[place]),
                 int(found.open_ns[place]),
             )
-        return day[2] if begins < day[2] < bar.ts else begins
+        return day[2] if begins < day[2] < ts else begins
 
     def _match_one(self, working: Working, bar: Bar, begins: int) -> Input | None:
         working.could_trade = True

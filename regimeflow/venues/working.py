@@ -65,6 +65,23 @@ def bar_of(event: Input, symbol: str, timeframe: str | int | None) -> Bar | None
     return None
 
 
+def open_of(
+    event: Input, symbol: str, timeframe: str | int | None
+) -> tuple[float, int, int, int] | None:
+    """Return the open of what `bar_of` would find, when it closed, was let in, and its timeframe.
+
+    None where there is no such bar, or a late one.
+    """
+    if event.__class__ is Bars and isinstance(event.bars, BarRow):
+        row = event.bars
+        length = row.timeframe_of(symbol)
+        if length is None or length != timeframe:
+            return None
+        return row.open_of(symbol), row.ts, row.seen, length
+    bar = bar_of(event, symbol, timeframe)
+    return None if bar is None or bar.late else (bar.open, bar.ts, bar.seen, bar.timeframe)
+
+
 def has_bar(event: Input, symbol: str, timeframe: str | int | None) -> bool:
     """Whether `bar_of` would find one: asked for each order, and made for none."""
     if event.__class__ is Bars and isinstance(event.bars, BarRow):
