@@ -94,7 +94,7 @@ class Trading:
         desk.peak_equity = desk.equity()
         for source, symbol in list(self.holds):
             if source == "contradiction" or source.startswith("pause by "):
-                self.release(source, symbol)
+                self.release(source, symbol, why)
         self._set_state(ACTIVE, why)
 
     def _set_state(self, state: str, why: str) -> None:

@@ -301,8 +301,9 @@ class Board:
             "at": _ms(live.time),
             "done": status.done,
             "total": status.total,
-            "equity": _money(live.equity),
-            "cash": _money(live.cash),
+            # Of one moment with the day's and the run's change; the status may be a bar ahead.
+            "equity": _money(metrics.equity),
+            "cash": _money(metrics.cash),
             "fees": _money(live.fees),
             "fills": live.fills,
             "working": status.working,
