@@ -252,6 +252,15 @@ def test_what_the_exchange_does_unasked_is_taken_as_it_is(sandbox, tmp_path):
         )
 
 
+def test_more_than_was_asked_for_is_booked_and_trading_is_halted(sandbox, tmp_path):
+    with trading(sandbox, tmp_path / "run", Once) as session:
+        order_id = session.orders["id"].iloc[0]
+        await_(lambda: session.orders["status"].iloc[0] == "open", "the order to work")
+        sandbox.hand.overfill(order_id, 3.0)
+        await_(lambda: session.state == "halted", "the halt")
+        assert session.fills["qty"].sum() == pytest.approx(13.0 * (1 - 1e-4))
+
+
 def test_a_session_that_is_stopped_in_between_goes_on_where_it_was(sandbox, tmp_path):
     for turn in range(2):
         with trading(sandbox, tmp_path / "run") as session:

@@ -27,6 +27,16 @@ class Once(rf.Strategy):
             ctx.buy("AAA", 10.0, limit=50.0)
 
 
+class Change(Once):
+    """The same order, made smaller when the other symbol trades at 77."""
+
+    def on_tick(self, ctx, trade):
+        super().on_tick(ctx, trade)
+        for order in ctx.orders("AAA"):
+            if trade.price == 77.0 and order.qty != 6.0 and not order.replace_pending:
+                ctx.replace(order, qty=6.0)
+
+
 @pytest.fixture
 def tws(tmp_path):
     made = Tws(tmp_path / "tws.jsonl")
@@ -36,10 +46,10 @@ def tws(tmp_path):
 
 
 @contextlib.contextmanager
-def trading(tws, run_dir):
+def trading(tws, run_dir, strategy=Once):
     """A session with one order at work, that is stopped at the end and then judged."""
     session = rf.LiveSession(
-        Once,
+        strategy,
         tws.venue(timeout_ms=800.0, settle_ms=400.0, heartbeat_ms=500.0, fee_wait_ms=200.0),
         symbols=["AAA", "BBB"],
         run_dir=run_dir,
@@ -81,6 +91,32 @@ def test_a_fill_that_races_a_cancel_wins(fault, tws, tmp_path):
         session.halt("to take it back")
         await_(lambda: statuses(session) == ["canceled"], "the cancel")
         assert session.fills["qty"].sum() == 4.0
+
+
+RACES = [
+    None,
+    ("fill", "reorder"),
+    ("fill", "lose"),
+    ("fill", "duplicate"),
+    ("replace", "no_reply"),
+    ("replace", "delay"),
+    ("replace", "drop_after"),
+]
+
+
+@pytest.mark.parametrize("wrong", RACES, ids=str)
+def test_a_change_that_races_a_part_of_its_order_fills_no_more_than_was_asked(wrong, tws, tmp_path):
+    with trading(tws, tmp_path / "run", Change) as session:
+        tws.house._held = True
+        if wrong is not None:
+            tws.fault(Fault(*wrong, ms=300.0))
+        order_id = session.orders["id"].iloc[0]
+        tws.do(tws.exchange.fill, order_id, 4.0)
+        tws.do(tws.exchange.tick, "BBB", 77.0)
+        await_(lambda: session.orders["qty"].iloc[0] == 6.0, "the change")
+        tws.do(tws.exchange.fill, order_id, 2.0)
+        await_(lambda: statuses(session) == ["filled"], "the rest")
+        assert session.fills["qty"].sum() == 6.0
 
 
 def test_a_fill_after_the_cancel_is_booked(tws, tmp_path):
