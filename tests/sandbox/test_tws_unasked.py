@@ -32,9 +32,9 @@ class Change(Once):
 
     def on_tick(self, ctx, trade):
         super().on_tick(ctx, trade)
-        for order in ctx.orders("AAA"):
-            if trade.price == 77.0 and order.qty != 6.0 and not order.replace_pending:
-                ctx.replace(order, qty=6.0)
+        for mine in ctx.orders("AAA"):
+            if trade.price == 77.0 and mine.qty != 6.0 and not mine.replace_pending:
+                ctx.replace(mine, qty=6.0)
 
 
 @pytest.fixture
