@@ -31,7 +31,16 @@ from regimeflow.analytics.quality_sums import (
     venue_summary,
 )
 from regimeflow.errors import ConfigError
-from regimeflow.model.events import Denied, Fill, Input, OrderUpdate, Output, Start, Submit
+from regimeflow.model.events import (
+    Denied,
+    Fill,
+    Input,
+    OrderUpdate,
+    Output,
+    Start,
+    Submit,
+    exits_of,
+)
 from regimeflow.model.instrument import Instruments
 from regimeflow.model.market import Bar, Bars, Book, History, Quote, Trade
 from regimeflow.model.timeframe import NS_PER_MS, NS_PER_SECOND
@@ -107,6 +116,8 @@ class QualityFold:
             for output in outputs:
                 if output.__class__ is Submit:
                     self._submit(output)
+                    for request in exits_of(output):
+                        self._submit(request)
                 elif output.__class__ is Denied:
                     self._deny(output)
 

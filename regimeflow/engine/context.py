@@ -14,7 +14,7 @@ from regimeflow.engine.limits import finite
 from regimeflow.engine.regime import Regime
 from regimeflow.engine.sizing import change_towards, move_to
 from regimeflow.errors import ConfigError, OrderError, did_you_mean
-from regimeflow.model.events import Logged, Recorded, SetTimer
+from regimeflow.model.events import STOP_LOSS, TAKE_PROFIT, Logged, Recorded, SetTimer
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.ledger import Position
 from regimeflow.model.market import Bar, Book, Quote
@@ -187,6 +187,8 @@ class Context:
         tif: str | None = None,
         expire_at: int | None = None,
         reduce_only: bool = False,
+        take_profit: float | None = None,
+        stop_loss: float | None = None,
         tag: str = "",
     ) -> OrderHandle:
         """Send a buy order and return its handle.
@@ -195,9 +197,13 @@ class Context:
             qty: units, positive; rounded down to whole lots.
             limit: never pay more than this.
             stop: becomes active when the market trades at or above this.
-            tif: "day", "gtc", "ioc", "fok" or "gtd"; without it day where there are sessions.
+            tif: "day", "gtc", "ioc", "fok" or "gtd"; without it day where there are sessions, and
+                gtc for an order with exits, which have the same.
             expire_at: for "gtd", UTC nanoseconds.
             reduce_only: may only take off what is held; the excess is denied.
+            take_profit, stop_loss: prices of the exits that the venue holds from the entry's fill
+                on: a limit and a stop order of the same quantity, the one canceled when the other
+                fills. See `exits`.
             tag: yours, kept with the order.
 
         Returns:
@@ -206,7 +212,19 @@ class Context:
         if symbol not in self._engine.symbol_set:
             self._unknown(symbol)
         return OrderHandle(
-            self._desk.submit(symbol, 1.0, qty, limit, stop, tif, expire_at, reduce_only, tag)
+            self._desk.submit(
+                symbol,
+                1.0,
+                qty,
+                limit,
+                stop,
+                tif,
+                expire_at,
+                reduce_only,
+                tag,
+                take_profit=take_profit,
+                stop_loss=stop_loss,
+            )
         )
 
     def sell(
@@ -219,13 +237,27 @@ class Context:
         tif: str | None = None,
         expire_at: int | None = None,
         reduce_only: bool = False,
+        take_profit: float | None = None,
+        stop_loss: float | None = None,
         tag: str = "",
     ) -> OrderHandle:
         """Send a sell order, short where nothing is held; arguments as in `buy`."""
         if symbol not in self._engine.symbol_set:
             self._unknown(symbol)
         return OrderHandle(
-            self._desk.submit(symbol, -1.0, qty, limit, stop, tif, expire_at, reduce_only, tag)
+            self._desk.submit(
+                symbol,
+                -1.0,
+                qty,
+                limit,
+                stop,
+                tif,
+                expire_at,
+                reduce_only,
+                tag,
+                take_profit=take_profit,
+                stop_loss=stop_loss,
+            )
         )
 
     def target(
@@ -239,6 +271,7 @@ class Context:
     ) -> OrderHandle | None:
         """Move a position to a quantity, a weight of equity or a value; return the order made.
 
+        A target that takes off what exits hold cancels them, and is moved to once they are over.
         Calling it again with the same target sends nothing. It replaces or cancels its own earlier
         order for the symbol, and waits while that one is unanswered.
 
@@ -333,11 +366,27 @@ class Context:
                 handles.append(order)
         return handles
 
+    def exits(self, order: OrderHandle | str) -> tuple[OrderHandle, ...]:
+        """Return the exits of an entry: its take-profit, then its stop-loss, as far as it has them.
+
+        They are orders like others, to be looked at, canceled, or moved by `replace`.
+        """
+        orders, entry = self._desk.orders, self._own(order).id
+        names = (entry + TAKE_PROFIT, entry + STOP_LOSS)
+        return tuple(OrderHandle(orders[name]) for name in names if name in orders)
+
     def close(self, symbol: str) -> OrderHandle | None:
-        """Cancel the symbol's working orders and leave its position at market."""
+        """Cancel the symbol's working orders and leave its position at market.
+
+        Where exits hold the position, it is left once they are over, and nothing is returned yet.
+        """
         desk = self._desk
         if symbol not in self._engine.symbol_set:
             self._unknown(symbol)
+        if symbol in desk.exits:
+            desk.cancel_all(symbol, protection=True)
+            self._engine.trading.move(symbol, 0.0)
+            return None
         held = desk.instruments[symbol].round_qty(self.position(symbol))
         leaving: Order | None = None
         for order in list(desk.working.get(symbol, {}).values()):
@@ -362,7 +411,7 @@ class Context:
             self.close(symbol)
 
     def cancel(self, order: OrderHandle | str) -> None:
-        """Ask the venue to cancel a working order."""
+        """Ask the venue to cancel a working order; an entry takes its exits with it."""
         self._desk.cancel(self._own(order))
 
     def replace(
@@ -377,7 +426,8 @@ class Context:
 
         Args:
             qty: new total quantity, what is filled included.
-            limit, stop: new prices, for orders that have them.
+            limit, stop: new prices, for orders that have them. Of an entry and its exits only the
+                exits can be changed, and only their prices.
         """
         own = self._own(order)
         for name, value in (("limit", limit), ("stop", stop)):
@@ -442,12 +492,19 @@ class Context:
     ) -> OrderHandle | None:
         """Move a position of ``units`` towards ``wanted`` units, unless it is within the band."""
         engine, desk = self._engine, self._desk
+        if symbol in engine.trading.closing:
+            engine.trading.closing[symbol] = wanted
+            return None
         if wanted == units and symbol not in engine.target_orders:
             return None
         if band:
             change = abs(wanted - units) * price * desk.instruments[symbol].multiplier
             if change < band * desk.equity():
                 return None
+        exits = desk.exits.get(symbol)
+        if exits and (wanted - units) * next(iter(exits.values())).sign > 0.0:
+            engine.trading.move(symbol, wanted)  # what they hold is to be taken off
+            return None
         order = move_to(desk, symbol, wanted, engine.target_orders)
         return OrderHandle(order) if order is not None else None
 

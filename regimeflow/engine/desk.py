@@ -6,13 +6,16 @@ Invariants:
 2. a client order id is made once per intent and never used again;
 3. an order ends only on evidence from the venue; a fill is booked once per execution id, whatever
    the order's state, and position and cash follow from fills alone;
-4. ``reserved`` is the buying power held back by all working orders, and is zero without any.
+4. ``reserved`` is the buying power held back by all working orders, and is zero without any;
+5. what holds of an entry with its exits: see `regimeflow.engine.brackets`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
+
+import msgspec
 
 from regimeflow.engine.admission import (
     FAR,
@@ -22,6 +25,7 @@ from regimeflow.engine.admission import (
     less_than_a_lot,
     put_on_grid,
 )
+from regimeflow.engine.brackets import check_entry, check_free, check_sides, exits_for
 from regimeflow.engine.limits import Denial, Gate, finite
 from regimeflow.engine.trading import ACTIVE, HALTED, REDUCING
 from regimeflow.model.events import (
@@ -92,6 +96,8 @@ class Desk:
         self.state = ACTIVE
         self.orders: dict[str, Order] = {}
         self.working: dict[str, dict[str, Order]] = {}
+        #: Those of them that are exits of an entry.
+        self.exits: dict[str, dict[str, Order]] = {}
         self.reserved = 0.0
         self.gate = Gate(limits, self)
         self.limits = limits
@@ -143,9 +149,15 @@ class Desk:
         return power
 
     def working_qty(self, symbol: str) -> tuple[float, float]:
-        """Return the units still to be bought and sold by working orders, unknown ones included."""
+        """Return the units still to be bought and sold by working orders, unknown ones included.
+
+        Exits are not counted: they only take off what their entry will have brought.
+        """
         buys = sells = 0.0
+        exits = self.exits.get(symbol, _NONE)
         for order in self.working.get(symbol, _NONE).values():
+            if order.id in exits:
+                continue
             qty = order.qty
             if order.replace_pending and order.id in self._asked:
                 qty = max(qty, self._asked[order.id][0])
@@ -212,6 +224,15 @@ class Desk:
         """Whether nothing works, and nothing is held that an order could sell or buy back."""
         return not self.working and all(map(self.dust, self.ledger.held))
 
+    def protects(self, order: Order) -> bool:
+        """Whether an order is an exit whose entry has filled: without it a position is alone."""
+        return bool(order.parent) and self.orders[order.parent].status is Status.FILLED
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing works but exits that protect a position."""
+        return all(self.protects(o) for group in self.working.values() for o in group.values())
+
     # ------------------------------------------------------------ intents
 
     def submit(
@@ -226,15 +247,24 @@ class Desk:
         reduce_only: bool = False,
         tag: str = "",
         *,
+        take_profit: float | None = None,
+        stop_loss: float | None = None,
         exit_: bool = False,
     ) -> Order:
         """Make an order of an intent and send it, or deny it with the reason.
 
+        Exits are orders too, made and sent with it; they outlive the day unless ``tif`` says so.
         ``exit_`` marks the engine's own exits, which pass every limit but finite numbers, grid and
         the rate of exits.
         """
+        alone = take_profit is None and stop_loss is None
         if tif is None and not expire_at:
-            tif = self._tifs.get(symbol) or self._tifs.setdefault(symbol, self._default_tif(symbol))
+            tif = (
+                "gtc"
+                if not alone
+                else self._tifs.get(symbol)
+                or self._tifs.setdefault(symbol, self._default_tif(symbol))
+            )
         else:
             tif = checked_tif(tif, expire_at)
         market = self._market
@@ -274,7 +304,8 @@ class Desk:
             and 0.0 < qty < FAR
             and last > 0.0
             and self.state == ACTIVE
-            and not (reduce_only or exit_ or gate.active or market.held_back)
+            and not (reduce_only or exit_ or gate.active or market.held_back or self.exits)
+            and alone
             and not (instrument.min_qty or instrument.min_notional)
         ):  # the usual case: of all that `_check` asks only this is left
             order.qty = qty = instrument.round_qty(qty)
@@ -286,6 +317,9 @@ class Desk:
         else:
             denial = self._check(order, last, exit_)
             qty = order.qty
+        exits = [] if alone else exits_for(order, take_profit, stop_loss)
+        if denial is None and exits:
+            denial = check_entry(self, order, exits)
         if denial is not None:
             self._deny(order, denial)
             return order
@@ -298,24 +332,38 @@ class Desk:
         self.reserved += order.reserve * qty
         if gate.active:
             gate.sent(order)
-        market.out.append(
-            Submit(
-                seq,
-                now,
-                id_,
-                symbol,
-                side,
-                qty,
-                type_,
-                order.limit,
-                order.stop,
-                tif,
-                order.expire_at,
-                reduce_only,
-                tag,
-            )
+        request = Submit(
+            seq,
+            now,
+            id_,
+            symbol,
+            side,
+            qty,
+            type_,
+            order.limit,
+            order.stop,
+            tif,
+            order.expire_at,
+            reduce_only,
+            tag,
         )
+        if exits:
+            request = self._file_exits(request, exits)
+        market.out.append(request)
         return order
+
+    def _file_exits(self, request: Submit, exits: Sequence[Order]) -> Submit:
+        """Let exits work with their entry; return its request with their prices."""
+        prices: dict[str, float | None] = {}
+        for order in exits:
+            order.move(Happening.SENT, order.created)
+            self.orders[order.id] = self.working[order.symbol][order.id] = order
+            self.exits.setdefault(order.symbol, {})[order.id] = order
+            if order.limit is None:
+                prices["stop_loss"] = order.stop
+            else:
+                prices["take_profit"] = order.limit
+        return msgspec.structs.replace(request, **prices)
 
     def cancel(self, order: Order) -> None:
         """Ask the venue to cancel; nothing is asked twice, nor of an order that is over."""
@@ -366,7 +414,8 @@ class Desk:
         wanted = finite(probe.qty)
         if wanted is not None:  # else the gate says what is wrong with it
             probe.qty = wanted - order.filled
-        denial = self._check(probe, probe.decision_price, False)
+        denial = self._check_exit_change(probe, order, qty is not None) if self.exits else None
+        denial = denial or self._check(probe, probe.decision_price, bool(probe.parent))
         working[order.id] = order
         self.reserved += held_back
         if denial is not None:
@@ -394,6 +443,22 @@ class Desk:
         )
         return True
 
+    def _check_exit_change(self, probe: Order, order: Order, resized: bool) -> Denial | None:
+        """Of an entry and its exits the prices of the exits alone can be changed."""
+        exits = self.exits.get(order.symbol, _NONE)
+        entry = order.parent
+        if not entry:
+            if any(exit_.parent == order.id for exit_ in exits.values()):
+                return Denial("bracket", "an order with exits cannot be changed: cancel it instead")
+            return None
+        if resized:
+            return Denial("bracket", "an exit takes off what its entry brought: no other quantity")
+        for name in ("limit", "stop"):
+            if getattr(probe, name) is not None and finite(getattr(probe, name)) is None:
+                return Denial("finite", f"{name} must be a positive finite number")
+        other = [o for o in exits.values() if o.parent == entry and o.id != order.id]
+        return check_sides(-order.sign, [probe, *other])
+
     def _check(self, order: Order, last: float, exit_: bool) -> Denial | None:
         """Finite numbers, grid, price, trading state, limits, affordability: in this order."""
         instrument = self.instruments[order.symbol]
@@ -404,6 +469,10 @@ class Desk:
             return Denial("no_price", f"there is no price of {order.symbol} yet")
         if exit_:
             return self.gate.check_exit()
+        if self.exits:
+            denial = check_free(self, order)
+            if denial is not None:
+                return denial
         if order.reduce_only:
             denial = check_reduces(self, order)
             if denial is not None:
@@ -499,9 +568,24 @@ class Desk:
         held = position.qty if position is not None else 0.0
         room = abs(held)
         for order in list(self.working.get(symbol, _NONE).values()):
+            if order.parent:
+                continue  # it ends with its entry, and else protects what that has brought
             if held * order.sign < 0.0 and order.remaining <= room + 1e-12:
                 room -= order.remaining  # an exit: without it the position would stand alone
             else:
+                self.cancel(order)
+
+    def cancel_all(self, symbol: str = "", *, protection: bool) -> None:
+        """Cancel working orders, of one symbol or of all.
+
+        Args:
+            protection: whether exits go too. Else those of a working entry are left to end with it,
+                and those of one that has filled stay.
+        """
+        groups = self.working.values() if not symbol else [self.working.get(symbol, _NONE)]
+        for order in [order for group in groups for order in group.values()]:
+            entry = self.orders[order.parent] if order.parent else None
+            if entry is None or protection or not (entry.working or entry.status is Status.FILLED):
                 self.cancel(order)
 
     # ------------------------------------------------------------ what the venue says
@@ -516,7 +600,7 @@ class Desk:
             order.venue_order_id = event.venue_order_id
         if event.what == "accepted":  # by far the most
             order.move(Happening.ACCEPTED, event.seen, event.reason)
-            if self.gate.refusals:
+            if self.gate.refusals and not order.parent:
                 self.gate.accepted(order)
             return order
         held_back = order.reserve * order.remaining if order.working else 0.0
@@ -525,7 +609,7 @@ class Desk:
         if self._asked and not order.replace_pending:
             self._answered(order, event.what)
         # That a lost request is nowhere to be found is no answer to what it asked for.
-        if event.what == "rejected" and not unknown:
+        if event.what == "rejected" and not unknown and not order.parent:
             self.gate.refused(order, event.reason)
         if order.working:
             if event.what == "replaced":
@@ -573,6 +657,9 @@ class Desk:
 
     def _unfile(self, order: Order) -> None:
         everything, symbol = self.working, order.symbol
+        exits = self.exits.get(symbol)
+        if exits is not None and exits.pop(order.id, None) is not None and not exits:
+            del self.exits[symbol]
         working = everything.get(symbol)
         if working is not None:
             working.pop(order.id, None)

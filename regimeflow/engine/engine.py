@@ -575,6 +575,8 @@ class Engine:
             self._forget_target(order)
         if self.trading.flattening:
             self.trading.answered(event.what)
+        elif self.trading.closing:
+            self.trading.move_on()
         if self._on_order_update is not None:
             self._call("on_order_update", self.ctx, OrderHandle(order))
 
@@ -589,6 +591,8 @@ class Engine:
             self._forget_target(order)
         if self.trading.flattening:
             self.trading.exit()
+        elif self.trading.closing:
+            self.trading.move_on()
         if self._on_fill is not None:
             self._call("on_fill", self.ctx, fill)
         if order is not None and self._on_order_update is not None:

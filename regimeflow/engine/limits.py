@@ -292,7 +292,8 @@ def _exposure(gate: Gate, order: Order, price: float) -> Denial | None:
 
 def _max_open_orders(gate: Gate, order: Order, price: float) -> Denial | None:
     most = gate.limits.max_open_orders or 0
-    there = sum(map(len, gate.desk.working.values()))
+    desk = gate.desk
+    there = sum(map(len, desk.working.values())) - sum(map(len, desk.exits.values()))
     if there >= most and not _reduces(gate, order):
         return Denial("max_open_orders", f"{there} orders are working, {most:g} may")
     return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from regimeflow.engine.sizing import move_to
 from regimeflow.errors import ConfigError, did_you_mean
 from regimeflow.model.events import Command, Connection, Feed, Reconciled, StateChanged
 from regimeflow.model.timeframe import NS_PER_SECOND
@@ -25,15 +26,17 @@ class Trading:
 
     Attributes:
         flattening: why everything held is being closed; "" while it is not.
+        closing: symbol -> units to move its position to, once the exits that hold it are over.
         held_back: symbols for which only exits may leave.
         holds: why: (source, symbol, "" for all) -> reason.
     """
 
-    __slots__ = ("_engine", "_exit_at", "_stopped", "flattening", "held_back", "holds")
+    __slots__ = ("_engine", "_exit_at", "_stopped", "closing", "flattening", "held_back", "holds")
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.flattening = ""
+        self.closing: dict[str, float] = {}
         self.held_back: frozenset[str] = frozenset()
         self.holds: dict[tuple[str, str], str] = {}
         self._exit_at = 0
@@ -42,16 +45,13 @@ class Trading:
     # ------------------------------------------------------------ states
 
     def halt(self, why: str) -> None:
-        """Let nothing leave but cancels, and cancel everything."""
+        """Let nothing leave but cancels, and cancel all but the exits that protect a position."""
         self._set_state(HALTED, why)
-        self.cancel_all()
+        self.closing.clear()
+        self._cancel_all()
 
-    def cancel_all(self) -> None:
-        """Cancel every working order."""
-        desk = self._engine.desk
-        for orders in list(desk.working.values()):
-            for order in list(orders.values()):
-                desk.cancel(order)
+    def _cancel_all(self) -> None:
+        self._engine.desk.cancel_all(protection=False)
 
     def command(self, command: Command) -> None:
         """Do what a human, or a program in his place, asks for."""
@@ -72,7 +72,7 @@ class Trading:
         elif name == "unpause":  # of the same one only: a human's pause is a human's to lift
             self.release(f"pause by {command.who}", "", why)
         elif name == "cancel_all":
-            self.cancel_all()
+            self._cancel_all()
         elif name != "adopt":  # which is for whoever compares the books
             names = ("halt", "pause", "unpause", "flatten", "resume", "stop", "cancel_all", "adopt")
             raise ConfigError(f"there is no command {name!r}.{did_you_mean(name, names)}")
@@ -119,7 +119,8 @@ class Trading:
     def _flatten(self, why: str) -> None:
         self._set_state(REDUCING, why)
         self.flattening = why
-        self.cancel_all()
+        self.closing.clear()
+        self._engine.desk.cancel_all(protection=True)
         self.exit()
 
     def exit(self) -> None:
@@ -145,6 +146,26 @@ class Trading:
             self._set_state(HALTED, f"flat after: {self.flattening}")
             self.flattening = ""
 
+    def move(self, symbol: str, qty: float) -> None:
+        """Move a position to ``qty`` units, once the exits that hold it are over.
+
+        An exit that fills while its cancel is on the way would otherwise do the same work twice.
+        """
+        self.closing[symbol] = qty
+        desk = self._engine.desk
+        for order in list(desk.exits.get(symbol, {}).values()):
+            entry = desk.orders[order.parent]
+            desk.cancel(entry)
+            desk.cancel(order)
+
+    def move_on(self) -> None:
+        """Move the positions whose exits are over."""
+        engine = self._engine
+        for symbol, qty in list(self.closing.items()):
+            if symbol not in engine.desk.exits:
+                del self.closing[symbol]
+                move_to(engine.desk, symbol, qty, engine.target_orders)
+
     def answered(self, what: str) -> None:
         """Go on with the exits after what the venue said of an order."""
         if what in ("rejected", "never_sent"):
@@ -156,9 +177,15 @@ class Trading:
         engine = self._engine
         if self.flattening:
             self.exit()
-        elif engine.desk.state == HALTED and engine.desk.working and engine.now >= self._exit_at:
+        elif engine.now < self._exit_at:
+            return
+        elif self.closing:
             self._exit_at = engine.now + _EXIT_AGAIN_NS
-            self.cancel_all()  # those whose cancel was refused
+            for symbol, qty in list(self.closing.items()):
+                self.move(symbol, qty)  # those whose cancel was refused
+        elif engine.desk.state == HALTED and engine.desk.working:
+            self._exit_at = engine.now + _EXIT_AGAIN_NS
+            self._cancel_all()  # those whose cancel was refused
 
     # ------------------------------------------------------------ what is held back
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.market import Bar, Bars, Book, History, Quote, Trade
@@ -139,7 +140,8 @@ class Command(msgspec.Struct, frozen=True, tag_field="kind", tag="command"):
     """A human, or the session on their behalf, steers the run.
 
     ``name`` is one of halt, pause, unpause, resume, flatten, stop, cancel_all, adopt. Unpause lifts
-    the pause made by the same ``who`` and nothing else.
+    the pause made by the same ``who`` and nothing else. Of these flatten alone cancels the exits
+    that protect a position.
     """
 
     ts: int
@@ -364,7 +366,11 @@ Input = (
 
 
 class Submit(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="submit"):
-    """Send an order. ``seq`` and ``seen`` are those of the event that caused it."""
+    """Send an order. ``seq`` and ``seen`` are those of the event that caused it.
+
+    ``take_profit`` and ``stop_loss`` are prices of its exits, which go with it in this one request;
+    `exits_of` tells them. An order without exits has neither, in its JSON too.
+    """
 
     seq: int
     seen: int
@@ -379,6 +385,48 @@ class Submit(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="submi
     expire_at: int = 0
     reduce_only: bool = False
     tag: str = ""
+    take_profit: float | UnsetType = UNSET
+    stop_loss: float | UnsetType = UNSET
+
+
+#: What is put behind an entry's id to name its exits.
+TAKE_PROFIT, STOP_LOSS = "t", "s"
+
+
+def exits_of(entry: Submit) -> tuple[Submit, ...]:
+    """Return the exits that go with an entry, as if each had been sent by itself.
+
+    >>> entry = Submit(1, 2, "demo-0-1", "A", "buy", 5.0, "market", take_profit=9.0, stop_loss=7.0)
+    >>> [(e.order_id, e.side, e.type, e.limit, e.stop) for e in exits_of(entry)]
+    [('demo-0-1t', 'sell', 'limit', 9.0, None), ('demo-0-1s', 'sell', 'stop', None, 7.0)]
+    """
+    if not (entry.take_profit or entry.stop_loss):
+        return ()
+    side = "sell" if entry.side == "buy" else "buy"
+    made = []
+    for suffix, type_, price in (
+        (TAKE_PROFIT, "limit", entry.take_profit),
+        (STOP_LOSS, "stop", entry.stop_loss),
+    ):
+        if price is UNSET:
+            continue
+        limit, stop = (price, None) if type_ == "limit" else (None, price)
+        exit_ = Submit(
+            entry.seq, entry.seen, entry.order_id + suffix, entry.symbol, side, entry.qty,
+            type_, limit, stop, entry.tif, 0, True, entry.tag,
+        )  # fmt: skip
+        made.append(exit_)
+    return tuple(made)
+
+
+def entry_of(order_id: str) -> str:
+    """Return the id of the entry that an exit belongs to, "" for an order of its own.
+
+    >>> entry_of("demo-0-1s"), entry_of("demo-0-1")
+    ('demo-0-1', '')
+    """
+    entry = order_id[:-1]
+    return entry if order_id[-1:] in (TAKE_PROFIT, STOP_LOSS) and entry[-1:].isdigit() else ""
 
 
 class Cancel(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="cancel"):

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from regimeflow.errors import RegimeflowError
-from regimeflow.model.events import Fill, OrderUpdate, Submit
+from regimeflow.model.events import Fill, OrderUpdate, Submit, entry_of
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.timeframe import iso
 
@@ -187,6 +187,11 @@ class Order(msgspec.Struct, gc=False, eq=False):
         return 1.0 if self.side == "buy" else -1.0
 
     @property
+    def parent(self) -> str:
+        """Id of the entry that it is an exit of, "" for an order of its own."""
+        return entry_of(self.id)
+
+    @property
     def remaining(self) -> float:
         """Units still to be filled."""
         return self.qty - self.filled
@@ -303,7 +308,7 @@ class OrderHandle(msgspec.Struct, gc=False, eq=False):
         return getattr(self._order, name)
 
     def __dir__(self) -> list[str]:
-        return [*Order.__struct_fields__, "log", "sign", "remaining", "working"]
+        return [*Order.__struct_fields__, "log", "sign", "parent", "remaining", "working"]
 
     def __bool__(self) -> bool:
         """Whether it left, or may have left: a denied order is false."""

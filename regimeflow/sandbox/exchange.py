@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from regimeflow.errors import NotThere, Refused
-from regimeflow.model.events import Cancel, Fill, OrderUpdate, Replace, Submit
+from regimeflow.model.events import Cancel, Fill, OrderUpdate, Replace, Submit, exits_of
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.market import Bar, History, Quote, Trade
 from regimeflow.model.timeframe import NS_PER_SECOND
@@ -47,7 +47,11 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Working(msgspec.Struct):
-    """An order as the exchange keeps it."""
+    """An order as the exchange keeps it.
+
+    ``entry`` is the client's name of the order whose exit it is, "" for one of its own; ``waits``:
+    that has not filled whole yet.
+    """
 
     id: str
     venue_id: str
@@ -66,6 +70,8 @@ class Working(msgspec.Struct):
     ts: int = 0
     reason: str = ""
     hidden_until: int = 0
+    entry: str = ""
+    waits: bool = False
 
     @property
     def left(self) -> Decimal:
@@ -93,6 +99,7 @@ class Exchange:
         name_payment: symbol, count -> id of a payment for what is held of it.
         on_payment: is told of each payment.
         ids_for_ever: whether an order id is taken once and for all; else while its order works.
+        exits_together: whether an exit that is canceled takes the other one with it.
         expires: whether it tells an order that has expired from one that was canceled.
         fee_in_units: whether a buyer pays the fee in what was bought.
     """
@@ -112,7 +119,9 @@ class Exchange:
         timeframe: int = 60 * NS_PER_SECOND,
         whole: float = 0.6,
     ) -> None:
-        self.capabilities = Capabilities(tifs=frozenset({"day", "gtc", "ioc", "fok", "gtd"}))
+        self.capabilities = Capabilities(
+            tifs=frozenset({"day", "gtc", "ioc", "fok", "gtd"}), brackets=True
+        )
         self.rules = {
             rules.symbol: rules
             for rules in (Instrument.default(s) if isinstance(s, str) else s for s in symbols)
@@ -138,6 +147,7 @@ class Exchange:
         self.name_payment: Callable[[str, int], str] = lambda _, count: f"F{count}"
         self.ids_for_ever = True
         self.fee_in_units = False
+        self.exits_together = False
         self.expires = True
         self.timeframe = timeframe
         self._bars: dict[str, list[Bar]] = {symbol: [] for symbol in self.rules}
@@ -262,6 +272,8 @@ class Exchange:
                 self._note("refused", order.order_id, str(refusal))
                 raise
             taken = self._take(order)
+            for exit_ in exits_of(order):
+                self._take(exit_, entry=order.order_id)
             ack = Ack(taken.venue_id, self._now())
             self._first_meeting(taken)
             return ack
@@ -278,11 +290,11 @@ class Exchange:
         qty = _exact(order.qty)
         if not qty > 0 or qty % _exact(rules.lot):
             raise Refused(f"{order.qty!r} is not in whole lots of {order.symbol}", code="bad_qty")
-        for price in (order.limit, order.stop):
+        for price in (order.limit, order.stop, order.take_profit or None, order.stop_loss or None):
             if price is not None and (not price > 0 or _exact(price) % _exact(rules.tick)):
                 raise Refused(f"{price!r} is not a price of {order.symbol}", code="bad_price")
 
-    def _take(self, order: Submit) -> Working:
+    def _take(self, order: Submit, entry: str = "") -> Working:
         self._count += 1
         taken = Working(
             order.order_id,
@@ -297,6 +309,8 @@ class Exchange:
             order.expire_at,
             ts=self._now(),
             hidden_until=self._now() + self._random.randrange(self.shy_ns) if self.shy_ns else 0,
+            entry=entry,
+            waits=bool(entry),
         )
         self.orders[taken.id] = self.by_venue_id[taken.venue_id] = taken
         self._tell(taken, "accepted")
@@ -321,7 +335,8 @@ class Exchange:
             qty = _exact(request.qty)
             if qty <= order.filled:
                 raise Refused(f"{order.filled} are filled already", code="bad_qty")
-            order.qty = qty
+            if not order.entry:  # else it takes off what is left, whatever was asked for
+                order.qty = qty
             if request.limit is not None and order.limit is not None:
                 order.limit = _exact(request.limit)
             if request.stop is not None and order.stop is not None:
@@ -548,7 +563,7 @@ class Exchange:
     def _meet(self, symbol: str) -> None:
         """Let working orders meet the present price."""
         for order in self.working():
-            if order.symbol == symbol:
+            if order.symbol == symbol and order.status == "open" and not order.waits:
                 price = self._price_for(order)
                 if price is not None:
                     self._fill(order, self._piece(order), price)
@@ -599,7 +614,25 @@ class Exchange:
         self.fills.append(fill)
         self._note("fill", order.id, fill)
         self._say(fill)
+        self._meet_exits(order, qty)
         return fill
+
+    def _exits_of(self, entry: str) -> list[Working]:
+        return [order for order in self.working() if entry and order.entry == entry]
+
+    def _meet_exits(self, order: Working, qty: Decimal) -> None:
+        """Let the exits of a filled entry work; leave the other exit what is left to take off."""
+        if order.status == "filled":
+            for exit_ in self._exits_of(order.id):
+                exit_.waits = False
+        for other in self._exits_of(order.entry):
+            if other is order:
+                continue
+            if order.status == "filled":
+                self._end(other, "canceled", "the other exit has filled")
+            else:
+                other.qty -= qty
+                self._tell(other, "replaced")
 
     def _book(self, symbol: str, signed: Decimal, price: Decimal) -> None:
         held = self.held.get(symbol, _ZERO)
@@ -618,6 +651,11 @@ class Exchange:
             what = "canceled"
         order.status, order.reason, order.ts = what, why, self._now()
         self._tell(order, what, why)
+        for exit_ in self._exits_of(order.id):
+            self._end(exit_, "canceled", "its entry has ended")
+        if self.exits_together and what == "canceled":
+            for other in self._exits_of(order.entry):
+                self._end(other, what, "the other exit was canceled")
 
     # ------------------------------------------------------------ telling
 

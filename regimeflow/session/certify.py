@@ -334,7 +334,12 @@ def _told(output: Output | None) -> str:
     if isinstance(output, Submit):
         prices = "".join(
             f" {name} {value:g}"
-            for name, value in (("limit", output.limit), ("stop", output.stop))
+            for name, value in (
+                ("limit", output.limit),
+                ("stop", output.stop),
+                ("take profit", output.take_profit or None),
+                ("stop loss", output.stop_loss or None),
+            )
             if value is not None
         )
         return (

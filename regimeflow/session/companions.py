@@ -16,6 +16,8 @@ from regimeflow.engine.engine import Engine, Heir
 from regimeflow.engine.rolling_history import RollingHistory
 from regimeflow.engine.strategy import Strategy
 from regimeflow.model.events import (
+    STOP_LOSS,
+    TAKE_PROFIT,
     Adjusted,
     Clock,
     EndOfDay,
@@ -29,6 +31,8 @@ from regimeflow.model.events import (
     StrategyChanged,
     Submit,
     Upgraded,
+    entry_of,
+    exits_of,
 )
 from regimeflow.model.ledger import Ledger
 from regimeflow.model.market import Bar, Bars, Book, History, Quote, Trade
@@ -92,7 +96,12 @@ class Anchor(msgspec.Struct, frozen=True):
 
 def anchor_of(engine: Engine, outputs: Sequence[Output]) -> Anchor:
     """Return what an engine has, less what it has just sent with ``outputs``."""
-    new = {output.order_id for output in outputs if isinstance(output, Submit)}
+    new = {
+        request.order_id
+        for output in outputs
+        if isinstance(output, Submit)
+        for request in (output, *exits_of(output))
+    }
     working = [o for group in engine.desk.working.values() for o in group.values()]
     old = [order for order in working if order.id not in new]
     return Anchor(
@@ -179,14 +188,9 @@ class Shadow:
     def _anchor(self, event: Input, anchor: Anchor) -> None:
         engine, ledger, matcher = self._engine, self._ledger, self._matcher
         left = anchor.remaining
-        matcher.keep(lambda _, order_id: left.get(order_id, 0.0))
-        matcher.send(
-            [
-                again(engine.desk.orders[order_id], qty, event.seen)
-                for order_id, qty in left.items()
-                if not matcher.has(order_id)
-            ]
-        )
+        matcher.keep(kept(left))
+        missing = [order_id for order_id in left if not matcher.has(order_id)]
+        matcher.send(again(engine.desk.orders, left, missing, event.seen))
         self.anchored += towards(ledger.snapshot(), anchor.ledger.snapshot(), engine.price, event)
         before = ledger.equity(engine.price)
         ledger.become(anchor.ledger)
@@ -212,12 +216,42 @@ class Shadow:
         return self._ledger.equity(self._engine.price)
 
 
-def again(order: Order, qty: float, seen: int) -> Submit:
-    """Return the request for what is left of an order."""
-    return Submit(
-        order.seq, seen, order.id, order.symbol, order.side, qty, order.type, order.limit,
-        order.stop, order.tif, order.expire_at, order.reduce_only, order.tag,
-    )  # fmt: skip
+def kept(left: Mapping[str, float]) -> Callable[[str, str], float]:
+    """Return what a matcher keeps: what is left of orders, but none with exits, nor the exits.
+
+    Whether an entry has filled may be another matter here and there, so these begin anew.
+    """
+
+    def units(_: str, order_id: str) -> float:
+        with_exits = order_id + TAKE_PROFIT in left or order_id + STOP_LOSS in left
+        return 0.0 if with_exits or entry_of(order_id) else left.get(order_id, 0.0)
+
+    return units
+
+
+def again(
+    orders: Mapping[str, Order], left: Mapping[str, float], missing: Iterable[str], seen: int
+) -> list[Submit]:
+    """Return the requests for what is left of orders; exits go with an entry that works."""
+    made = []
+    for order_id in missing:
+        if entry_of(order_id) in left:
+            continue
+        order = orders[order_id]
+        request = Submit(
+            order.seq, seen, order.id, order.symbol, order.side, left[order_id], order.type,
+            order.limit, order.stop, order.tif, order.expire_at, order.reduce_only, order.tag,
+        )  # fmt: skip
+        prices = {
+            name: orders[exit_].limit or orders[exit_].stop
+            for name, exit_ in (
+                ("take_profit", order_id + TAKE_PROFIT),
+                ("stop_loss", order_id + STOP_LOSS),
+            )
+            if exit_ in left
+        }
+        made.append(msgspec.structs.replace(request, **prices) if prices else request)
+    return made
 
 
 class Twin:

@@ -35,6 +35,7 @@ from regimeflow.model.events import (
     StrategyChanged,
     Submit,
     Upgraded,
+    exits_of,
 )
 from regimeflow.model.instrument import Instruments
 from regimeflow.model.ledger import Ledger
@@ -320,6 +321,11 @@ class Decisions:
     # ------------------------------------------------------------ orders
 
     def _submit(self, request: Submit) -> None:
+        self._submit_one(request)
+        for exit_ in exits_of(request):
+            self._submit_one(exit_)
+
+    def _submit_one(self, request: Submit) -> None:
         order = KnownOrder(request.symbol, request.side, request.qty)
         self.orders[request.order_id] = order
         self.working.add(request.order_id)

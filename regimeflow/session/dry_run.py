@@ -15,6 +15,7 @@ from regimeflow.model.events import (
     Resumed,
     Submit,
     Upgraded,
+    exits_of,
 )
 from regimeflow.session.plan import Link
 
@@ -40,7 +41,10 @@ class DryRun:
         for output in outputs:
             if isinstance(output, Submit):
                 seen = output.seen
-                self._answers.append(OrderUpdate(seen, seen, output.order_id, "canceled", WHY))
+                self._answers += [
+                    OrderUpdate(seen, seen, request.order_id, "canceled", WHY)
+                    for request in (output, *exits_of(output))
+                ]
         self._link.send([o for o in outputs if not isinstance(o, Submit | Cancel | Replace)])
 
     def recall(self, event: Input, outputs: Sequence[Output]) -> None:

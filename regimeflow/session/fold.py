@@ -8,7 +8,7 @@ from typing import Protocol
 from regimeflow.engine.drive import Companion
 from regimeflow.engine.engine import Engine
 from regimeflow.errors import SessionError
-from regimeflow.model.events import Input, Output, Resumed, Start, Submit
+from regimeflow.model.events import Input, Output, Resumed, Start, Submit, exits_of
 from regimeflow.model.models import Limits
 from regimeflow.session.replayed import decisions
 
@@ -65,7 +65,12 @@ class Fold:
     def resumed(self, limits: Limits, now: int) -> Resumed:
         """Return the event with which the run goes on."""
         # Changes and cancels that never left say nothing of their order, nor do denials.
-        never_sent = tuple(o.order_id for o in self._missing if isinstance(o, Submit))
+        never_sent = tuple(
+            request.order_id
+            for output in self._missing
+            if isinstance(output, Submit)
+            for request in (output, *exits_of(output))
+        )
         return Resumed(now, now, self.epoch + 1, never_sent, limits, "taken up again")
 
     def _differs(self, seq: int) -> SessionError:

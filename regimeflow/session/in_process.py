@@ -380,6 +380,8 @@ class InProcess:
         if desk is None:
             return
         working = [o for group in desk.working.values() for o in group.values()]
+        # Exits of what has filled stay, as with any other halt: the venue holds them.
+        working = [o for o in working if not desk.protects(o)]
         if isinstance(self._error, JournalError):
             # What was decided on the event that could not be recorded has never left.
             working = [o for o in working if o.seq != self.engine.seq]

@@ -28,6 +28,7 @@ from regimeflow.model.events import (
     Start,
     StrategyChanged,
     Submit,
+    exits_of,
 )
 from regimeflow.model.instrument import Instruments
 from regimeflow.model.market import BAR_FIELDS, Bar, Bars, History, Quote, Trade
@@ -72,7 +73,8 @@ class OrderFold:
 
     def _output(self, output: Output) -> None:
         if isinstance(output, Submit):
-            self.orders[output.order_id] = Order.of(output)
+            for request in (output, *exits_of(output)):
+                self.orders[request.order_id] = Order.of(request)
         elif isinstance(output, Denied) and output.order_id not in self.orders:
             order = Order(
                 output.order_id, output.symbol, output.side, output.qty or 0.0, "", None, None,

@@ -30,6 +30,7 @@ from regimeflow.model.events import (
     Start,
     Submit,
     Upgraded,
+    exits_of,
 )
 from regimeflow.model.ledger import Ledger
 from regimeflow.model.market import Bar, Bars, Book, Quote, Trade
@@ -43,6 +44,7 @@ from regimeflow.session.companions import (
     again,
     anchor_of,
     changed,
+    kept,
     rolling_history,
     towards,
 )
@@ -218,14 +220,14 @@ class LateShadow:
     def _anchor(self, event: Input, anchor: Anchor) -> None:
         """Be set to what the run has, as the shadow is."""
         left, start, matcher = anchor.remaining, self._books.start, self._matcher
-        matcher.keep(lambda _, order_id: left.get(order_id, 0.0))
+        matcher.keep(kept(left))
         waits = [entry for entry in self._under_way if entry[2].order_id in left]
         self._under_way = waits
         heapq.heapify(self._under_way)
         there = {request.order_id for _, _, request, _ in waits}
         orders = self._books.desk.orders
         missing = [i for i in left if i not in there and not matcher.has(i)]
-        matcher.send([again(orders[i], left[i], event.seen) for i in missing])
+        matcher.send(again(orders, left, missing, event.seen))
         held = {} if start is None else {s: units for s, (units, _) in start.positions.items()}
         for fill in (*matcher.fills, *self._adjusted, *self.anchored):
             sign = 1.0 if fill.side == "buy" else -1.0
@@ -273,10 +275,12 @@ class Books(Engine):
             event = msgspec.structs.replace(event, limits=None)
         self.step(event)
         for output in outputs:
-            if isinstance(output, Submit):
-                order = Order.of(output)
+            for request in (output, *exits_of(output)) if isinstance(output, Submit) else ():
+                order = Order.of(request)
                 self.desk.orders[order.id] = order
                 self.desk.working.setdefault(order.symbol, {})[order.id] = order
+                if order.parent:
+                    self.desk.exits.setdefault(order.symbol, {})[order.id] = order
 
 
 class Rerun:

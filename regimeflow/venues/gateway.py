@@ -47,6 +47,7 @@ from regimeflow.model.events import (
     Submit,
     Timer,
     Upgraded,
+    exits_of,
 )
 from regimeflow.model.market import Bar, Bars, Book, History, Quote, Trade
 from regimeflow.model.order import Status
@@ -171,7 +172,8 @@ class Gateway:
         """Carry out the requests among ``outputs``."""
         for output in outputs:
             if isinstance(output, Submit | Cancel | Replace):
-                self.comparing.heard[output.order_id] = self.runtime.now()
+                for name in _names_in(output):
+                    self.comparing.heard[name] = self.runtime.now()
                 self._soon += self.outbox.send(output)
             elif isinstance(output, SetTimer):
                 self._set_timer(output)
@@ -702,8 +704,9 @@ class Gateway:
         return self._through()
 
     def _through(self) -> bool:
-        """Whether no order of ours is left and the books were compared after the last news."""
-        if self._engine.desk.working or self.outbox.busy:
+        """Whether no order of ours is left, but for exits that protect a position, and the books
+        were compared after the last news."""
+        if not self._engine.desk.settled or self.outbox.busy:
             return False
         return not self._trades or self.comparing.settled()
 
@@ -761,6 +764,12 @@ def _remind(adapter: Adapter, symbols: Sequence[str]) -> None:
         adapter.instruments(symbols)
     except Refused:
         return  # what is not traded any more must not keep the rest from being looked after
+
+
+def _names_in(request: Submit | Cancel | Replace) -> list[str]:
+    """Return the orders that a request is about."""
+    exits = exits_of(request) if isinstance(request, Submit) else ()
+    return [request.order_id, *(exit_.order_id for exit_ in exits)]
 
 
 def _halts(changed: StateChanged) -> bool:

@@ -73,7 +73,7 @@ class Loopback(Histories):
         self.host = host
         self.port = port
         self.capabilities = Capabilities(
-            tifs=frozenset({"day", "gtc", "ioc", "fok", "gtd"}), settle_ms=settle_ms
+            tifs=frozenset({"day", "gtc", "ioc", "fok", "gtd"}), settle_ms=settle_ms, brackets=True
         )
         self._timeout_s = timeout_ms / 1e3
         self._lock = threading.Lock()

@@ -4,7 +4,9 @@ Invariants, each a property test:
 
 1. no fill uses market data from before its order existed at the venue, or after it expired;
 2. a limit order never fills beyond its limit, slippage included;
-3. given the same events and requests it answers the same, whatever clock paces them.
+3. given the same events and requests it answers the same, whatever clock paces them;
+4. exits begin to work when their entry has filled, in the same bar only if that was at its open;
+   of those of one entry one fills, and the other is canceled with it.
 
 A bar can fill an order only if its *interval* begins once the order is there. Times of the market
 (``ts``) rule what can fill; what the engine is told is delayed by the data latency (``seen``).
@@ -32,6 +34,8 @@ from regimeflow.model.events import (
     SetTimer,
     Submit,
     Timer,
+    entry_of,
+    exits_of,
 )
 from regimeflow.model.instrument import Instruments
 from regimeflow.model.market import Bar, Bars, Book, Quote, Trade
@@ -85,6 +89,11 @@ class Matcher:
         # Symbol -> market order decided on at its bar's close, where nothing else is under way: the
         # next bar fills it at its open, and it needs no place in the book. The short way.
         self._fresh: dict[str, Submit] = {}
+        # Entry -> its exits, until it has filled; and those that its fill has just let work.
+        self._waiting: dict[str, dict[str, Working]] = {}
+        self._born: list[Working] = []
+        # What follows from what is being told: of exits.
+        self._more: list[Input] = []
         self._fresh_cause: Input = self.current
         self._fresh_at = 0
         self._fresh_told = False
@@ -127,6 +136,8 @@ class Matcher:
         symbol = request.symbol
         if request.type != "market" or request.expire_at or symbol in self._fresh:
             return False
+        if request.take_profit or request.stop_loss or entry_of(request.order_id):
+            return False
         return cause.ts >= request.seen and has_bar(cause, symbol, self._matched_on.get(symbol))
 
     def keep(self, remaining: Callable[[str, str], float | None]) -> set[str]:
@@ -148,6 +159,8 @@ class Matcher:
                     self._remove(working)
                 elif qty is not None:
                     working.qty = qty
+        for order_id in dropped & self._waiting.keys():
+            dropped.update(self._waiting.pop(order_id))
         arrivals = list(self._arrivals)
         dropped.update(
             request.order_id
@@ -203,11 +216,13 @@ class Matcher:
         while self._arrivals and self._arrivals[0][0] <= event.ts:
             _, request, cause = self._arrivals.popleft()
             yield self._arrive(request, cause)
+            yield from self._told_more()
             if isinstance(request, Submit) and request.type == "market":
                 bar = bar_of(event, request.symbol, self._matched_on.get(request.symbol))
                 working = self._book.get(request.symbol, {}).get(request.order_id)
                 if bar is not None and working is not None:
                     yield self._fill(working, bar.close, bar.ts, bar.seen, bar.ts, "taker")
+                    yield from self._told_more()
 
     @property
     def fills_at_close(self) -> bool:
@@ -291,6 +306,7 @@ class Matcher:
                 break
             arrivals.popleft()
             told.append(self._arrive(request, cause))
+            told += self._told_more()
         if self._timers.heap and not told:
             # At one time the market speaks before the clock, but the clock before the day's end.
             last_timer = event.seen if event.__class__ in _AFTER_CLOCK else event.seen - 1
@@ -317,7 +333,7 @@ class Matcher:
             working = orders.get(order_id)
             if working is not None:
                 return working
-        return None
+        return self._waiting.get(entry_of(order_id), {}).get(order_id)
 
     def catch_up(self, now: int) -> None:
         """Go on after a standstill: a beat that was missed several times is made up for once."""
@@ -343,6 +359,10 @@ class Matcher:
             bar = bar_of(cause, symbol, self._matched_on.get(symbol))
             # Decided on a bar's close and here at that very moment: the next bar is all ahead.
             self._admit(request, at, eligible=bar is not None and bar.ts >= at)
+            exits = exits_of(request)
+            if exits:
+                self._waiting[order_id] = {e.order_id: self._made_ready(e, at) for e in exits}
+                self._more += [OrderUpdate(at, seen, e.order_id, "accepted") for e in exits]
             return OrderUpdate(at, seen, order_id, "accepted")
         found = self._find(order_id)
         if isinstance(request, Replace):
@@ -356,8 +376,12 @@ class Matcher:
         return self._end(found, at, seen, "canceled", "")
 
     def _admit(self, request: Submit, at: int, *, eligible: bool) -> None:
+        working = self._made_ready(request, at, eligible=eligible)
+        self._book.setdefault(request.symbol, {})[request.order_id] = working
+
+    def _made_ready(self, request: Submit, at: int, *, eligible: bool = True) -> Working:
         symbol, side = request.symbol, request.side
-        working = Working(
+        return Working(
             request.order_id,
             symbol,
             side,
@@ -371,8 +395,8 @@ class Matcher:
             at,
             self._instruments[symbol].multiplier,
             eligible,
+            entry=entry_of(request.order_id),
         )
-        self._book.setdefault(symbol, {})[request.order_id] = working
 
     # ------------------------------------------------------------ bars
 
@@ -400,6 +424,7 @@ class Matcher:
         if self._matched_on.get(bar.symbol) != bar.timeframe or bar.late:
             return
         begins = self._begins(bar.symbol, bar.ts, bar.timeframe)
+        self._born.clear()  # of the close before: among the others by now
         ready: list[Working] = []
         for working in orders.values():
             if not working.eligible:
@@ -412,10 +437,24 @@ class Matcher:
         if len(ready) > 1:
             # Within one bar nobody knows the path; the worse for the trader comes first.
             ready.sort(key=worse_first)
+        self._match_each(ready, bar, begins, told)
+        if self._born:
+            born, self._born = self._born, []
+            # Filled at the bar's open, an entry leaves the rest of the bar to its exits.
+            born = sorted((w for w in born if w.at <= begins), key=worse_first)
+            self._match_each(born, bar, begins, told)
+
+    def _match_each(
+        self, ready: Sequence[Working], bar: Bar, begins: int, told: list[Input]
+    ) -> None:
         for working in ready:
+            if working.entry and self._is_over(working):
+                continue  # the other exit has filled
             happened = self._match_one(working, bar, begins)
             if happened is not None:
                 told.append(happened)
+                if self._more:
+                    told += self._told_more()
 
     def _begins(self, symbol: str, ts: int, timeframe: int) -> int:
         """Return when a bar's interval begins: on an exchange not before its session opens."""
@@ -474,7 +513,7 @@ class Matcher:
             bid, ask = touch_of(event)  # type: ignore[arg-type]
             shift = self._slip  # the quote has its own spread
         for working in list(orders.values()):
-            if event.ts < working.at:
+            if event.ts < working.at or (working.entry and self._is_over(working)):
                 continue
             if working.expire_at and event.ts >= working.expire_at:
                 yield self._end(working, working.expire_at, event.seen, "expired", "gtd")
@@ -500,6 +539,7 @@ class Matcher:
                 if limit is not None and (price - limit) * working.sign > 0.0:
                     price = limit
             yield self._fill_at(working, price, event.ts, event.seen, event.ts, liquidity)
+            yield from self._told_more()
 
     # ------------------------------------------------------------ ends
 
@@ -508,12 +548,27 @@ class Matcher:
             for working in list(orders.values()):
                 if working.tif == "day" and working.could_trade:
                     yield self._end(working, event.ts, event.seen, "expired", "end of day")
+                    yield from self._told_more()
 
     def _end(self, working: Working, ts: int, seen: int, what: str, why: str) -> OrderUpdate:
         self._remove(working)
+        for exit_ in self._waiting.pop(working.order_id, ()):
+            over = "its entry has ended"
+            self._more.append(OrderUpdate(ts, seen, exit_, "canceled", over))
         return OrderUpdate(ts, seen, working.order_id, what, why)
 
+    def _is_over(self, working: Working) -> bool:
+        return working.order_id not in self._book.get(working.symbol, ())
+
+    def _told_more(self) -> list[Input]:
+        """Return what follows from what was just told."""
+        more, self._more = self._more, []
+        return more
+
     def _remove(self, working: Working) -> None:
+        waiting = self._waiting.get(working.entry)
+        if waiting is not None and waiting.pop(working.order_id, None) is not None:
+            return
         symbol = working.symbol
         orders = self._book[symbol]
         del orders[working.order_id]
@@ -536,7 +591,21 @@ class Matcher:
         self._remove(working)
         fill = self._made(working, price, ts, seen, executed_at, liquidity, working.multiplier)
         self.fills.append(fill)
+        if self._waiting or working.entry:
+            self._meet_exits(working, fill)
         return fill
+
+    def _meet_exits(self, working: Working, fill: Fill) -> None:
+        """Let the exits of a filled entry work, or end the other exit of the same entry."""
+        orders = self._book.get(working.symbol, {})
+        for exit_ in self._waiting.pop(working.order_id, {}).values():
+            exit_.at = fill.executed_at
+            self._book.setdefault(working.symbol, {})[exit_.order_id] = exit_
+            self._born.append(exit_)
+        for other in list(orders.values()) if working.entry else ():
+            if other.entry == working.entry:
+                why = "the other exit has filled"
+                self._more.append(self._end(other, fill.ts, fill.seen, "canceled", why))
 
     def _made(
         self,

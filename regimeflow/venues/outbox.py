@@ -9,15 +9,26 @@ Invariants:
 3. a cancel or change waits until the venue has answered for the order itself;
 4. what waits to be sent can be withdrawn, and is then never sent: by a halt, with the connection,
    or when its time is over. So nothing that was given up leaves later;
-5. requests leave no faster than the limits allow, however many waited: `wire_rate`.
+5. requests leave no faster than the limits allow, however many waited: `wire_rate`;
+6. an entry and its exits are one request: what becomes of that is told of each of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from regimeflow.errors import NotThere, Refused, VenueError
-from regimeflow.model.events import Cancel, OrderUpdate, Replace, Submit
+from regimeflow.model.events import (
+    STOP_LOSS,
+    TAKE_PROFIT,
+    Cancel,
+    OrderUpdate,
+    Replace,
+    Submit,
+    entry_of,
+)
 from regimeflow.model.models import Limits
 from regimeflow.model.order import Order, Status
 from regimeflow.model.timeframe import NS_PER_MS, NS_PER_SECOND
@@ -26,6 +37,7 @@ from regimeflow.venues.port import Ack, Adapter, VenueOrder
 from regimeflow.venues.runtime import Answer, Runtime
 from regimeflow.venues.wire_rate import Passage, WireRate
 
+_NO_CONNECTION = "there is no connection to the venue"
 #: An id that the venue has seen before is a sign that the order is there.
 DUPLICATE = "duplicate_order_id"
 #: Code of a refusal by the adapter itself: the request certainly did not leave.
@@ -79,8 +91,7 @@ class Outbox:
         now = self._runtime.now()
         if isinstance(request, Submit):
             if not self.connected:
-                why = "there is no connection to the venue"
-                return [OrderUpdate(now, 0, request.order_id, "never_sent", why)]
+                return self._each(request.order_id, "never_sent", _NO_CONNECTION)
             self._submitting[request.order_id] = now + self._timeout_ns
             adapter = self._adapter
             self._leave("submit", request.order_id, lambda: adapter.submit(request))
@@ -88,8 +99,9 @@ class Outbox:
         told = self._overtaken(request.order_id) if isinstance(request, Cancel) else []
         if any(update.what == "never_sent" for update in told):
             return told
-        if request.order_id in self._submitting:
-            self._held.setdefault(request.order_id, []).append(request)
+        sent_with = entry_of(request.order_id) or request.order_id
+        if sent_with in self._submitting:
+            self._held.setdefault(sent_with, []).append(request)
             return []
         if isinstance(request, Cancel):
             self._canceling[request.order_id] = request
@@ -103,14 +115,13 @@ class Outbox:
         for what, word in _GIVEN_UP.items():
             passage = self._leaving.get((what, order_id))
             if passage is not None and passage.waiting and self._withdrawn(what, order_id):
-                why = "it was canceled before it could leave"
-                told.append(OrderUpdate(self._runtime.now(), 0, order_id, word, why))
+                told += self._each(order_id, word, "it was canceled before it could leave")
         return told
 
     def _replace(self, request: Replace, now: int) -> list[OrderUpdate]:
         why = ""
         if not self.connected:
-            why = "there is no connection to the venue"
+            why = _NO_CONNECTION
         elif not self._adapter.capabilities.replace:
             why = "the venue changes no orders: cancel it and send another"
         if why:
@@ -144,7 +155,7 @@ class Outbox:
         told: list[OrderUpdate] = []
         for what, order_id in list(self._leaving):
             if self._withdrawn(what, order_id):
-                told.append(OrderUpdate(self._runtime.now(), 0, order_id, _GIVEN_UP[what], why))
+                told += self._each(order_id, _GIVEN_UP[what], why)
         return told
 
     def _withdrawn(self, what: str, order_id: str) -> bool:
@@ -171,7 +182,7 @@ class Outbox:
             if order is not None and not order.working:
                 del self._canceling[order_id]
                 self._cancel_at.pop(order_id, None)
-            elif self.connected and order_id not in self._submitting:
+            elif self.connected and not self._is_submitting(order_id):
                 if now < self._cancel_at.get(order_id, 0):
                     continue
                 self._cancel_at[order_id] = now + self._intervals.unknown_poll_ns
@@ -204,24 +215,46 @@ class Outbox:
     def _submitted(
         self, order_id: str, ack: Ack | None, error: Exception | None
     ) -> list[OrderUpdate]:
-        now = self._runtime.now()
         self._submitting.pop(order_id, None)
         if error is None and ack is not None:
-            told = OrderUpdate(ack.ts or now, 0, order_id, "accepted", "", ack.venue_order_id)
-            self._unknown.pop(order_id, None)
+            told = self._each(order_id, "accepted", "", ack.ts)
+            told[0] = msgspec.structs.replace(told[0], venue_order_id=ack.venue_order_id)
+            for update in told:
+                self._unknown.pop(update.order_id, None)
         elif isinstance(error, Refused) and error.code != DUPLICATE:
             # What did not leave was refused by nobody: it says nothing of orders like it.
             word = "never_sent" if error.code == NOT_SENT else "rejected"
-            told = OrderUpdate(now, 0, order_id, word, _text(error))
-            self._unknown.pop(order_id, None)
+            told = self._each(order_id, word, _text(error))
+            for update in told:
+                self._unknown.pop(update.order_id, None)
         else:
-            if isinstance(error, Refused):
-                self._there.add(order_id)
-            order = self._orders().get(order_id)
-            if order is not None and order.status not in (Status.SENT, Status.UNKNOWN):
-                return self._let_go(order_id)  # the stream has told already
-            told = self._lose(order_id, _text(error))
-        return [told, *self._let_go(order_id)]
+            told = self._lose_each(order_id, _text(error), there=isinstance(error, Refused))
+        return [*told, *self._let_go(order_id)]
+
+    def _lose_each(self, order_id: str, why: str, *, there: bool = False) -> list[OrderUpdate]:
+        """Lose an order and its exits, as far as the stream has not told of them already."""
+        told = []
+        for name in self._with_exits(order_id):
+            if there:
+                self._there.add(name)
+            order = self._orders().get(name)
+            if order is None or order.status in (Status.SENT, Status.UNKNOWN):
+                told.append(self._lose(name, why))
+        return told
+
+    def _each(self, order_id: str, what: str, why: str, ts: int = 0) -> list[OrderUpdate]:
+        """Return the same news of an order and, where it was sent with exits, of these."""
+        now = self._runtime.now()
+        sent = [order_id] if what == "replace_rejected" else self._with_exits(order_id)
+        return [OrderUpdate(ts or now, 0, name, what, why) for name in sent]
+
+    def _with_exits(self, order_id: str) -> list[str]:
+        orders = self._orders()
+        exits = (order_id + TAKE_PROFIT, order_id + STOP_LOSS)
+        return [order_id, *(name for name in exits if name in orders)]
+
+    def _is_submitting(self, order_id: str) -> bool:
+        return order_id in self._submitting or entry_of(order_id) in self._submitting
 
     def _lose(self, order_id: str, why: str) -> OrderUpdate:
         now = self._runtime.now()
@@ -300,10 +333,10 @@ class Outbox:
             if now >= until:
                 why = self._too_long("submit", order_id)
                 if self._withdrawn("submit", order_id):
-                    told.append(OrderUpdate(now, 0, order_id, "never_sent", why))
+                    told += self._each(order_id, "never_sent", why)
                     continue
                 del self._submitting[order_id]
-                told.append(self._lose(order_id, "no answer in time"))
+                told += self._lose_each(order_id, "no answer in time")
                 told += self._let_go(order_id)
         for order_id, until in list(self._changing.items()):
             if now >= until:
@@ -367,7 +400,9 @@ class Outbox:
             asked = [
                 min(now, at + longest)
                 for order in self._orders().values()
-                if order.as_exit is exit_ and order.updated > now - longest - _LONGEST_WINDOW_NS
+                if order.as_exit is exit_
+                and not order.parent
+                and order.updated > now - longest - _LONGEST_WINDOW_NS
                 for at, what, _ in order.log
                 if what in ("sent", "replace asked")
             ]
@@ -376,7 +411,8 @@ class Outbox:
     @property
     def in_flight(self) -> set[str]:
         """Orders of which a request is on its way: what the venue shows of them may be older."""
-        return {*self._submitting, *self._held, *self._changing}
+        sent = {name for order_id in self._submitting for name in self._with_exits(order_id)}
+        return {*sent, *self._held, *self._changing}
 
     @property
     def unknown(self) -> int:
@@ -396,7 +432,7 @@ class Outbox:
             times += [
                 self._cancel_at.get(name, 0)
                 for name in self._canceling
-                if name not in self._submitting
+                if not self._is_submitting(name)
             ]
             times += [unknown.next_at for unknown in self._unknown.values()]
         return min(times, default=2**63 - 1)

@@ -95,6 +95,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         margined: whether positions are held against margin: money moves by profits, fees and
             payments alone, not by what was bought.
         payments: whether positions pay or are paid for being held, so that `Pays` is kept.
+        brackets: whether an order may bring its exits, a take-profit, a stop-loss or both, which
+            the venue holds and of which one cancels the other.
         whole_lists: whether lists of any length are known to come whole; else one that may have
             been cut is no answer.
     """
@@ -115,6 +117,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     questions_per_second: float = 0.0
     margined: bool = False
     payments: bool = False
+    brackets: bool = False
     whole_lists: bool = True
 
 
@@ -169,6 +172,10 @@ class Adapter(Protocol):
 
     def submit(self, order: Submit) -> Ack:
         """Send an order under its own client order id; one write request, never a second try.
+
+        Exits go with it, where the venue has brackets: later they are named by their own ids
+        (`regimeflow.model.events.exits_of`) like any order, from the answer on and for as long as
+        the venue holds them, even before the entry has filled.
 
         Raises:
             Refused: the venue said no; with the code ``not_sent``, nothing has left.

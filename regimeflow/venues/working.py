@@ -14,6 +14,8 @@ class Working(msgspec.Struct, gc=False, eq=False):
     """An order at the venue.
 
     ``at`` is when it arrived; ``eligible``: no bar that began before that is still to come.
+    ``entry`` names the order whose exit it is, "" for an order of its own; it arrives when that
+    has filled.
     """
 
     order_id: str
@@ -32,6 +34,7 @@ class Working(msgspec.Struct, gc=False, eq=False):
     could_trade: bool = False
     triggered: bool = False
     resting: bool = False
+    entry: str = ""
 
     def change(self, request: Replace) -> None:
         """Take over a new quantity and new prices."""

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from journal_samples import GOLDEN, T, chained, sample, text_of
+from msgspec import UNSET, UnsetType
 
 from regimeflow.errors import JournalCorrupt, JournalError
 from regimeflow.journal import read_journal
@@ -63,6 +64,8 @@ def of(hint: Any) -> st.SearchStrategy[Any]:
             [Model(), Model(costs=Costs(maker_bps=-0.5), latency=Latency(order_ms=0.1))]
         ),
     }
+    if hint is UnsetType:
+        return st.just(UNSET)
     if hint in known:
         return known[hint]
     origin, args = get_origin(hint), get_args(hint)

@@ -189,10 +189,10 @@ class Rig:
 
     # ------------------------------------------------------------ what came of it
 
-    def order(self, number: int = 1) -> Order:
+    def order(self, number: int | str = 1) -> Order:
         return self.engine.desk.orders[f"r-0-{number}"]
 
-    def life(self, number: int = 1) -> str:
+    def life(self, number: int | str = 1) -> str:
         """Return what happened to an order, in words; said twice in a row, it happened once."""
         said = [what.replace("_", " ") for _, what, _ in self.order(number).log]
         return ", ".join(what for what, _ in itertools.groupby(said))
