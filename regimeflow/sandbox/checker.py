@@ -32,6 +32,7 @@ from regimeflow.model.events import (
     Start,
     StateChanged,
     Submit,
+    exits_of,
 )
 from regimeflow.model.models import Limits
 from regimeflow.model.timeframe import NS_PER_MS, NS_PER_SECOND
@@ -147,8 +148,9 @@ class _Case:
                 self.told.setdefault(event.order_id, []).append(event.what)
             for output in outputs:
                 if isinstance(output, Submit):
-                    self.submit_ids.append(output.order_id)
-                    self.submits[output.order_id] = output
+                    for request in (output, *exits_of(output)):
+                        self.submit_ids.append(request.order_id)
+                        self.submits[request.order_id] = request
 
     def _read_lives(self) -> dict[str, list[str]]:
         """Return what became of each order at the venue, in order."""
@@ -599,7 +601,9 @@ def _exact(number: Any) -> Decimal:
     return Decimal(str(number))
 
 
-_CARRIED = ("order_id", "symbol", "side", "qty", "type", "limit", "stop", "tif")
+_CARRIED = (
+    "order_id", "symbol", "side", "qty", "type", "limit", "stop", "tif", "take_profit", "stop_loss"
+)  # fmt: skip
 _FACTS = ("order_id", "symbol", "side", "qty", "price", "fee")
 #: What must hold -> what looks for a breach of it.
 INVARIANTS: dict[str, Callable[[_Case], Iterator[str]]] = {

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, cast
 
 from regimeflow.errors import NotThere, Refused, VenueError
-from regimeflow.model.events import Cancel, Fill, OrderUpdate, Replace, Submit
+from regimeflow.model.events import Cancel, Fill, OrderUpdate, Replace, Submit, exits_of
 from regimeflow.model.market import Bar, Quote, Trade
 from regimeflow.venues.port import Ack, Adapter, Capabilities, Disconnected, Pays, Said
 
@@ -157,7 +157,7 @@ class Bench:
         limit = away[0] if type == "limit" else away[1] if type == "stop_limit" else None
         stop = away[1] if type in ("stop", "stop_limit") else None
         given = {"symbol": self.symbol, "limit": limit, "stop": stop, **terms}
-        order_id = f"check-{uuid.uuid4().hex[:12]}"
+        order_id = f"check-{uuid.uuid4().hex[:12]}-1"
         return Submit(1, 1, order_id, side=side, qty=qty, type=type, **given)
 
     def send(self, *args: Any, **terms: Any) -> tuple[Submit, Ack]:
@@ -166,6 +166,17 @@ class Bench:
 
     def cancel(self, order: Submit, ack: Ack) -> None:
         self.adapter.cancel(Cancel(1, 1, order.order_id), ack.venue_order_id)
+
+    def send_with_exits(self, **terms: Any) -> tuple[Submit, Submit, Submit] | None:
+        """Return an entry that was sent with both its exits; None where the venue has none."""
+        terms = {"tif": "gtc", "take_profit": 140.0, "stop_loss": 40.0, **terms}
+        order = self.new(**terms)
+        if not self.adapter.capabilities.brackets:
+            self.refused(lambda: self.adapter.submit(order))
+            return None
+        self.adapter.submit(order)
+        profit, loss = exits_of(order)
+        return order, profit, loss
 
     def refused(self, what: Callable[[], Any]) -> Refused:
         try:
@@ -399,6 +410,86 @@ def _the_venue_may_end_an_order_unasked(bench: Bench) -> None:
     assert isinstance(said, OrderUpdate)
     assert said.order_id == order.order_id
     assert bench.adapter.order(order.order_id).status == said.what
+
+
+# ---------------------------------------------------------------- entries with exits
+
+
+@_promise
+def _exits_are_there_from_the_answer_on_or_the_order_is_refused(bench: Bench) -> None:
+    sent = bench.connect().send_with_exits()
+    if sent is None:
+        return
+    rows = {row.order_id: row for row in bench.adapter.open_orders()}
+    for order in sent:
+        row = rows[order.order_id]
+        assert row == bench.adapter.order(order.order_id)
+        assert (row.side, row.qty, row.status) == (order.side, 10.0, "open")
+        assert (row.limit, row.stop) == (order.limit, order.stop)
+
+
+@_promise
+def _exits_wait_for_the_whole_of_their_entry(bench: Bench) -> None:
+    sent = bench.connect().send_with_exits(stop_loss=99.0, limit=99.5)
+    if sent is None:
+        return
+    entry, _, loss = sent
+    bench.control.fill(entry.order_id, 4.0)
+    bench.filled(entry.order_id)
+    bench.control.tick(bench.symbol, 100.0)
+    assert bench.adapter.order(loss.order_id).filled == 0.0
+
+
+@_promise
+def _one_exit_fills_and_the_other_is_canceled(bench: Bench) -> None:
+    for price, place in ((141.0, 1), (39.0, 2)):
+        sent = bench.connect().send_with_exits()
+        if sent is None:
+            return
+        entry, fills, ends = sent[0], sent[place], sent[3 - place]
+        bench.control.fill(entry.order_id, 10.0)
+        bench.control.tick(bench.symbol, price)
+        bench.control.tick(bench.symbol, _PRICE)
+        assert bench.filled(fills.order_id).executed == 10.0
+        bench.update(ends.order_id, "canceled")
+        assert bench.adapter.order(fills.order_id).status == "filled"
+        assert bench.adapter.order(ends.order_id).status == "canceled"
+        names = [f.order_id for f in bench.adapter.executions(0)]
+        assert fills.order_id in names
+        assert ends.order_id not in names
+        bench.adapter.close()
+
+
+@_promise
+def _an_entry_that_ends_takes_its_exits_with_it(bench: Bench) -> None:
+    sent = bench.connect().send_with_exits()
+    if sent is None:
+        return
+    bench.cancel(sent[0], Ack(""))
+    for order in sent:
+        bench.update(order.order_id, "canceled")
+        assert bench.adapter.order(order.order_id).status == "canceled"
+
+
+@_promise
+def _an_exit_is_moved_and_canceled_by_its_name(bench: Bench) -> None:
+    sent = bench.connect().send_with_exits()
+    if sent is None:
+        return
+    entry, profit, loss = sent
+    bench.control.fill(entry.order_id, 10.0)
+    bench.filled(entry.order_id)
+    if bench.adapter.capabilities.replace:
+        bench.adapter.replace(Replace(1, 5, loss.order_id, 10.0, stop=45.0), "")
+        assert bench.update(loss.order_id, "replaced").stop == 45.0
+        assert bench.adapter.order(loss.order_id).stop == 45.0
+        assert loss.order_id in [row.order_id for row in bench.adapter.open_orders()]
+    bench.adapter.cancel(Cancel(1, 1, loss.order_id), "")
+    bench.update(loss.order_id, "canceled")
+    assert bench.adapter.order(loss.order_id).status == "canceled"
+    if bench.adapter.order(profit.order_id).status == "open":  # some take it along
+        bench.adapter.cancel(Cancel(1, 1, profit.order_id), "")
+        bench.update(profit.order_id, "canceled")
 
 
 # ---------------------------------------------------------------- cancel and replace

@@ -31,6 +31,10 @@ def within_capabilities(
 
 def _orders(source: str, able: Capabilities, calendar: str) -> Iterator[Finding]:
     types, tifs = orders_used(source, "day" if calendar else "gtc")
+    if "bracket" in types and not able.brackets:
+        why = "the strategy uses take_profit or stop_loss, which the venue does not hold"
+        yield Finding("exits", False, why)
+    types.discard("bracket")
     for what, used, there in (
         ("order types", types, able.order_types),
         ("times in force", tifs, able.tifs),
@@ -49,6 +53,8 @@ def _orders(source: str, able: Capabilities, calendar: str) -> Iterator[Finding]
 def orders_used(source: str, tif: str) -> tuple[set[str], set[str]]:
     """Return the order types and times in force that a strategy's text asks for.
 
+    "bracket" among the types stands for orders that bring their exits.
+
     Args:
         source: its text; "" where it is lost.
         tif: what an order has that does not say.
@@ -65,8 +71,10 @@ def orders_used(source: str, tif: str) -> tuple[set[str], set[str]]:
         if node.func.attr in ("buy", "sell"):
             priced = [name for name in ("stop", "limit") if name in given]
             types.add("_".join(priced) or "market")
-            said = given.get("tif")
-            tifs.add(str(said.value) if isinstance(said, ast.Constant) and said.value else tif)
+            exits = {"take_profit", "stop_loss"} & given.keys()
+            types |= {"bracket"} if exits else set()
+            said, usual = given.get("tif"), "gtc" if exits else tif
+            tifs.add(str(said.value) if isinstance(said, ast.Constant) and said.value else usual)
             if "expire_at" in given:
                 tifs.add("gtd")
         elif node.func.attr in ("target", "targets", "close"):

@@ -60,6 +60,8 @@ class Orders:
             raise Refused(f"Alpaca takes no {order.type!r} orders here", code="bad_type")
         if order.tif not in self._able.tifs:
             raise Refused(f"Alpaca takes no time in force {order.tif!r} here", code="bad_tif")
+        if (order.take_profit or order.stop_loss) and not self._able.brackets:
+            raise Refused("Alpaca takes no exits with an order here", code="bad_exits")
         rules = before_sending(lambda: self._assets.of(order.symbol))
         body = {
             "symbol": order.symbol,

@@ -71,6 +71,8 @@ class Orders:
                 f"{self._name} takes no {order.type} orders with the time in force {order.tif!r}",
                 code="bad_tif",
             )
+        if order.take_profit or order.stop_loss:
+            raise Refused(f"{self._name} takes no exits with an order here", code="bad_exits")
         _on_grid(client, market, "amount", order.qty)
         for price in (order.limit, order.stop):
             if price is not None:

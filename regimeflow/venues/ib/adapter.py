@@ -392,6 +392,8 @@ def _check(order: Submit) -> None:
         raise Refused(f"there are no {order.type!r} orders", code="bad_type")
     if order.tif not in TIFS:
         raise Refused(f"there is no time in force {order.tif!r}", code="bad_tif")
+    if order.take_profit or order.stop_loss:
+        raise Refused("exits with an order are not taken here", code="bad_exits")
     if not 0 < order.qty < _MOST_UNITS:
         raise Refused(f"{order.qty!r} is no quantity", code="bad_qty")
     for name, price in (("limit", order.limit), ("stop", order.stop)):
