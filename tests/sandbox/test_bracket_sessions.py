@@ -8,7 +8,7 @@ from sockets import await_
 import regimeflow as rf
 from regimeflow.journal import events
 from regimeflow.model.events import OrderUpdate
-from regimeflow.sandbox import check
+from regimeflow.sandbox import Alpaca, check
 from regimeflow.sandbox.process import VenueProcess
 
 
@@ -28,7 +28,11 @@ def loopback(tmp_path):
     return VenueProcess(tmp_path / "venue.jsonl", symbols=("AAA",), whole=1.0)
 
 
-VENUES = {"loopback": loopback}
+def alpaca(tmp_path):
+    return Alpaca(tmp_path / "venue.jsonl", symbols=("AAA",), whole=1.0)
+
+
+VENUES = {"loopback": loopback, "alpaca": alpaca}
 
 
 @pytest.fixture(params=VENUES)

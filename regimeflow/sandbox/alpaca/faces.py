@@ -53,6 +53,7 @@ class Faces:
         self._next_name: dict[str, str] = {}
         exchange.name_order = lambda count: str(uuid.uuid5(SPACE, f"order {count}"))
         exchange.name_execution = self._execution
+        exchange.exits_together = True
 
     def all(self) -> Iterable[tuple[Working, Face]]:
         """Return all that are shown to those who ask."""
@@ -87,7 +88,9 @@ class Faces:
         """Return the face of an order that counts now."""
         faces = self._faces.get(order.venue_id)
         if not faces:
-            name = order.id or str(uuid.uuid5(SPACE, f"client {order.venue_id}"))
+            # It knows no name for an exit: whose that is, its entry tells.
+            given = "" if order.entry else order.id
+            name = given or str(uuid.uuid5(SPACE, f"client {order.venue_id}"))
             self._add(order, Face(order.venue_id, name, self._exchange.time()))
             faces = self._faces[order.venue_id]
         return faces[-1]
@@ -112,11 +115,26 @@ class Faces:
         self._add(order, new)
         return old, new
 
+    def nested(self, order: Working, face: Face) -> Json:
+        """Return an order as Alpaca shows it with its exits."""
+        legs = [self.shown(leg, self.newest(leg)) for leg in self._legs(order.id)]
+        return {**self.shown(order, face), "legs": legs or None}
+
+    def _legs(self, entry: str) -> list[Working]:
+        orders = self._exchange.orders.values()
+        return [order for order in orders if entry and order.entry == entry]
+
+    def is_held(self, order: Working) -> bool:
+        """Whether an exit waits: for its entry, or a stop for the other exit's end."""
+        works = [leg for leg in self._legs(order.entry) if leg.status == "open"]
+        return order in works and (order.waits or (order.type == "stop" and len(works) > 1))
+
     def shown(self, order: Working, face: Face) -> Json:
         """Return an order as Alpaca shows it."""
         status = order.status
         if status == "open":
             status = "partially_filled" if order.filled else "new"
+            status = "held" if self.is_held(order) else status
         shown = {
             "id": face.id,
             "client_order_id": face.client_id,
@@ -127,7 +145,7 @@ class Faces:
             "symbol": order.symbol,
             "asset_class": asset_class(order.symbol),
             "notional": None,
-            "order_class": "",
+            "order_class": "bracket" if order.entry or self._legs(order.id) else "",
             "type": order.type,
             "order_type": order.type,
             "side": "buy" if order.buys else "sell",
@@ -200,6 +218,8 @@ class Faces:
         face = self.newest(order)
         if said.what != "accepted":
             return [self._frame(said.what, order, face, said.ts)]
+        if self.is_held(order):
+            return [self._frame("held", order, face, said.ts)]
         return [
             self._frame("pending_new", order, face, said.ts, status="pending_new"),
             self._frame("new", order, face, said.ts),

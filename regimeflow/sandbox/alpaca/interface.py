@@ -150,7 +150,7 @@ class Interface:
         if self.faces.is_taken(order.order_id):
             raise Refused("taken", code="duplicate_order_id")
         self.exchange.submit(order)
-        return self.faces.shown(*self.faces.named(order.order_id))
+        return self.faces.nested(*self.faces.named(order.order_id))
 
     def _replace(self, asked: Json) -> Json:
         order, face = self.faces.known(asked["path"]["id"])
@@ -170,7 +170,8 @@ class Interface:
         self.exchange.cancel(Cancel(0, 0, order.id), order.venue_id)
 
     def _one(self, asked: Json) -> Json:
-        return self.faces.shown(*self.faces.known(asked["path"]["id"]))
+        show = self.faces.nested if asked["query"].get("nested") == "true" else self.faces.shown
+        return show(*self.faces.known(asked["path"]["id"]))
 
     def _named(self, asked: Json) -> Json:
         return self.faces.shown(*self.faces.named(asked["query"]["client_order_id"]))
@@ -182,6 +183,7 @@ class Interface:
             (order, face)
             for order, face in self.faces.all()
             if not (open_only and (order.status != "open" or face.after))
+            and not (open_only and self.faces.is_held(order))
         ]
         newest_first = query.get("direction", "desc") == "desc"
         rows.sort(key=lambda row: row[1].at, reverse=newest_first)

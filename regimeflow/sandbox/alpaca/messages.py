@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgpack
+from msgspec import UNSET
 
 from regimeflow.errors import Refused
 from regimeflow.model.events import Replace, Submit
@@ -24,8 +25,9 @@ Json = dict[str, Any]
 
 def check(body: Json) -> None:
     """Refuse what Alpaca refuses and a simple exchange would take."""
-    if body.get("qty") is None or body.get("order_class") not in (None, "", "simple"):
-        raise Refused("the sandbox takes plain orders by quantity")
+    if body.get("qty") is None:
+        raise Refused("the sandbox takes orders by quantity")
+    _check_exits(body)
     qty = _decimal(body["qty"])
     if -qty.as_tuple().exponent > 9:  # type: ignore[operator]
         raise Refused("qty must have at most 9 decimals", code="bad_qty")
@@ -40,7 +42,20 @@ def check(body: Json) -> None:
         raise Refused("client_order_id must be at most 128 characters")
 
 
+def _check_exits(body: Json) -> None:
+    """Refuse exits that Alpaca does not take."""
+    kind = body.get("order_class") or "simple"
+    exits = [name for name in ("take_profit", "stop_loss") if body.get(name)]
+    if len(exits) != {"simple": 0, "oto": 1, "bracket": 2}.get(kind, -1):
+        raise Refused(f"{kind} orders need other exits than {', '.join(exits) or 'none'}")
+    if exits and is_crypto(body["symbol"]):
+        raise Refused("crypto orders not allowed for advanced order_class: " + kind)
+    if exits and (_decimal(body["qty"]) % 1 or body.get("time_in_force") not in ("day", "gtc")):
+        raise Refused("complex orders are of whole shares, and day or gtc")
+
+
 def order_of(body: Json) -> Submit:
+    profit, loss = body.get("take_profit") or {}, body.get("stop_loss") or {}
     return Submit(
         0,
         0,
@@ -52,6 +67,8 @@ def order_of(body: Json) -> Submit:
         _price(body.get("limit_price")),
         _price(body.get("stop_price")),
         str(body["time_in_force"]),
+        take_profit=_price(profit.get("limit_price")) or UNSET,
+        stop_loss=_price(loss.get("stop_price")) or UNSET,
     )
 
 

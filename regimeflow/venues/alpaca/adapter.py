@@ -54,6 +54,7 @@ _ORDER_ID_LENGTH = 100
 _PER_SECOND = 200 / 60
 _ABLE = {
     "equity": Capabilities(
+        brackets=True,
         order_id_length=_ORDER_ID_LENGTH,
         orders_per_second=_PER_SECOND,
         history_page=BARS,

@@ -17,19 +17,36 @@ class Names:
     """Alpaca's order id -> our name of the order, "" where it is not ours.
 
     The list of executions names orders by Alpaca's id alone; and an order that replaced one of ours
-    is ours, whatever it is called.
+    is ours, whatever it is called. Exits are named by Alpaca, and shown with their entry only.
     """
 
     def __init__(self) -> None:
         self._names: OrderedDict[str, str] = OrderedDict()
         self._heard: OrderedDict[str, None] = OrderedDict()
+        # Alpaca's ids of entries of ours whose exits were not over when they were last shown.
+        self._entries: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
 
     def learn(self, order: wire.Order) -> None:
         """Remember an order's name."""
         own = wire.own_name(order.client_order_id)
         with self._lock:
-            self._put(order.id, own or self._names.get(order.replaces or "", ""))
+            before = self._names.get(order.replaces or "", "") or self._names.get(order.id, "")
+            self._put(order.id, own or before)
+            if own and order.legs:
+                self._learn_exits(order, own)
+
+    def _learn_exits(self, entry: wire.Order, own: str) -> None:
+        self._entries.pop(entry.id, None)
+        for leg in entry.legs or ():
+            self._put(leg.id, wire.exit_id(own, leg))
+            if leg.replaced_by or wire.STATUSES.get(leg.status) == "open":
+                self._entries[entry.id] = None
+
+    def entries(self) -> list[str]:
+        """Return Alpaca's ids of entries whose exits may still work."""
+        with self._lock:
+            return list(self._entries)
 
     def nobody(self, venue_order_id: str) -> None:
         """Remember that Alpaca shows no order of this id."""

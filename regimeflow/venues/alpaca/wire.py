@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from regimeflow.model.events import Fill, OrderUpdate
+from regimeflow.model.events import STOP_LOSS, TAKE_PROFIT, Fill, OrderUpdate
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.market import Bar, Quote, Trade
 from regimeflow.model.timeframe import NS_PER_DAY, NS_PER_SECOND, format_timeframe
@@ -101,7 +101,7 @@ class Unreadable(ValueError):
 
 
 class Order(msgspec.Struct, kw_only=True):
-    """An order, by REST and in the trading stream."""
+    """An order, by REST and in the trading stream; ``legs`` are its exits, where they are told."""
 
     id: str
     client_order_id: str
@@ -114,6 +114,8 @@ class Order(msgspec.Struct, kw_only=True):
     filled_avg_price: Number | None = None
     limit_price: Number | None = None
     stop_price: Number | None = None
+    type: str = ""
+    legs: list[Order] | None = None
     replaced_by: str | None = None
     replaces: str | None = None
     submitted_at: str | None = None
@@ -320,6 +322,11 @@ def own_name(client_order_id: str) -> str:
     if _GIVEN.fullmatch(client_order_id):
         return ""
     return client_order_id.partition(_SUFFIX)[0]
+
+
+def exit_id(entry_id: str, leg: Order) -> str:
+    """Return our name of an exit: Alpaca names it by itself, and shows it with its entry."""
+    return entry_id + (TAKE_PROFIT if leg.type == "limit" else STOP_LOSS)
 
 
 def symbol_of(symbol: str, asset_class: str) -> str:
