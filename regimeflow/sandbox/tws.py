@@ -18,6 +18,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec import UNSET
+
 from regimeflow.errors import NotThere, Refused
 from regimeflow.model.events import Cancel, Fill, OrderUpdate, Replace, Submit
 from regimeflow.model.market import Trade
@@ -70,6 +72,8 @@ class Server:
         #: The exchange's name of an order -> the order as its client described it.
         self._orders: dict[str, say.Order] = {}
         self._names: dict[tuple[int, int], str] = {}
+        #: Client and number of an order -> itself and its exits, until the last of them has come.
+        self._groups: dict[tuple[int, int], list[say.Order]] = {}
         #: Execution -> how often it was corrected.
         self._corrected: dict[str, int] = {}
         self._contracts = {
@@ -280,6 +284,9 @@ class Server:
             self._refuse(client, number, 200, "No security definition has been found")
             return
         order = say.Order.read(fields, client.id, self._contracts[symbol])
+        if order.parent or not order.transmit:
+            self._place_together(client, order, symbol)
+            return
         name = order.ref or f"tws-{client.id}-{number}"
         request = Submit(
             0, 0, name, symbol, order.action.lower(), float(order.qty),
@@ -295,6 +302,32 @@ class Server:
             if self._names.get((client.id, number)) == name:
                 del self._orders[name], self._names[client.id, number]
             self._refuse(client, number, _CODES.get(no.code, _REJECTED), str(no))
+
+    def _place_together(self, client: Client, order: say.Order, symbol: str) -> None:
+        """Keep an order until the last of its group has come; then they leave as one."""
+        group = self._groups.setdefault((client.id, order.parent or order.number), [])
+        group.append(order)
+        if not order.transmit:
+            return
+        del self._groups[client.id, order.parent]
+        entry, exits = group[0], {exit_.ref: exit_ for exit_ in group[1:]}
+        profit, loss = exits.get(entry.ref + "t"), exits.get(entry.ref + "s")
+        request = Submit(
+            0, 0, entry.ref, symbol, entry.action.lower(), float(entry.qty),
+            _TYPES.get(entry.type, entry.type), price(entry.limit), price(entry.stop),
+            entry.tif.lower(), till(entry.good_till),
+            take_profit=(profit and price(profit.limit)) or UNSET,
+            stop_loss=(loss and price(loss.stop)) or UNSET,
+        )  # fmt: skip
+        for one in group:
+            self._orders[one.ref] = one
+            self._names[client.id, one.number] = one.ref
+        try:
+            self.exchange.submit(request)
+        except Refused as no:
+            for one in group:
+                del self._orders[one.ref], self._names[client.id, one.number]
+                self._refuse(client, one.number, _CODES.get(no.code, _REJECTED), str(no))
 
     def _refuse(self, client: Client, number: int, code: int, why: str) -> None:
         text = f"Order rejected - reason:{why}" if code == _REJECTED else why
@@ -328,7 +361,7 @@ class Server:
         for working in self.exchange.working():
             if working.venue_id in shown:
                 order = self._orders.get(working.id) or self._by_hand(working)
-                self._status(client, order, working, "Submitted")
+                self._status(client, order, working, _status_of(working))
         client.write(say.frame([53, 1]))
 
     def _completed(self, client: Client, fields: list[str]) -> None:
@@ -447,7 +480,7 @@ class Server:
     def _update(self, client: Client, said: OrderUpdate) -> list[bytes]:
         order, working = self._orders[said.order_id], self.exchange.orders[said.order_id]
         before, client.kept = client.kept, []
-        status = "Submitted"
+        status = _status_of(working)
         if said.what in ("canceled", "expired", "rejected"):
             code = _REJECTED if said.what == "rejected" else _CANCELED
             why = f"Order {said.what} - reason:{said.reason or said.what}"
@@ -505,6 +538,11 @@ def _number_of(fields: list[str]) -> int:
     """Return the number of the request or order that a message is about, -1 without one."""
     place = _NUMBERED.get(int(fields[0]))
     return int(fields[place]) if place is not None else -1
+
+
+def _status_of(working: Working) -> str:
+    """Return TWS's word for an order that works, or waits for its parent."""
+    return "PreSubmitted" if working.waits else "Submitted"
 
 
 def _perm(working: Working) -> int:

@@ -112,6 +112,9 @@ class Order(NamedTuple):
 
     Attributes:
         number: the client's own, 0 for one that was placed by hand.
+        parent: number of the order whose exit it is, 0 for one of its own.
+        oca: name of the group in which one order cancels the others.
+        transmit: whether it leaves at once, with what was sent before for the same parent.
     """
 
     client: int
@@ -126,13 +129,17 @@ class Order(NamedTuple):
     ref: str
     good_till: str
     outside: str
+    parent: int = 0
+    oca: str = ""
+    transmit: bool = True
 
     @classmethod
     def read(cls, fields: list[str], client: int, contract: Contract) -> Order:
         """Read a request to place or change an order."""
         return cls(
             client, int(fields[1]), contract, fields[16], fields[17], fields[18], fields[19],
-            fields[20], fields[21], fields[26], fields[38], fields[33],
+            fields[20], fields[21], fields[26], fields[38], fields[33], int(fields[28] or 0),
+            fields[22], fields[27] == "1",
         )  # fmt: skip
 
 
@@ -208,6 +215,9 @@ def _said(order: Order, qty: str, perm_id: int, status: str) -> dict[str, Any]:
         "permId": perm_id,
         "outsideRth": order.outside or 0,
         "goodTillDate": order.good_till,
+        "parentId": order.parent,
+        "ocaGroup": order.oca,
+        "ocaType": 2 if order.oca else 0,
         "status": status,
     }
 

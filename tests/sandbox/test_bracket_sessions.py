@@ -8,7 +8,7 @@ from sockets import await_
 import regimeflow as rf
 from regimeflow.journal import events
 from regimeflow.model.events import OrderUpdate
-from regimeflow.sandbox import Alpaca, check
+from regimeflow.sandbox import TWS, Alpaca, check
 from regimeflow.sandbox.process import VenueProcess
 
 
@@ -32,7 +32,11 @@ def alpaca(tmp_path):
     return Alpaca(tmp_path / "venue.jsonl", symbols=("AAA",), whole=1.0)
 
 
-VENUES = {"loopback": loopback, "alpaca": alpaca}
+def tws(tmp_path):
+    return TWS(tmp_path / "venue.jsonl", symbols=("AAA",), whole=1.0)
+
+
+VENUES = {"loopback": loopback, "alpaca": alpaca, "tws": tws}
 
 
 @pytest.fixture(params=VENUES)

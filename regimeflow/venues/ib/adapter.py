@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from regimeflow.environment import Value, look_up, read_dotenv
 from regimeflow.errors import ConfigError, Refused, VenueError
-from regimeflow.model.events import Cancel, Fill, Replace, Submit
+from regimeflow.model.events import Cancel, Fill, Replace, Submit, exits_of
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.market import History
 from regimeflow.venues.extras import require
@@ -128,6 +128,7 @@ class InteractiveBrokers(Histories):
             order_types=frozenset(TYPES),
             tifs=frozenset(TIFS),
             order_id_length=36,
+            brackets=True,
             settle_ms=settle_ms,
             timeframes=tuple(size.text for size in bars.SIZES),
             orders_per_second=12.0,
@@ -278,8 +279,9 @@ class InteractiveBrokers(Histories):
         self._run(work, self._long_s)
 
     def submit(self, order: Submit) -> Ack:
-        """Send an order: one message, never a second one."""
-        _check(order)
+        """Send an order and its exits: one message for each, never a second one."""
+        for one in (order, *exits_of(order)):
+            _check(one)
 
         async def work(talk: Talk) -> Ack:
             try:
@@ -392,8 +394,6 @@ def _check(order: Submit) -> None:
         raise Refused(f"there are no {order.type!r} orders", code="bad_type")
     if order.tif not in TIFS:
         raise Refused(f"there is no time in force {order.tif!r}", code="bad_tif")
-    if order.take_profit or order.stop_loss:
-        raise Refused("exits with an order are not taken here", code="bad_exits")
     if not 0 < order.qty < _MOST_UNITS:
         raise Refused(f"{order.qty!r} is no quantity", code="bad_qty")
     for name, price in (("limit", order.limit), ("stop", order.stop)):

@@ -1,7 +1,8 @@
 """Orders: sent, changed, canceled, asked for, and what TWS says of them.
 
 TWS's own words arrive here, and their numbers are looked up in `regimeflow.venues.ib.codes`. One
-call of `submit`, `replace` or `cancel` writes one message.
+call of `submit`, `replace` or `cancel` writes one message; an entry with exits is one for each of
+them, and TWS lets none of these leave before the last has come.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from regimeflow.errors import NotThere, Refused, VenueError
-from regimeflow.model.events import OrderUpdate, Replace, Submit
+from regimeflow.model.events import OrderUpdate, Replace, Submit, exits_of
 from regimeflow.model.timeframe import NS_PER_SECOND
 from regimeflow.model.venue import VenueOrder
 from regimeflow.venues.ib import codes
@@ -27,6 +28,9 @@ from regimeflow.venues.port import Ack
 
 #: The venue has no such number: what stands for none on the wire is larger.
 _FAR = 1e300
+#: How orders of a group end each other, by TWS: made smaller as one fills, and only one of them at
+#: an exchange at a time.
+_REDUCE_WITH_BLOCK = 2
 
 
 class Orders:
@@ -94,9 +98,35 @@ class Orders:
     # ------------------------------------------------------------ requests
 
     async def submit(self, order: Submit, contract: Any) -> Ack:
-        """Send an order: one message."""
+        """Send an order, and its exits with it."""
         if order.order_id in self._line.memory.sent | self._line.memory.had:
             raise Refused(f"order id {order.order_id} is taken", code="duplicate_order_id")
+        try:
+            papers = [self._paper_for(one, contract) for one in (order, *exits_of(order))]
+        except VenueError as error:
+            raise Refused(f"nothing was sent: {error}", code=NOT_SENT) from None
+        entry = papers[0]
+        for exit_ in papers[1:]:
+            exit_.order.parentId = entry.order_id
+            # One cancels the other; of one that fills in part, the other gets smaller.
+            exit_.order.ocaGroup, exit_.order.ocaType = order.order_id, _REDUCE_WITH_BLOCK
+        for paper in papers:
+            paper.order.transmit = paper is papers[-1]
+
+        def send() -> None:
+            for paper in papers:
+                self._client.placeOrder(paper.order_id, contract, paper.order)
+
+        try:
+            await self._write(entry.order_id, "submit", send, count=len(papers))
+        except Refused as no:
+            for paper in papers:
+                paper.ended, paper.reason = True, str(no)
+            raise
+        return Ack(entry.name, time.time_ns())
+
+    def _paper_for(self, order: Submit, contract: Any) -> Paper:
+        """Return an order as it is to be sent, under a number of its own."""
         made = self._line.library.Order(
             action="BUY" if order.side == "buy" else "SELL",
             totalQuantity=decimal_text(order.qty),
@@ -109,24 +139,12 @@ class Orders:
         _set_prices(made, order.limit, order.stop)
         if order.tif == "gtd":
             made.goodTillDate = _utc(order.expire_at)
-        try:
-            number = self._line.number()
-        except VenueError as error:
-            raise Refused(f"nothing was sent: {error}", code=NOT_SENT) from None
-        paper = self._papers[self._line.manners.client_id, number] = Paper(
-            number, self._line.manners.client_id
-        )
+        number, client_id = self._line.number(), self._line.manners.client_id
+        paper = self._papers[client_id, number] = Paper(number, client_id)
         paper.ref, paper.contract, paper.order = order.order_id, contract, made
         self._by_ref[order.order_id] = paper
         self._line.memory.sent.add(order.order_id)
-        try:
-            await self._write(
-                number, "submit", lambda: self._client.placeOrder(number, contract, made)
-            )
-        except Refused as no:
-            paper.ended, paper.reason = True, str(no)
-            raise
-        return Ack(paper.name, time.time_ns())
+        return paper
 
     async def replace(self, request: Replace) -> Ack:
         """Send an order under its number once more, with other terms: one message."""
@@ -141,6 +159,9 @@ class Orders:
             account=before.account,
             outsideRth=before.outsideRth,
             goodTillDate=before.goodTillDate,
+            parentId=before.parentId,
+            ocaGroup=before.ocaGroup,
+            ocaType=before.ocaType,
         )
         _, limit, stop = paper.terms
         _set_prices(
@@ -187,13 +208,19 @@ class Orders:
         what: str,
         send: Callable[[], object],
         done: Callable[[], bool] = lambda: False,
+        count: int = 1,
     ) -> None:
-        """Write one message about an order, and wait until TWS has said what it makes of it."""
+        """Write about an order, and wait until TWS has said what it makes of it.
+
+        Args:
+            count: of messages, all or none of which are written.
+        """
         line = self._line
         if line.over:
             why = line.why or "the connection is closed"
             raise Refused(f"nothing was sent: {why}", code=NOT_SENT)
-        wait_s = line.pace.take(CANCELS if what == "cancel" else ORDER_MESSAGES)
+        lane = CANCELS if what == "cancel" else ORDER_MESSAGES
+        wait_s = max(line.pace.take(lane) for _ in range(count))
         if wait_s:
             raise Refused(
                 "nothing was sent: too many messages in this second",
