@@ -451,6 +451,8 @@ class Desk:
             if any(exit_.parent == order.id for exit_ in exits.values()):
                 return Denial("bracket", "an order with exits cannot be changed: cancel it instead")
             return None
+        if self.state == HALTED:
+            return check_state(self, probe)
         if resized:
             return Denial("bracket", "an exit takes off what its entry brought: no other quantity")
         for name in ("limit", "stop"):

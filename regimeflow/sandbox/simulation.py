@@ -84,6 +84,7 @@ class Busy(Strategy):
     """Sends, changes and cancels orders of every kind, by its seed."""
 
     eagerness: float = 0.25
+    exits: bool = False
 
     def initialize(self, ctx: Any) -> None:
         """Set a timer as well: it must survive whatever happens."""
@@ -111,7 +112,9 @@ class Busy(Strategy):
         away = round(float(rng.integers(-40, 40)) / 100.0, 2)
         tif = ("day", "gtc")[int(rng.integers(2))]
         working: Sequence[OrderHandle] = ctx.orders(symbol)
-        if kind < 2:
+        if kind < 2 and self.exits:
+            self._enter(ctx, send, symbol, qty, price)
+        elif kind < 2:
             send(symbol, qty=qty)
         elif kind < 5:
             send(symbol, qty=qty, limit=price + away, tif=tif)
@@ -125,24 +128,37 @@ class Busy(Strategy):
         elif working:
             self._change(ctx, working[int(rng.integers(len(working)))], qty, price + away)
 
+    def _enter(self, ctx: Any, send: Any, symbol: str, qty: float, price: float) -> None:
+        """Enter with exits near enough to be reached; with a limit as often as without."""
+        way = 1.0 if send == ctx.buy else -1.0
+        near, far = float(ctx.rng.uniform(0.2, 0.8)), float(ctx.rng.uniform(0.2, 0.8))
+        limit = price - way * 0.1 if ctx.rng.random() < 0.5 else None
+        send(
+            symbol, qty=qty, limit=limit, take_profit=price + way * near,
+            stop_loss=price - way * (0.1 + far),
+        )  # fmt: skip
+
     def _change(self, ctx: Any, order: Any, qty: float, price: float) -> None:
-        if order.limit is None or ctx.rng.random() < 0.6:
+        if order.parent and ctx.rng.random() < 0.5:
+            ctx.replace(order, **{"stop" if order.limit is None else "limit": price})
+        elif order.limit is None or ctx.rng.random() < 0.6:
             ctx.cancel(order)
         else:
             ctx.replace(order, qty=qty, limit=price)
 
 
-def simulate(seed: int, run_dir: Path | None = None) -> Outcome:
+def simulate(seed: int, run_dir: Path | None = None, *, exits: bool = False) -> Outcome:
     """Run one simulation.
 
     Args:
         seed: decides everything.
         run_dir: where the journal goes; a temporary directory without it.
+        exits: whether some orders bring their exits.
     """
     with contextlib.ExitStack() as stack:
         if run_dir is None:
             run_dir = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        return _World(seed, run_dir).run()
+        return _World(seed, run_dir, exits=exits).run()
 
 
 class Ended(Exception):
@@ -172,8 +188,9 @@ class DyingDisk(Disk):
 class _World:
     """Exchange, faults and clock, which outlive the session's processes."""
 
-    def __init__(self, seed: int, run_dir: Path) -> None:
+    def __init__(self, seed: int, run_dir: Path, *, exits: bool = False) -> None:
         self.seed = seed
+        self.exits = exits
         self.random = rng = random.Random(seed)
         self.run_dir = run_dir
         self.timeframe = rng.choice((0, 0, 5 * NS_PER_SECOND))
@@ -251,7 +268,7 @@ class _World:
 
     def engine(self) -> Engine:
         """Return a new engine with a strategy of its own."""
-        strategy = Busy()
+        strategy = Busy(exits=self.exits)
         return Engine(strategy, rolling_history(strategy, self.start))
 
     def gateway_of(self, engine: Engine) -> Gateway:

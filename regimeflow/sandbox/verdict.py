@@ -31,6 +31,7 @@ def judge(world: _World, engine: Engine, gateway: Gateway) -> list[str]:
     world.counts["events"] = len(recorded)
     world.counts["orders"] = len(world.exchange.orders)
     world.counts["fills"] = len(world.exchange.fills)
+    world.counts["exits"] = sum(bool(o.entry and o.filled) for o in world.exchange.orders.values())
     world.counts["denied"] = sum(o.status == Status.DENIED for o in engine.desk.orders.values())
     return [
         *_sent_once(world.exchange),
@@ -38,6 +39,7 @@ def judge(world: _World, engine: Engine, gateway: Gateway) -> list[str]:
         *_fills_exact(world.exchange, engine),
         *_money_exact(world, engine),
         *_ends_agree(world.exchange, engine),
+        *_exits_held(world),
         *_limits_held(world.exchange, world.start.limits, overfilled="overfill" in world.unasked),
         *_halts_held(recorded),
         *_in_order(recorded),
@@ -144,12 +146,36 @@ def _limits_held(exchange: Exchange, limits: Limits, *, overfilled: bool) -> Ite
             price = request.limit or request.stop
             if price and request.qty * price > (limits.max_notional or 0.0) + _CENT:
                 yield f"order {request.order_id} is worth more than may be"
-        elif entry.kind == "replaced":
+        elif entry.kind == "replaced" and entry.order_id in open_:  # exits count for nothing
             open_[entry.order_id][1] = request["qty"] - filled.get(entry.order_id, 0.0)
         elif entry.kind in ("canceled", "expired", "rejected", "refused"):
             open_.pop(entry.order_id, None)
-        if entry.kind in ("submit", "replaced") and not overfilled:
+        if entry.kind in ("submit", "replaced") and entry.order_id in open_ and not overfilled:
             yield from _worst(entry.order_id, held, open_, symbols, limits)
+
+
+def _exits_held(world: _World) -> Iterator[str]:
+    """Exits fill after the whole of their entry, take off no more than it brought, and never take
+    a position through zero."""
+    exchange = world.exchange
+    held = dict.fromkeys(exchange.rules, Decimal(0))
+    taken: dict[str, Decimal] = {}
+    for entry in exchange.record if "overfill" not in world.unasked else ():
+        if entry.kind != "fill" or not entry.order_id:
+            continue
+        signed = Decimal(str(entry.detail.qty)) * (1 if entry.detail.side == "buy" else -1)
+        before = held[entry.detail.symbol]
+        held[entry.detail.symbol] += signed
+        parent = exchange.orders[entry.order_id].entry
+        if not parent:
+            continue
+        taken[parent] = taken.get(parent, Decimal(0)) + abs(signed)
+        if exchange.orders[parent].filled < exchange.orders[parent].qty:
+            yield f"exit {entry.order_id} filled before its entry had"
+        if taken[parent] > exchange.orders[parent].qty:
+            yield f"exits of {parent} took off more than it brought"
+        if before * signed >= 0 or abs(signed) > abs(before):
+            yield f"exit {entry.order_id} took a position through zero"
 
 
 def _rate(left: dict[str, list[int]], request: Submit | Replace, limits: Limits) -> Iterator[str]:
@@ -209,11 +235,13 @@ def _open_again(world: _World) -> Iterator[str]:
 
 def _nothing_left(exchange: Exchange, engine: Engine, gateway: Gateway) -> Iterator[str]:
     """One more look at the exchange must show nothing that is not known."""
-    working = [order.id for order in exchange.working() if order.id]
+    desk = engine.desk
+    stays = {o.id for group in desk.working.values() for o in group.values() if desk.protects(o)}
+    working = [order.id for order in exchange.working() if order.id and order.id not in stays]
     if working:
         yield f"orders work on after the stop: {', '.join(working)}"
-    if engine.desk.working:
-        yield f"orders are open here after the stop: {engine.desk.working}"
+    if not desk.settled:
+        yield f"orders are open here after the stop: {desk.working}"
     looked_up = [exchange.order(name) for name in engine.desk.orders if name in exchange.orders]
     snapshot = Snapshot(
         asked_at=gateway.runtime.now() + 1,

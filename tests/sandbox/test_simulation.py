@@ -30,5 +30,18 @@ def test_one_seed_is_one_run(tmp_path) -> None:
         assert first == second
 
 
+def test_orders_that_bring_their_exits_break_no_rule_either() -> None:
+    counts: Counter[str] = Counter()
+    wrong = {}
+    for seed in range(1_000, 1_060):
+        outcome = simulate(seed, exits=True)
+        counts.update(outcome.counts)
+        if outcome.violations:
+            wrong[seed] = outcome.violations
+    assert wrong == {}
+    assert counts["exits"] > 100
+    assert counts["crashes"] > 5
+
+
 def test_seeds_differ() -> None:
     assert simulate(1).digest != simulate(2).digest
