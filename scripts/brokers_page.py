@@ -25,10 +25,11 @@ def page(text: str) -> str:
 def tables() -> str:
     """Return the tables and what each venue imposes."""
     heads = ("venue", "made by", "extra", "orders", "times in force", "fractions", "short")
-    lines = [f"| {' | '.join(heads)} | changes orders |", "|---|---|---|---|---|---|---|---|"]
+    lines = [f"| {' | '.join(heads)} | changes orders | holds exits |", f"|{'---|' * 9}"]
     lines += [
         f"| {row.venue} | `{row.made_by}` | {row.extra or '—'} | {_words(row.order_types)} | "
-        f"{_words(row.tifs)} | {_yes(row.fractional)} | {_yes(row.short)} | {_yes(row.replace)} |"
+        f"{_words(row.tifs)} | {_yes(row.fractional)} | {_yes(row.short)} | {_yes(row.replace)} | "
+        f"{_yes(row.brackets)} |"
         for row in ROWS
     ]
     lines += ["", "| venue | order ids | streams | history | status |", "|---|---|---|---|---|"]

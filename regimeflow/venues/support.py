@@ -28,6 +28,7 @@ class Support(msgspec.Struct, frozen=True, kw_only=True):
         order_types, tifs: what it takes.
         fractional, short, replace: whether it takes fractions of a unit, sells short, and changes
             working orders; else they are canceled and sent anew.
+        brackets: whether it holds the exits that an order brings.
         client_ids: longest order id of ours, and whether the venue keeps it unique.
         streams: what it streams.
         history: where historical bars come from, "" for nowhere.
@@ -44,6 +45,7 @@ class Support(msgspec.Struct, frozen=True, kw_only=True):
     fractional: bool = False
     short: bool = True
     replace: bool = True
+    brackets: bool = False
     client_ids: str = "36 characters, unique for ever"
     streams: tuple[str, ...] = ("bar", "trade", "quote")
     history: str = ""
@@ -60,6 +62,7 @@ ROWS: tuple[Support, ...] = (
         made_by="rf.venues.Simulated(frame)",
         tifs=("day", "gtc", "ioc", "fok", "gtd"),
         fractional=True,
+        brackets=True,
         history="the frame itself",
         restrictions=("Plays data; there is no real money.",),
     ),
@@ -68,6 +71,7 @@ ROWS: tuple[Support, ...] = (
         made_by="rf.venues.Paper(venue)",
         tifs=("day", "gtc", "ioc", "fok", "gtd"),
         fractional=True,
+        brackets=True,
         history="of the venue whose prices it takes",
         restrictions=("Prices of another venue, fills of the simulator; nothing is sent.",),
     ),
@@ -75,6 +79,7 @@ ROWS: tuple[Support, ...] = (
         venue="loopback",
         made_by="rf.venues.Loopback(port=...)",
         tifs=("day", "gtc", "ioc", "fok", "gtd"),
+        brackets=True,
         history="one timeframe, that of the server",
         status="sandbox-validated",
         evidence=("tests/sandbox/test_conformance.py",),
@@ -84,6 +89,7 @@ ROWS: tuple[Support, ...] = (
         venue="alpaca",
         made_by='rf.venues.Alpaca(asset_class="equity")',
         extra="alpaca",
+        brackets=True,
         client_ids="100 characters, unique for ever, can be looked up",
         history="REST, 10,000 bars a page; the feed is that of the account (iex or sip)",
         status="sandbox-validated",
@@ -91,6 +97,7 @@ ROWS: tuple[Support, ...] = (
         restrictions=(
             "Fractions of a share (`fractional=True`) are for day orders only, and never short.",
             "No order may turn a long position into a short one: close it first.",
+            "Exits with an order: whole shares; canceling one of them cancels the other.",
             "One stream of orders and one of market data for each account.",
             "200 requests a minute for each account.",
             "Live bars of 1 to 30 minutes that divide an hour, and of 1 hour.",
@@ -190,6 +197,7 @@ ROWS: tuple[Support, ...] = (
         made_by="rf.venues.InteractiveBrokers()",
         extra="ib (or ib-insync)",
         tifs=("day", "gtc", "ioc", "fok", "gtd"),
+        brackets=True,
         client_ids="36 characters, not kept unique by the venue, cannot be looked up",
         history="through TWS, with its pacing limits",
         status="sandbox-validated",
@@ -198,6 +206,7 @@ ROWS: tuple[Support, ...] = (
             "TWS or IB Gateway must run and be logged in; it restarts once a day.",
             "Market data need the subscriptions of the account.",
             "Stocks, futures and options in whole units.",
+            "An order with exits is one message for each of them, of 50 a second in all.",
             "ib_async and ib_insync cannot be installed together: both bring a package eventkit.",
             "One client id for each program that connects.",
         ),
@@ -208,8 +217,8 @@ ROWS: tuple[Support, ...] = (
 def capabilities(flavour: str = "pandas") -> Any:
     """Return what each venue can do, as a frame; no client library is needed.
 
-    Columns: venue, made_by, extra, order_types, tifs, fractional, short, replace, client_ids,
-    streams, history, status, restrictions. A status is one of implemented, sandbox-validated,
+    Columns: venue, made_by, extra, order_types, tifs, fractional, short, replace, brackets,
+    client_ids, streams, history, status, restrictions. A status is one of implemented, sandbox-validated,
     paper-validated and production-validated: how far the venue has been tried by this project.
 
     Args:

@@ -33,6 +33,7 @@ def test_the_table_says_what_the_venue_says(row: Support) -> None:
     assert set(row.order_types) == says.order_types
     assert set(row.tifs) == says.tifs
     assert (row.fractional, row.short, row.replace) == (says.fractional, says.short, says.replace)
+    assert row.brackets == says.brackets
     assert set(row.streams) == says.market_data
     assert bool(row.history) == says.history
     assert row.client_ids.startswith(f"{says.order_id_length} characters")
