@@ -298,6 +298,8 @@ class Desk:
         self.reserved += order.reserve * qty
         if gate.active:
             gate.sent(order)
+        elif exit_ or reduce_only:
+            order.as_exit = True
         market.out.append(
             Submit(
                 seq,
