@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 from collections.abc import Callable
 
@@ -40,6 +42,37 @@ def cross_over_lists(closes: list[float]) -> int:
                 above = now_above
                 crossings += 1
     return crossings
+
+
+def handovers(count: int, per_second: int) -> list[int]:
+    """Return how long two hand-overs from thread to thread take with nothing between, in ns.
+
+    So many threads stand between a venue's client and its request at the least: one that hears,
+    one that decides, one that asks. As often as said a second, since a thread that has just been
+    awake is woken sooner.
+    """
+    decide: queue.SimpleQueue[int] = queue.SimpleQueue()
+    ask: queue.SimpleQueue[int] = queue.SimpleQueue()
+    took: list[int] = []
+
+    def decides() -> None:
+        for _ in range(count):
+            ask.put(decide.get())
+
+    def asks() -> None:
+        took.extend(-ask.get() + time.perf_counter_ns() for _ in range(count))
+
+    threads = [threading.Thread(target=work, daemon=True) for work in (decides, asks)]
+    for thread in threads:
+        thread.start()
+    due = time.perf_counter()
+    for _ in range(count):
+        due += 1 / per_second
+        time.sleep(max(0.0, due - time.perf_counter()))
+        decide.put(time.perf_counter_ns())
+    for thread in threads:
+        thread.join()
+    return took
 
 
 def _nothing(context: object, bar: object) -> None:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import prices
+from benchmarks import floors, prices
 
 _TICKS = 100_000
 _RECORDS = 1_000_000
@@ -100,7 +100,15 @@ def latency(folder: Path, scale: int, *, detached: bool) -> tuple[Any, Any, int]
         detached: whether that is a process of its own, or this one.
     """
     count = ticks(scale)
-    return lambda: None, lambda: latencies(folder / "paced", count, detached=detached), count
+    return lambda: None, lambda: _beside_the_floor(folder / "paced", count, detached), count
+
+
+def _beside_the_floor(run_dir: Path, count: int, detached: bool) -> dict[str, float]:
+    """Return how long requests took, and two bare hand-overs right before and after them."""
+    bare = floors.handovers(count // 4, _PER_SECOND)
+    found = latencies(run_dir, count, detached=detached)
+    bare = sorted(bare + floors.handovers(count // 4, _PER_SECOND))
+    return {**found, "bare_us": bare[len(bare) * 99 // 100] / 1e3}
 
 
 def ticks(scale: int) -> int:

@@ -16,6 +16,12 @@ from benchmarks import frames, live, panel, prices, report
 _BARS = 1_000_000
 _SYMBOLS, _DAYS = 500, 1_260
 _SESSION = 100_000
+_LATENCY = (
+    ("p50_us", "us p50"),
+    ("p99_us", "us p99"),
+    ("durable_p99_ms", "ms p99"),
+    ("bare_us", "us p99 for two bare hand-overs between threads"),
+)
 
 
 class Work(NamedTuple):
@@ -369,7 +375,7 @@ ROWS = {
             "300 us p99, 10 ms p99",
             (("p99_us", 300.0), ("durable_p99_ms", 10.0)),
             alone=True,
-            shows=(("p50_us", "us p50"), ("p99_us", "us p99"), ("durable_p99_ms", "ms p99")),
+            shows=_LATENCY,
         ),
         Row(
             "live-latency-here",
@@ -377,7 +383,7 @@ ROWS = {
             live.no_data,
             lambda folder, scale: Work(*live.latency(folder, scale, detached=False)),
             alone=True,
-            shows=(("p50_us", "us p50"), ("p99_us", "us p99"), ("durable_p99_ms", "ms p99")),
+            shows=_LATENCY,
         ),
         Row(
             "panel-update",
@@ -406,11 +412,20 @@ ROWS = {
         ),
         Row(
             "panel-beside",
-            "the latency row with three dashboards open, and alone; the best of three each",
+            "the latency row with three dashboards open in the notebook, and alone; the best of "
+            "three each",
             live.no_data,
-            lambda folder, scale: Work(*panel.beside(folder, scale)),
+            lambda folder, scale: Work(*panel.beside(folder, scale, detached=True)),
             "20 % over alone",
             (("grown_pct", 20.0),),
+            alone=True,
+            shows=(("p99_us", "us p99"), ("alone_us", "us alone"), ("grown_pct", "%")),
+        ),
+        Row(
+            "panel-beside-here",
+            "the same with the session in the notebook's own process",
+            live.no_data,
+            lambda folder, scale: Work(*panel.beside(folder, scale, detached=False)),
             alone=True,
             shows=(("p99_us", "us p99"), ("alone_us", "us alone"), ("grown_pct", "%")),
         ),

@@ -332,6 +332,8 @@ class Desk:
         self.reserved += order.reserve * qty
         if gate.active:
             gate.sent(order)
+        elif exit_ or reduce_only:
+            order.as_exit = True
         request = Submit(
             seq,
             now,
@@ -357,6 +359,7 @@ class Desk:
         prices: dict[str, float | None] = {}
         for order in exits:
             order.move(Happening.SENT, order.created)
+            order.as_exit = True
             self.orders[order.id] = self.working[order.symbol][order.id] = order
             self.exits.setdefault(order.symbol, {})[order.id] = order
             if order.limit is None:

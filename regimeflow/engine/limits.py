@@ -70,7 +70,6 @@ class Gate:
         self._rate = limits.max_orders_per_second is not None or (
             limits.max_orders_per_minute is not None
         )
-        self._remembers = self._rate or bool(limits.duplicate_window_ms)
         self._asks = bool(self._before) or self._rate
         #: Whether anything is to be asked at all; while false, nothing of the gate need be called.
         self.active = self._asks or bool(self.refusals)
@@ -93,18 +92,18 @@ class Gate:
             denial = _repeat(self, order)
             if denial is not None:
                 return denial
-        return self._check_rate(exit_=_reduces(self, order)) if self._rate else None
+        self._lane = self._lanes[_reduces(self, order)]
+        return self._check_rate() if self._rate else None
 
     def check_exit(self) -> Denial | None:
         """Return why one of the engine's own exits must wait, or None; it passes nothing else."""
-        return self._check_rate(exit_=True) if self._rate else None
+        self._lane = self._lanes[True]
+        return self._check_rate() if self._rate else None
 
     def sent(self, order: Order) -> None:
         """Remember that an intent left."""
-        if not self._remembers:
-            return
-        now = self.desk.now
         if self.limits.duplicate_window_ms:
+            now = self.desk.now
             self._recent[_signature(order)] = now
             if len(self._recent) > 1024:
                 horizon = now - self.limits.duplicate_window_ms * NS_PER_MS
@@ -137,9 +136,9 @@ class Gate:
         self.refusals.clear()
         self.active = self._asks
 
-    def _check_rate(self, *, exit_: bool) -> Denial | None:
-        limits, now = self.limits, self.desk.now
-        lane = self._lane = self._lanes[exit_]
+    def _check_rate(self) -> Denial | None:
+        limits, now, lane = self.limits, self.desk.now, self._lane
+        exit_ = lane is self._lanes[True]
         what = "exits" if exit_ else "orders"
         for most, sent, length_ns, name in (
             (limits.max_orders_per_second, lane.second, NS_PER_SECOND, "second"),

@@ -141,7 +141,9 @@ class Order(msgspec.Struct, gc=False, eq=False):
         asked_qty: what its quantity will be if the change that is pending is made.
         reserve: buying power that one unfilled unit holds back, money.
         cancel_pending, replace_pending: asked, and not answered yet.
-        as_exit: whether its newest request counts as an exit where the rate is limited.
+        as_exit: whether its newest request only takes off what is held: it waits for no entry,
+            neither in the rate nor on its way. Told of every order where there are limits, and
+            else of those that must reduce.
         story: what happened, in order: time, what, detail, and so on with the next; `log` has it
             in threes.
     """

@@ -27,6 +27,7 @@ from regimeflow.errors import SessionError
 from regimeflow.journal import Position
 from regimeflow.model.events import Fill
 from regimeflow.session.run_dir import write_private
+from regimeflow.session.status import Status
 from regimeflow.session.upgrade import UpgradeWish
 
 HOST_NAME = "host.json"
@@ -73,8 +74,8 @@ class AskUpgrade(msgspec.Struct, frozen=True, tag="upgrade", forbid_unknown_fiel
     wish: UpgradeWish
 
 
-class Flush(msgspec.Struct, frozen=True, tag="flush", forbid_unknown_fields=True):
-    """Have everything in the journal's files. Answered by a `Position`, null after the end."""
+class Look(msgspec.Struct, frozen=True, tag="look", forbid_unknown_fields=True):
+    """Have everything in the journal's files. Answered by `Seen`."""
 
 
 class AskFills(msgspec.Struct, frozen=True, tag="fills", forbid_unknown_fields=True):
@@ -103,7 +104,7 @@ Request = (
     | AskManifest
     | AskUpgrade
     | Steer
-    | Flush
+    | Look
     | AskFills
     | Lease
     | Wait
@@ -121,6 +122,18 @@ class Answer(msgspec.Struct, frozen=True):
 
     error: str = ""
     body: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What there is to see: both at once, since each question costs the session time to trade in.
+
+    Attributes:
+        status: what the session looks like.
+        until: up to where the journal is in its files, None after the end.
+    """
+
+    status: Status
+    until: Position | None
 
 
 class Whereabouts(msgspec.Struct, frozen=True):
@@ -307,7 +320,6 @@ class Channel:
 
 #: What an answer is, by the request.
 NOTHING = type(None)
-POSITION = Position | None
 FILLS = tuple[Fill, ...]
 
 _channels: weakref.WeakSet[Channel] = weakref.WeakSet()

@@ -192,14 +192,20 @@ class Detached(FromJournal):
 
     def flush(self) -> Position | None:
         """Have everything up to now in the journal's files, and return how far that is."""
-        if self._last is not None:
-            return None
-        try:
-            told = self._ask(control.Flush(), control.POSITION)
-        except Gone:
-            self.ended(0.0)
-            return None
-        return None if told is None else Position(*told)
+        return self.look()[1]
+
+    def look(self) -> tuple[Status, Position | None]:
+        """Return the status, and up to where the journal is in its files."""
+        with self._lock:
+            if self._last is None:
+                try:
+                    seen: control.Seen = self._ask(control.Look(), control.Seen)
+                except Gone:
+                    self.ended(0.0)
+                else:
+                    self._known = seen.status
+                    return seen.status, seen.until
+            return self._last or self._known, None
 
     def history(self) -> Keeper:
         """Return orders, fills and log up to now."""

@@ -128,6 +128,10 @@ class Ended(FromJournal):
         """Everything is in the files."""
         return None
 
+    def look(self) -> tuple[Status, Position | None]:
+        """Return what the session looked like at its end; everything is in the files."""
+        return self._status, None
+
     def release(self) -> None:
         """Nothing is held."""
 

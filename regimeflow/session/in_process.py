@@ -348,6 +348,10 @@ class InProcess:
             raise SessionError("this session has not been started: there is nothing to report")
         return self._journal.flush()
 
+    def look(self) -> tuple[Status, Position | None]:
+        """Return the status, and up to where the journal is in its files."""
+        return self.status(), self.flush()
+
     # ------------------------------------------------------------ the engine's thread
 
     def _work(self) -> None:

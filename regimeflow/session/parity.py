@@ -157,7 +157,8 @@ class AsNow:
     """A run's market with every bar and tick as history has it now.
 
     What history lacks is left out, what it has beyond the recorded is put in, all else (clock, ends
-    of days) stays as it was. Warm-up that history does not reach back to stays as recorded.
+    of days) stays as it was. Warm-up, and what was spliced to it before the first live bar, stays
+    warm-up; where history does not reach back to it, as recorded.
 
     Args:
         dataset: history.
@@ -177,6 +178,8 @@ class AsNow:
         self._carried: tuple[str, ...] = ()
         # What history has and no recorded event was held against yet.
         self._unseen: dict[tuple[Any, ...], deque[Bar | Trade | Quote]] = {}
+        # The newest bar of each series that was told as history before the market began.
+        self._warmed: dict[tuple[str, int], int] = {}
         self.compared = self.changed = self.missing = 0
 
     def events(self, recorded: Iterable[Input]) -> Iterator[Input]:
@@ -186,6 +189,8 @@ class AsNow:
         for event in recorded:
             kind = event.__class__
             if kind is History:
+                if not self.compared:
+                    self._warmed[event.symbol, event.timeframe] = event.ts  # type: ignore[union-attr]
                 yield self._warm(event)  # type: ignore[arg-type]
                 continue
             there = _things(event)
@@ -220,6 +225,8 @@ class AsNow:
         replace = msgspec.structs.replace
         bars = []
         for thing in group:
+            if isinstance(thing, Bar) and thing.ts <= self._warmed.get(_series(thing), -1):
+                continue
             self._unseen.setdefault(_key(thing), deque()).append(thing)
             if isinstance(thing, Bar):
                 features = {n: (thing.features or {}).get(n) for n in self._carried} or None
@@ -287,6 +294,10 @@ def _things(event: Input) -> Sequence[Bar | Trade | Quote]:
     if isinstance(event, Bars):
         return tuple(event.bars)
     return (event,) if isinstance(event, Bar | Trade | Quote) else ()
+
+
+def _series(bar: Bar) -> tuple[str, int]:
+    return bar.symbol, bar.timeframe
 
 
 def _key(thing: Bar | Trade | Quote) -> tuple[Any, ...]:

@@ -23,12 +23,13 @@ from regimeflow.session.control import (
     AskManifest,
     AskStatus,
     AskUpgrade,
-    Flush,
     Goodbye,
     Hello,
     Lease,
+    Look,
     Ping,
     Request,
+    Seen,
     Steer,
     Wait,
     encode,
@@ -221,8 +222,8 @@ class Server:
             return worker.manifest()
         if isinstance(request, AskStatus):
             return worker.status()
-        if isinstance(request, Flush):
-            return worker.flush()
+        if isinstance(request, Look):
+            return Seen(*worker.look())
         if isinstance(request, AskFills):
             return worker.companion_fills(request.of)[request.since :][:PAGE]
         if isinstance(request, AskUpgrade):

@@ -85,6 +85,9 @@ class Worker(Protocol):
     def flush(self) -> Position | None:
         """Have everything up to now in the journal's files, and return how far that is."""
 
+    def look(self) -> tuple[Status, Position | None]:
+        """Do both at once: return the status, and up to where the journal is in its files."""
+
     def release(self) -> None:
         """Leave the session as it is, on purpose."""
 

@@ -10,7 +10,8 @@ Invariants:
 4. what waits to be sent can be withdrawn, and is then never sent: by a halt, with the connection,
    or when its time is over. So nothing that was given up leaves later;
 5. requests leave no faster than the limits allow, however many waited: `wire_rate`;
-6. an entry and its exits are one request: what becomes of that is told of each of them.
+6. an exit waits for no entry, and a cancel for neither: each kind has a lane of its own;
+7. an entry and its exits are one request: what becomes of that is told of each of them.
 """
 
 from __future__ import annotations
@@ -143,12 +144,14 @@ class Outbox:
 
         def go() -> None:
             times[order_id] = runtime.now() + self._timeout_ns
-            runtime.call("orders", (what, order_id), work)
+            runtime.call(lane, (what, order_id), work)
 
         passage.go = go
         self._remembered = True  # what is there from now on is this life's own
         order = self._orders().get(order_id)
-        self._rate.hand(passage, exit_=order is not None and order.as_exit)
+        exit_ = order is not None and order.as_exit
+        lane = "exits" if exit_ else "orders"
+        self._rate.hand(passage, exit_=exit_)
 
     def withdraw(self, why: str) -> list[OrderUpdate]:
         """Let nothing that still waits leave; return what is certain of it now."""

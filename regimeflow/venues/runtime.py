@@ -207,6 +207,14 @@ class _Bell:
 _HANDOVER_S = 0.001
 
 
+class _Work(NamedTuple):
+    """What is asked, what does it, and what is let go once that begins."""
+
+    key: Key
+    do: Callable[[], Any]
+    begun: Callable[[], None] | None
+
+
 class _Lane:
     """One thread that does one thing after the other.
 
@@ -216,20 +224,21 @@ class _Lane:
 
     def __init__(self, name: str, answered: Callable[[Answer], None]) -> None:
         self._answered = answered
-        self._work: queue.SimpleQueue[tuple[Key, Callable[[], Any]] | None] = queue.SimpleQueue()
-        # Free from the moment at which the lane takes something up until it is idle again.
-        self._begun = threading.Lock()
-        self._begun.acquire()
+        self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._idle = False
         self._closed = False
         self._thread = threading.Thread(target=self._go, name=f"regimeflow-{name}", daemon=True)
         self._thread.start()
 
     def put(self, key: Key, work: Callable[[], Any]) -> None:
-        idle = self._idle
-        self._work.put((key, work))
-        if idle:
-            self._begun.acquire(timeout=_HANDOVER_S)
+        if not self._idle:
+            self._work.put(_Work(key, work, None))
+            return
+        # One of its own each time: of a common one the lane could take back what it has let go.
+        begun = threading.Lock()
+        begun.acquire()
+        self._work.put(_Work(key, work, begun.release))
+        begun.acquire(timeout=_HANDOVER_S)
 
     def close(self) -> None:
         self._closed = True
@@ -242,22 +251,21 @@ class _Lane:
             given = self._next()
             if given is None or self._closed:
                 return
-            key, work = given
+            if given.begun is not None:
+                given.begun()
             try:
-                answer = Answer(key, work(), None)
+                answer = Answer(given.key, given.do(), None)
             except Exception as error:
-                answer = Answer(key, None, error)
+                answer = Answer(given.key, None, error)
             self._answered(answer)
 
-    def _next(self) -> tuple[Key, Callable[[], Any]] | None:
-        """Return what is to be done next; once there is something, let its giver go on."""
+    def _next(self) -> _Work | None:
+        """Return what is to be done next, None to end."""
         with contextlib.suppress(queue.Empty):
             return self._work.get_nowait()
-        self._begun.acquire(blocking=False)
         self._idle = True
         given = self._work.get()
         self._idle = False
-        self._begun.release()
         return given
 
 

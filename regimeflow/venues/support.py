@@ -218,8 +218,9 @@ def capabilities(flavour: str = "pandas") -> Any:
     """Return what each venue can do, as a frame; no client library is needed.
 
     Columns: venue, made_by, extra, order_types, tifs, fractional, short, replace, brackets,
-    client_ids, streams, history, status, restrictions. A status is one of implemented, sandbox-validated,
-    paper-validated and production-validated: how far the venue has been tried by this project.
+    client_ids, streams, history, status, restrictions. A status is one of implemented,
+    sandbox-validated, paper-validated and production-validated: how far the venue has been tried by
+    this project.
 
     Args:
         flavour: "pandas" or "polars".

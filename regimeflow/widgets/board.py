@@ -99,7 +99,8 @@ class Board:
 
     def follow(self, most: int = 4_000) -> bool:
         """Take in what has happened; return whether there is more than ``most`` events of it."""
-        self._status = self.session.status
+        if self._status.phase == "new" or self._reading is not None:
+            self._status = self.session.status
         if self._status.phase == "new":
             return False
         behind = self._read(most)
@@ -116,7 +117,8 @@ class Board:
         if self._tail is None:
             self._tail = Tail(self.session.run_dir)
         if self._reading is None:
-            self._reading = self._tail.events(self.session.worker.flush())
+            self._status, until = self.session.worker.look()
+            self._reading = self._tail.events(until)
         take, sleep = self._fold.take, time.sleep
         for count, (_, event, outputs) in enumerate(self._reading, 1):
             take(event, outputs)

@@ -13,6 +13,7 @@ from regimeflow.engine.drive import drive
 from regimeflow.engine.engine import Engine
 from regimeflow.errors import ConfigError, DataError, JournalCorrupt
 from regimeflow.model.events import Adjusted, Fill, Finish, OrderUpdate, Submit
+from regimeflow.model.market import History
 from regimeflow.model.models import Limits, Model
 from regimeflow.session import freeze
 from regimeflow.session.backtest import instruments_of, start_event
@@ -124,7 +125,23 @@ class Told:
         self.inner.send(rest)
 
 
-def recorded(strategy, frame, run_dir, answers=(), after=lambda bar: (), model=None):
+class Spliced(Told):
+    """Of its market the first bars come as history, after the run has begun."""
+
+    def events(self):
+        before = 3
+        for event in super().events():
+            if isinstance(event, rf.Bar) and before:
+                before -= 1
+                columns = ([event.ts], [event.open], [event.high], [event.low], [event.close])
+                yield History(
+                    event.ts, event.seen, event.symbol, event.timeframe, *columns, [event.volume]
+                )
+            else:
+                yield event
+
+
+def recorded(strategy, frame, run_dir, answers=(), after=lambda bar: (), model=None, venue=Told):
     """Record a run on a `Told` venue."""
     dataset = load(frame)
     tape, rules = Tape(dataset), instruments_of(dataset, None)
@@ -137,7 +154,7 @@ def recorded(strategy, frame, run_dir, answers=(), after=lambda bar: (), model=N
     engine = Engine(own, rolling_history(own, begin))
     journal = open_run(run_dir, manifest, frozen, sync=False)
     try:
-        drive(engine, Told(tape, begin, engine.instruments, answers, after), journal)
+        drive(engine, venue(tape, begin, engine.instruments, answers, after), journal)
     finally:
         journal.close()
     return engine
@@ -449,6 +466,15 @@ def test_an_altered_journal_is_refused(tmp_path, frame):
     journal.write_bytes(journal.read_bytes().replace(b'"qty":100.0', b'"qty":900.0', 1))
     with pytest.raises(JournalCorrupt):
         rf.parity(report, tmp_path / "run")
+
+
+def test_what_was_spliced_to_the_warm_up_is_no_bar_that_the_run_missed(tmp_path, frame):
+    """A bar that closed while the session began to listen comes as history: none decided on it."""
+    report = rf.backtest(Plan(), frame.iloc[3:])
+    recorded(Plan(), frame, tmp_path / "run", venue=Spliced)
+    result = rf.parity(report, tmp_path / "run", history=frame)
+    assert [row.money for row in result.rows] == [0.0] * len(CAUSES)
+    assert "history has 0 otherwise and lacks 0; it has 0 that" in result.rows[0].note
 
 
 def test_a_stopped_or_halted_run_differs_by_its_decisions(tmp_path, frame):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +19,7 @@ from regimeflow.model.order import Happening, Order
 from regimeflow.venues.intervals import Intervals
 from regimeflow.venues.outbox import NOT_SENT, Outbox
 from regimeflow.venues.port import Ack, Capabilities
-from regimeflow.venues.runtime import Answer, Virtual
+from regimeflow.venues.runtime import Answer, Threads, Virtual
 from regimeflow.venues.wire_rate import NEVER
 
 MS = 10**6
@@ -287,7 +289,7 @@ def test_exits_wait_for_no_entry_that_waits_for_its_turn() -> None:
         trading.send(name)
     trading.send("X0", exit_=True)
     trading.until(SECOND)
-    assert [name for _, name in trading.wire.came] == ["E0", "E1", "X0"]
+    assert [name for _, name in trading.wire.came] == ["E0", "X0", "E1"]
 
 
 def test_a_cancel_takes_what_waits_for_its_turn_off_at_once() -> None:
@@ -336,3 +338,36 @@ def test_what_an_earlier_life_sent_counts_as_late_as_it_can_have_left() -> None:
     trading.send("E3")
     trading.until(2 * MINUTE)
     assert [at // SECOND for at in trading.left("E3")] == [80]
+
+
+def test_an_exit_leaves_while_the_venue_is_still_silent_on_an_entry() -> None:
+    """On real threads: one request that hangs holds up what adds to a risk, and nothing else."""
+    free, left = threading.Event(), queue.SimpleQueue[str]()
+
+    class Silent(Venue):
+        def submit(self, order: Submit) -> Ack:
+            left.put(order.order_id)
+            if order.order_id == "entry":
+                free.wait(60)
+            return Ack("V1", 1)
+
+        def cancel(self, request: Cancel, venue_order_id: str) -> None:
+            left.put(f"cancel {request.order_id}")
+
+    orders = {name: Order.of(submit(name)) for name in ("entry", "next", "exit", "old")}
+    orders["exit"].as_exit = True
+    runtime = Threads()
+    out = Outbox(Silent(), runtime, Intervals(), lambda: orders, Limits)  # type: ignore[arg-type]
+    out.connected = True
+    try:
+        for name in ("entry", "next", "exit"):
+            out.send(submit(name))
+        out.send(Cancel(1, 1, "old"))
+        assert left.get(timeout=60) == "entry"
+        assert {left.get(timeout=60), left.get(timeout=60)} == {"exit", "cancel old"}
+        assert left.empty()
+        free.set()
+        assert left.get(timeout=60) == "next"
+    finally:
+        free.set()
+        runtime.close()

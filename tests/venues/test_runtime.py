@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from regimeflow.model.events import Command, OrderUpdate
+from regimeflow.venues import runtime
 from regimeflow.venues.runtime import Answer, Threads
 
 LONG = 60 * 10**9
@@ -118,3 +119,23 @@ def test_what_waits_in_a_lane_when_all_is_closed_is_never_done() -> None:
     closing.join()
     assert done == []
     assert not inbox._lanes["orders"]._thread.is_alive()
+
+
+def test_who_gives_an_idle_lane_something_is_let_go_as_soon_as_that_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However short the work is: the lane must not take back what it has let go."""
+    monkeypatch.setattr(runtime, "_HANDOVER_S", LONG / 1e9)
+    inbox = Threads()
+
+    def give() -> None:
+        for number in range(50):
+            inbox.call("orders", ("submit", str(number)), lambda: None)
+            inbox.wait(inbox.now() + LONG)
+            inbox.wait(inbox.now() + 2_000_000)  # long enough for a processor to fall asleep
+
+    giver = threading.Thread(target=give, daemon=True)
+    giver.start()
+    giver.join(LONG / 1e9)
+    assert not giver.is_alive()
+    inbox.close()
