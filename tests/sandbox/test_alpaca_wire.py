@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+import pandas as pd
 import pytest
 from child import settings
 from sessions import (
@@ -184,6 +185,43 @@ def test_noise_in_the_market_is_counted_and_trading_goes_on(sandbox, tmp_path):
     with trading(sandbox, tmp_path / "run") as session:
         await_(lambda: fired(sandbox).total() >= 10, "the faults")
         settled(session)
+
+
+class Holds(rf.Strategy):
+    """Ten units from the first bar on."""
+
+    def on_bar(self, ctx, bar):
+        ctx.target(bar.symbol, qty=10.0)
+        ctx.log(f"bar {bar.ts}")
+
+
+def corrected(sandbox, venue, session):
+    """Let the newest bar be corrected once the session has had it; return it as it was."""
+    sandbox.hand.hold()
+    newest = venue.history("AAA", "100ms", venue.time() - 10**10, progress=False).iloc[-1]
+    line = f"bar {newest.name.as_unit('ns').value + 10**8}"  # named by when it opens
+    await_(lambda: line in session.log["text"].values, "the newest bar")
+    sandbox.hand.late("AAA", 150.0)
+    return newest
+
+
+def test_what_is_corrected_late_is_the_data_row_of_parity_and_no_second_bar(sandbox, tmp_path):
+    run_dir, venue = tmp_path / "run", sandbox.venue()
+    with trading(sandbox, run_dir, Holds, symbols=("AAA",)) as session:
+        await_(lambda: session.fills["qty"].sum() == 10.0, "the position")
+        corrected(sandbox, venue, session)
+        sandbox.hand.go()
+        count = len(session.log)
+        await_(lambda: len(session.log) > count + 3, "further bars")
+        newest = corrected(sandbox, venue, session)
+    saw = rf.bars(run_dir).set_index("time")
+    assert saw.index.is_unique
+    assert saw["close"].iloc[-1] == newest["close"]  # as it was when it was told
+    end = saw.index[-1] + pd.Timedelta("100ms")
+    now = venue.history("AAA", "100ms", saw.index[0], end, progress=False)
+    data = rf.parity(rf.backtest(Holds(), saw), run_dir, history=now).rows[0]
+    assert "history has 2 otherwise and lacks 0; it has 0 that" in data.note
+    assert data.money == pytest.approx(10.0 * (newest["close"] - 150.0))
 
 
 def test_streams_that_are_reset_are_opened_again_and_the_gap_is_told(sandbox, tmp_path):
