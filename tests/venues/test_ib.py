@@ -29,6 +29,7 @@ from regimeflow.venues.ib import (
     connection,
     contracts,
     fills,
+    market,
     pace,
 )
 from regimeflow.venues.ib.adapter import client_library
@@ -680,6 +681,27 @@ def test_history_needs_no_connection_and_disturbs_none(tws, venue, ear):
     assert ear.of(Disconnected) == []
     frame = alone.history("AAA", "1s", told.times[0] - SECOND)
     assert list(frame["close"])[: len(told.close)] == told.close
+
+
+def test_a_page_of_history_that_was_asked_for_too_soon_is_asked_for_again(tws, monkeypatch):
+    monkeypatch.setattr(codes, "_HISTORY_PAUSE_MS", 1.0)
+    tws.do(tws.exchange.remember, 4_000)  # three pages of half an hour at most
+    venue = tws.venue(timeout_ms=5_000.0)
+    end = tws.exchange.time() // SECOND * SECOND
+    before = venue.past("AAA", SECOND, 0, end)
+    asked = len(tws.written(20))
+    tws.fault(Fault("history", "http_429", nth=2, times=2))
+    assert venue.past("AAA", SECOND, 0, end) == before
+    assert len(tws.written(20)) == 2 * asked + 2  # the page alone, not those before it
+
+
+def test_who_goes_on_asking_too_soon_is_told(tws, venue, monkeypatch):
+    monkeypatch.setattr(codes, "_HISTORY_PAUSE_MS", 1.0)
+    monkeypatch.setattr(market, "_PACED_S", 0.0)
+    tws.fault(Fault("history", "http_429", times=1_000))
+    with pytest.raises(Refused, match="pacing violation") as no:
+        venue.past("AAA", SECOND, 0, venue.time())
+    assert no.value.code == "162"
 
 
 def test_bars_that_tws_does_not_have_are_refused(venue):
