@@ -40,9 +40,7 @@ _CODES = {"unknown_symbol": 200, "bad_price": 110, "bad_qty": 10318, "order_over
 _REJECTED, _CANCELED, _TOO_FAST = 201, 202, 100
 _NOT_FOUND, _TOO_LATE = 10147, 10148
 _HISTORY = 162
-_PACING = (
-    "Historical Market Data Service error message:Historical data request pacing violation"
-)
+_PACING = "Historical Market Data Service error message:Historical data request pacing violation"
 #: What stands for a gateway's own trouble: nothing that the request's sender could know.
 _TROUBLE = 10999
 _NOISE = say.frame(["\x13garbage", "{]"])
@@ -359,8 +357,9 @@ class Server:
     def _by_hand(self, working: Working, client: Client) -> say.Order:
         """Return an order that somebody placed on the screen: it has no name, and a number only
         for the client 0, to which TWS tells of it."""
+        number = -_perm(working) if client.id == 0 else 0
         return say.Order(
-            0, -_perm(working) if client.id == 0 else 0, self._contracts[working.symbol], "BUY" if working.buys else "SELL",
+            0, number, self._contracts[working.symbol], "BUY" if working.buys else "SELL",
             text_of(working.qty), "LMT", text_of(working.limit or 0), "", "GTC", "", "", "",
         )  # fmt: skip
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 
 import pytest
+from patched import says_so_and_goes_on
+from sessions import violations
 from sockets import await_
 from test_tws_sessions import LIMITS, intervals
 from tws_in_process import Ear, Tws, order
@@ -14,7 +14,6 @@ from tws_in_process import Ear, Tws, order
 import regimeflow as rf
 from regimeflow.journal import events
 from regimeflow.model.events import Fill, OrderUpdate, Reconciled
-from regimeflow.sandbox import check
 from regimeflow.sandbox.script import Fault
 from regimeflow.venues import loopback_wire as wire
 
@@ -50,9 +49,7 @@ def trading(tws, run_dir, strategy=Once, **how):
     """A session with one order at work, that is stopped at the end and then judged."""
     session = rf.LiveSession(
         strategy,
-        tws.venue(
-            timeout_ms=800.0, settle_ms=400.0, heartbeat_ms=500.0, fee_wait_ms=200.0, **how
-        ),
+        tws.venue(timeout_ms=800.0, settle_ms=400.0, heartbeat_ms=500.0, fee_wait_ms=200.0, **how),
         symbols=["AAA", "BBB"],
         run_dir=run_dir,
         limits=LIMITS,
@@ -64,7 +61,7 @@ def trading(tws, run_dir, strategy=Once, **how):
         yield session
     finally:
         session.stop()
-    assert [str(v) for v in check(tws.ledger, run_dir)] == []
+    assert violations(tws, run_dir) == []
 
 
 def statuses(session):
@@ -167,27 +164,5 @@ def test_a_fill_that_overtakes_its_acknowledgement_is_booked_once(tws, tmp_path)
     venue.close()
 
 
-PATCHED = """
-import sys, warnings
-import nest_asyncio
-nest_asyncio.apply()
-import regimeflow as rf
-venue = rf.venues.InteractiveBrokers(port=int(sys.argv[1]), calendar="")
-with warnings.catch_warnings(record=True) as told:
-    warnings.simplefilter("always", RuntimeWarning)
-    venue.connect(lambda said: None)
-    venue.positions()
-    venue.close()
-assert any("nest_asyncio" in str(one.message) for one in told), told
-print("went on")
-"""
-
-
-def test_a_loop_that_somebody_patched_is_told_and_left_alone(tws):
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PATCHED, str(tws.port)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout == "went on\n", done.stderr
+def test_a_loop_that_somebody_patched_is_told_and_left_alone():
+    assert says_so_and_goes_on("TWS", "AAA")
