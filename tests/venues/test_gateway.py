@@ -339,6 +339,10 @@ def test_books_that_were_asked_for_before_a_change_was_answered_say_nothing_of_i
             snapshot = Snapshot(asked_at=BEGIN + int(asked * SECOND), working=[as_it_was])
             told = reconcile(rig.gateway.comparing.books(), snapshot).events
             found[asked] = [event.what for event in told if isinstance(event, OrderUpdate)]
+        under_way = Snapshot(asked_at=BEGIN + 5 * SECOND, working=[
+            msgspec.structs.replace(as_it_was, changing=True)
+        ])  # fmt: skip
+        assert reconcile(rig.gateway.comparing.books(), under_way).events == []
 
     Rig(
         {4.0: change},

@@ -8,6 +8,7 @@ import inspect
 import math
 import socket
 import threading
+from types import SimpleNamespace
 
 import cloudpickle
 import msgspec
@@ -719,6 +720,22 @@ def test_no_data_for_a_symbol_are_said(tws, venue, ear):
     told = ear.wait(Garbled)
     assert told.symbol == "AAA"
     assert not told.about_orders
+
+
+def kept_up(minute, close):
+    """A bar of a history that is kept up to date, as the client library hands it on."""
+    named = {"date": str(60 * minute), "open": 1.0, "high": 9.0, "low": 1.0, "volume": 5.0}
+    return SimpleNamespace(close=close, **named)
+
+
+def test_a_bar_that_is_corrected_while_the_next_one_forms_costs_neither():
+    stream = bars.BarStream("AAA", 60 * SECOND)
+    told = [
+        (bar.ts // (60 * SECOND), bar.close)
+        for minute, close in [(1, 1.0), (1, 2.0), (2, 3.0), (1, 7.0), (3, 4.0), (2, 8.0), (4, 5.0)]
+        for bar in stream.take(kept_up(minute, close))
+    ]
+    assert told == [(2, 2.0), (3, 3.0), (4, 4.0)]  # named by when they close
 
 
 # ---------------------------------------------------------------- tables
