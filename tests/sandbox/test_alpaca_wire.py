@@ -147,7 +147,8 @@ def corrected(sandbox, venue, session):
 
 def test_what_is_corrected_late_is_the_data_row_of_parity_and_no_second_bar(sandbox, tmp_path):
     run_dir, venue = tmp_path / "run", sandbox.venue()
-    with trading(sandbox, run_dir, Holds, symbols=("AAA",)) as session:
+    # Without bars from before, so that none lies between those and the first live one.
+    with trading(sandbox, run_dir, Holds, symbols=("AAA",), warmup=0) as session:
         await_(lambda: session.fills["qty"].sum() == 10.0, "the position")
         corrected(sandbox, venue, session)
         sandbox.hand.go()
