@@ -585,7 +585,9 @@ class Engine:
         if fill.execution_id in desk.executions:
             return  # told before
         order = desk.fill(fill)
-        if order is None or order.filled > order.qty + 1e-12 or fill.side != order.side:
+        # A fill may be told before the change that it is of.
+        most = 0.0 if order is None else max(order.qty, order.asked_qty)
+        if order is None or order.filled > most + 1e-12 or fill.side != order.side:
             self.trading.halt(f"execution {fill.execution_id} is not what was ordered")
         if order is not None and self.target_orders and order.status in TERMINAL:
             self._forget_target(order)

@@ -193,6 +193,8 @@ def _order(books: Books, order: Order, row: VenueOrder, filled: float, found: Fi
 
 def _terms(order: Order, row: VenueOrder, slack: float, found: Findings) -> None:
     """Compare quantity and prices of a working order: a change may have been made and not told."""
+    if row.changing:
+        return
     same = abs(row.qty - order.qty) <= slack and all(
         there is None or there == ours
         for there, ours in ((row.limit, order.limit), (row.stop, order.stop))

@@ -138,7 +138,8 @@ class Order(msgspec.Struct, gc=False, eq=False):
         decision_price: last price of the symbol when it was decided.
         filled: units filled so far; ``average_price`` is their mean price.
         reason: why it was denied, rejected or canceled.
-        asked_qty: what its quantity will be if the change that is pending is made.
+        asked_qty: what its quantity will be if the change that was asked for is made; 0 where none
+            was, or it was answered.
         reserve: buying power that one unfilled unit holds back, money.
         cancel_pending, replace_pending: asked, and not answered yet.
         as_exit: whether its newest request only takes off what is held: it waits for no entry,
@@ -250,7 +251,7 @@ class Order(msgspec.Struct, gc=False, eq=False):
         if event.venue_order_id:
             self.venue_order_id = event.venue_order_id
         if what == "replaced":
-            self.replace_pending = False
+            self.replace_pending, self.asked_qty = False, 0.0
             self.qty = self.qty if event.qty is None else event.qty
             self.limit = self.limit if event.limit is None else event.limit
             self.stop = self.stop if event.stop is None else event.stop
@@ -260,7 +261,7 @@ class Order(msgspec.Struct, gc=False, eq=False):
             if what == "cancel_rejected":
                 self.cancel_pending = False
             else:
-                self.replace_pending = False
+                self.replace_pending, self.asked_qty = False, 0.0
             self.note(event.seen, what.replace("_", " "), event.reason)
             self._end_if_whole(event.seen)
         else:

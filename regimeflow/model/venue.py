@@ -15,6 +15,8 @@ class VenueOrder(msgspec.Struct, frozen=True, gc=False):
         filled: units filled in all.
         ts: when it last changed, by the venue, UTC nanoseconds.
         average_price: of what is filled, where the venue tells it.
+        changing: whether a change of it is still being made: its terms are the old ones, and say
+            nothing of what it will be.
     """
 
     order_id: str
@@ -29,6 +31,7 @@ class VenueOrder(msgspec.Struct, frozen=True, gc=False):
     stop: float | None = None
     reason: str = ""
     average_price: float = 0.0
+    changing: bool = False
 
 
 class Holding(msgspec.Struct, frozen=True, gc=False):

@@ -98,6 +98,7 @@ class Exchange:
         name_execution: order, count -> id of an execution of it, which is counted in already.
         name_payment: symbol, count -> id of a payment for what is held of it.
         on_payment: is told of each payment.
+        on_late: is told of each bar that came to something else after it was over.
         ids_for_ever: whether an order id is taken once and for all; else while its order works.
         exits_together: whether an exit that is canceled takes the other one with it.
         expires: whether it tells an order that has expired from one that was canceled.
@@ -144,6 +145,7 @@ class Exchange:
         self.name_order: Callable[[int], str] = lambda count: f"V{count}"
         self.name_execution: Callable[[Working, int], str] = lambda _, count: f"X{count}"
         self.on_payment: Callable[[Payment], None] = lambda payment: None
+        self.on_late: Callable[[Bar], None] = lambda bar: None
         self.name_payment: Callable[[str, int], str] = lambda _, count: f"F{count}"
         self.ids_for_ever = True
         self.fee_in_units = False
@@ -243,6 +245,23 @@ class Exchange:
         with self._lock:
             self._closes_at[symbol] = self._now()
             self._close_bar(symbol, self._now())
+
+    def late(self, symbol: str, price: float, size: float = 100.0) -> None:
+        """Let the last trade of the newest bar that is over become known only now."""
+        with self._lock:
+            self._known(symbol)
+            if not self._bars[symbol]:
+                raise Refused(f"no bar of {symbol} is over yet", code="no_bar")
+            bar = self._bars[symbol][-1]
+            after = msgspec.structs.replace(
+                bar,
+                high=max(bar.high, price),
+                low=min(bar.low, price),
+                close=price,
+                volume=bar.volume + size,
+            )
+            self._bars[symbol][-1] = after
+            self.on_late(after)
 
     def _close_bar(self, symbol: str, now: int) -> None:
         """Close the forming bar if its time is over, and tell of it."""

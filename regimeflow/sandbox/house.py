@@ -183,6 +183,8 @@ class House:
         match hand.what:
             case "tick":
                 exchange.tick(hand.symbol, hand.price)
+            case "late":
+                exchange.late(hand.symbol, hand.price)
             case "fill":
                 return exchange.fill(hand.order_id, hand.qty).execution_id
             case "end":

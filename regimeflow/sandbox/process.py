@@ -173,6 +173,10 @@ class Hand:
         """Let somebody trade at a price; orders meet it."""
         self._do(wire.ByHand("tick", symbol=symbol, price=price))
 
+    def late(self, symbol: str, price: float) -> None:
+        """Let a trade be told late: it was the last of the newest bar that is over."""
+        self._do(wire.ByHand("late", symbol=symbol, price=price))
+
     def fill(self, order_id: str, qty: float) -> str:
         """Let a working order trade some units at the present price; return the execution's id."""
         return self._do(wire.ByHand("fill", order_id, qty=qty))

@@ -41,6 +41,8 @@ _TYPES = {"MKT": "market", "LMT": "limit", "STP": "stop", "STP LMT": "stop_limit
 _CODES = {"unknown_symbol": 200, "bad_price": 110, "bad_qty": 10318, "order_over": 104}
 _REJECTED, _CANCELED, _TOO_FAST = 201, 202, 100
 _NOT_FOUND, _TOO_LATE = 10147, 10148
+_HISTORY = 162
+_PACING = "Historical Market Data Service error message:Historical data request pacing violation"
 #: What stands for a gateway's own trouble: nothing that the request's sender could know.
 _TROUBLE = 10999
 _NOISE = say.frame(["\x13garbage", "{]"])
@@ -242,8 +244,10 @@ class Server:
         elif what == "html_before":
             client.write(_NOISE)
         elif what in ("refuse", "http_429"):
-            text = "Max rate of messages per second has been exceeded."
-            client.write(say.error(number, _TOO_FAST, text, client.version))
+            code, text = _TOO_FAST, "Max rate of messages per second has been exceeded."
+            if fault.on == "history":
+                code, text = _HISTORY, _PACING
+            client.write(say.error(number, code, text, client.version))
         elif what == "http_403":
             text = "Order rejected - reason:No trading permission."
             client.write(say.error(number, _REJECTED, text, client.version))
@@ -360,7 +364,7 @@ class Server:
         shown = {row.venue_order_id for row in self.exchange.open_orders()}
         for working in self.exchange.working():
             if working.venue_id in shown:
-                order = self._orders.get(working.id) or self._by_hand(working)
+                order = self._orders.get(working.id) or self._by_hand(working, client)
                 self._status(client, order, working, _status_of(working))
         client.write(say.frame([53, 1]))
 
@@ -383,10 +387,12 @@ class Server:
                 )  # fmt: skip
         client.write(say.frame([102]))
 
-    def _by_hand(self, working: Working) -> say.Order:
-        """Return an order that somebody placed on the screen: it has no number and no name."""
+    def _by_hand(self, working: Working, client: Client) -> say.Order:
+        """Return an order that somebody placed on the screen: it has no name, and a number only
+        for the client 0, to which TWS tells of it."""
+        number = -_perm(working) if client.id == 0 else 0
         return say.Order(
-            0, 0, self._contracts[working.symbol], "BUY" if working.buys else "SELL",
+            0, number, self._contracts[working.symbol], "BUY" if working.buys else "SELL",
             text_of(working.qty), "LMT", text_of(working.limit or 0), "", "GTC", "", "", "",
         )  # fmt: skip
 
@@ -412,7 +418,7 @@ class Server:
 
     def _execution(self, client: Client, number: int, fill: Fill) -> bytes:
         working = self._working(fill.order_id)
-        order = self._orders.get(fill.order_id) or self._by_hand(working)
+        order = self._orders.get(fill.order_id) or self._by_hand(working, client)
         average = text_of(working.spent / working.filled) if working.filled else "0.0"
         return say.execution(
             number, order, _perm(working), self._exec_id(fill), fill.ts, fill.side,
@@ -459,7 +465,7 @@ class Server:
             return
         if isinstance(said, OrderUpdate | Fill):
             order = self._orders.get(said.order_id)
-            clients = self._of(order.client) if order is not None else []
+            clients = self._of(order.client if order is not None else 0)
         else:
             clients = self._clients
         for client in clients:
@@ -478,7 +484,8 @@ class Server:
         return self.market.messages(client, said)
 
     def _update(self, client: Client, said: OrderUpdate) -> list[bytes]:
-        order, working = self._orders[said.order_id], self.exchange.orders[said.order_id]
+        working = self._working(said.order_id or said.venue_order_id)
+        order = self._orders.get(said.order_id) or self._by_hand(working, client)
         before, client.kept = client.kept, []
         status = _status_of(working)
         if said.what in ("canceled", "expired", "rejected"):
@@ -491,7 +498,8 @@ class Server:
         return messages
 
     def _filled(self, client: Client, fill: Fill) -> list[bytes]:
-        order, working = self._orders[fill.order_id], self.exchange.orders[fill.order_id]
+        working = self._working(fill.order_id)
+        order = self._orders.get(fill.order_id) or self._by_hand(working, client)
         messages = [self._execution(client, -1, fill)]
         before, client.kept = client.kept, []
         self._status(client, order, working, "Filled" if working.left <= 0 else "Submitted")

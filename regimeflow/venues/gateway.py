@@ -133,7 +133,12 @@ class Gateway:
             adapter, runtime, intervals, lambda: engine.desk.orders, lambda: engine.desk.limits
         )
         self.comparing = Comparing(
-            adapter, runtime, intervals, lambda: engine.desk, run, lambda: self.outbox.in_flight
+            adapter,
+            runtime,
+            intervals,
+            lambda: engine.desk,
+            run,
+            lambda: self.outbox.in_flight,
         )
         self._booked = Booked(lambda symbol: engine.desk.instruments[symbol].multiplier)
         self._line = Line(intervals, runtime)
@@ -142,7 +147,7 @@ class Gateway:
         self._timer_count = 0
         self._untold = 0  # timers that came due and were not told yet
         self._soon: list[Input] = []
-        self._clock_at = self._health_at = _NEVER
+        self._clock_at = self._health_at = self._skew_at = _NEVER
         self._kill_told = ""
         self._garbled = 0
         self._closing: tuple[int, str] | None = None
@@ -400,6 +405,8 @@ class Gateway:
         what = answer.key[0]
         if what in ("submit", "cancel", "replace", "order"):
             told, row = self.outbox.answered(answer)
+            if what == "replace":  # what the venue showed before that says nothing of the change
+                self.comparing.heard[answer.key[1]] = self.runtime.now()
             for event in told:
                 self.comparing.touched(event)
             return [*told, *(self._looked_up(*row) if row is not None else [])]
@@ -407,6 +414,8 @@ class Gateway:
             return self._compared(answer)
         if what == "connect":
             return self._connected(answer)
+        if what == "time":
+            return self._timed(answer)
         if what == "history":
             return self._history(answer)
         if what == "splice":
@@ -456,9 +465,7 @@ class Gateway:
             adapter.connect(runtime.say)
             if begun:
                 _remind(adapter, symbols)
-            before = runtime.now()
-            skew_ms = (adapter.time() - (before + runtime.now()) // 2) / 1e6
-            facts: dict[str, Any] = {"skew_ms": skew_ms}
+            facts: dict[str, Any] = {"skew_ms": _skew_ms(adapter, runtime)}
             if named or (not begun and trades and asked):
                 money = adapter.balances()
                 facts["cash"], facts["account"] = money.cash, money.account
@@ -473,9 +480,9 @@ class Gateway:
         now = self.runtime.now()
         if answer.error is not None:
             return self._not_connected(f"cannot connect: {answer.error}")
-        skew_ms = answer.value["skew_ms"]
-        if abs(skew_ms) > self.intervals.max_skew_ms:
-            return self._not_connected(f"our clock is {abs(skew_ms) / 1e3:.1f} s off the venue's")
+        self._skew_at = now + self.intervals.ns("skew_poll_ms")
+        if why := self._off(answer.value["skew_ms"]):
+            return self._not_connected(why)
         if self._account and not same_account(self._account, answer.value["account"]):
             why = (
                 f"the venue's account ends in {answer.value['account'][-_END_OF_ACCOUNT:]!r}, and "
@@ -496,6 +503,23 @@ class Gateway:
             self.comparing.begin(self._known_since(), self._engine.foreign)
         told += self._ask_for_history(now)
         return told
+
+    def _off(self, skew_ms: float) -> str:
+        """Return what is wrong with our clock, or an empty text."""
+        off = abs(skew_ms) > self.intervals.max_skew_ms
+        return f"our clock is {abs(skew_ms) / 1e3:.1f} s off the venue's" if off else ""
+
+    def _ask_the_time(self, now: int) -> None:
+        """Look at the venue's clock again, now and then: ours may drift, or be set."""
+        if now >= self._skew_at:
+            self._skew_at = now + self.intervals.ns("skew_poll_ms")
+            work = functools.partial(_skew_ms, self.adapter, self.runtime)
+            self.runtime.call("polls", ("time", ""), work)
+
+    def _timed(self, answer: Answer) -> list[Input]:
+        """Connect anew where our clock is off: nothing is risked until it is right."""
+        why = self._off(answer.value) if answer.error is None and self._line.up else ""
+        return self._lose_line(why) if why else []
 
     def _start(self, facts: dict[str, Any]) -> list[Input]:
         """Return the start event, completed by what the venue said."""
@@ -638,6 +662,7 @@ class Gateway:
             told.append(ended)
         if self._line.up:
             told += self._stale(now)
+            self._ask_the_time(now)
         if self._probe is not None and now >= self._health_at:
             self._health_at = now + self.intervals.ns("health_ms")
             waiting, lag_ms = self.runtime.waiting()
@@ -774,6 +799,12 @@ def _names_in(request: Submit | Cancel | Replace) -> list[str]:
 
 def _halts(changed: StateChanged) -> bool:
     return changed.after == HALTED and not changed.symbol
+
+
+def _skew_ms(adapter: Adapter, runtime: Runtime) -> float:
+    """Return how far a venue's clock is ahead of ours, milliseconds."""
+    before = runtime.now()
+    return (adapter.time() - (before + runtime.now()) // 2) / 1e6
 
 
 def _over(message: Message | None) -> str:

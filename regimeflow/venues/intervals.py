@@ -25,6 +25,7 @@ class Intervals(msgspec.Struct, frozen=True, kw_only=True):
         stop_ms: how long a stop waits for cancels to be confirmed.
         health_ms: how often the process looks at itself.
         max_skew_ms: how far our clock may be from the venue's.
+        skew_poll_ms: how often that is looked at again; it is at each connection, too.
         hold_when_stale, cancel_when_stale: what old data do to entries.
         hold_when_unreconciled: whether a comparison that failed holds entries back.
         reconnect: whether a lost connection is made again.
@@ -44,6 +45,7 @@ class Intervals(msgspec.Struct, frozen=True, kw_only=True):
     stop_ms: float = 15_000.0
     health_ms: float = 10_000.0
     max_skew_ms: float = 1_000.0
+    skew_poll_ms: float = 3_600_000.0
     hold_when_stale: bool = True
     cancel_when_stale: bool = True
     hold_when_unreconciled: bool = True

@@ -94,8 +94,8 @@ class ByHand(msgspec.Struct, frozen=True, tag_field="kind", tag="by_hand"):
     """Makes the venue do something; taken on a control connection only.
 
     Attributes:
-        what: tick, end, trade, order, transfer, fund, hide, overfill, end_of_day, disconnect,
-            mute, fault, books or hold.
+        what: tick, late, end, trade, order, transfer, fund, hide, overfill, end_of_day,
+            disconnect, mute, fault, books or hold.
         order_id, symbol, side, qty, price: as far as it needs them.
         ms: how long, in milliseconds.
         fault: of the script, as JSON text.

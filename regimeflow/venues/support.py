@@ -54,8 +54,24 @@ class Support(msgspec.Struct, frozen=True, kw_only=True):
     restrictions: tuple[str, ...] = ()
 
 
+def _of_ccxt(**terms: Any) -> Support:
+    """Return an exchange: one that is proven names its tests, others are as ccxt says."""
+    common: dict[str, Any] = {
+        "extra": "ccxt",
+        "tifs": ("gtc", "ioc", "fok"),
+        "fractional": True,
+        "short": False,
+        "replace": False,
+        "client_ids": "what ccxt and the exchange allow",
+        "history": "REST, as far as ccxt has it",
+        "status": "sandbox-validated" if "evidence" in terms else "implemented",
+    }
+    return Support(**{**common, **terms})
+
+
 _TYPES_OF_CRYPTO = ("market", "limit", "stop_limit")
-_SPOT = ("gtc", "ioc", "fok")
+_PLAIN = ("market", "limit")
+_FEE_IN_UNITS = "The fee of a buy is taken from what was bought: less is held than was ordered."
 ROWS: tuple[Support, ...] = (
     Support(
         venue="simulated",
@@ -122,35 +138,36 @@ ROWS: tuple[Support, ...] = (
             "Live bars of 1 to 30 minutes that divide an hour, and of 1 hour.",
         ),
     ),
-    Support(
+    _of_ccxt(
         venue="binance",
         made_by='rf.venues.Ccxt("binance")',
-        extra="ccxt",
-        tifs=_SPOT,
-        fractional=True,
-        short=False,
-        replace=False,
         client_ids="36 characters, unique among working orders only: never sent twice",
         history="REST, 1,000 bars a page",
-        status="sandbox-validated",
-        evidence=("tests/venues/test_ccxt.py",),
+        evidence=("tests/venues/test_ccxt.py", "tests/sandbox/test_ccxt_sessions.py"),
         restrictions=(
             "Spot markets; for its swaps see below.",
-            "The fee of a buy is taken from what was bought: less is held than was ordered.",
+            _FEE_IN_UNITS,
             "Smallest order values, steps and price bands are the exchange's, by market.",
             "Requests are refused where clocks differ by more than `recv_window_ms`.",
             "Not offered in every country.",
         ),
     ),
-    Support(
-        venue="any other exchange of ccxt",
+    _of_ccxt(
+        venue="bybit",
         made_by='rf.venues.Ccxt("bybit")',
-        extra="ccxt",
-        tifs=_SPOT,
-        fractional=True,
-        short=False,
-        client_ids="what ccxt and the exchange allow",
-        history="REST, as far as ccxt has it",
+        order_types=_PLAIN,
+        client_ids="36 characters, unique for ever, can be looked up",
+        history="REST, 1,000 bars a page",
+        evidence=("tests/sandbox/test_ccxt_wire.py", "tests/sandbox/test_ccxt_sessions.py"),
+        restrictions=(
+            "Spot markets; for its swaps see below.",
+            _FEE_IN_UNITS,
+            "Unified trading accounts only.",
+        ),
+    ),
+    _of_ccxt(
+        venue="any other exchange of ccxt",
+        made_by='rf.venues.Ccxt("kraken")',
         restrictions=(
             "Spot markets; for swaps see below.",
             "What ccxt says that the exchange takes: see `rf.venues.Ccxt(id).capabilities`.",
@@ -158,17 +175,13 @@ ROWS: tuple[Support, ...] = (
             "Some have no paper venue: with `rf.venues.Paper` the simulator fills on their prices.",
         ),
     ),
-    Support(
+    _of_ccxt(
         venue="bybit, swaps",
         made_by='rf.venues.Ccxt("bybit", market="swap")',
-        extra="ccxt",
-        order_types=("market", "limit"),
-        tifs=_SPOT,
-        fractional=True,
-        replace=False,
+        order_types=_PLAIN,
+        short=True,
         client_ids="36 characters, unique for ever, can be looked up",
         history="REST, 1,000 bars a page",
-        status="sandbox-validated",
         evidence=("tests/sandbox/test_ccxt_wire.py", "tests/sandbox/test_swap_sessions.py"),
         restrictions=(
             "Linear perpetual swaps only, counted in contracts: no inverse or dated ones.",
@@ -177,16 +190,11 @@ ROWS: tuple[Support, ...] = (
             "Funding is asked for with the positions, and a cost of the run.",
         ),
     ),
-    Support(
+    _of_ccxt(
         venue="any other exchange of ccxt, swaps",
         made_by='rf.venues.Ccxt("okx", market="swap")',
-        extra="ccxt",
-        order_types=("market", "limit"),
-        tifs=_SPOT,
-        fractional=True,
-        replace=False,
-        client_ids="what ccxt and the exchange allow",
-        history="REST, as far as ccxt has it",
+        order_types=_PLAIN,
+        short=True,
         restrictions=(
             "As bybit's, where ccxt can ask for positions and for funding; refused elsewhere.",
             "The sign of funding is taken as ccxt tells it: negative was paid.",

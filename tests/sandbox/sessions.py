@@ -13,6 +13,9 @@ from regimeflow.journal import events
 from regimeflow.model.events import Connection, Gap
 from regimeflow.sandbox.script import Fault
 
+#: How long a request that was decided may be under way: the client library makes it in Python, on
+#: a thread of its own, on a machine that does other things.
+UNDER_WAY_MS = 1_000.0
 #: What can become of a request without an answer that settles it.
 LOST = ("drop_before", "drop_after", "no_reply", "ignore", "html", "html_before", "garbage", "cut")
 #: What an answer can say instead of what was asked.
@@ -30,7 +33,7 @@ UNANSWERED = ("http_500", "html", "cut", "http_429", "garbage")
 
 
 @contextlib.contextmanager
-def judged(sandbox, run_dir, strategy, venue, *, grace_ms, **how):
+def judged(sandbox, run_dir, strategy, venue, **how):
     """A session that is stopped at the end, and then held against the venue's own record."""
     how.setdefault("limits", rf.Limits(max_position=500, max_open_orders=60))
     how.setdefault("intervals", settings())
@@ -41,8 +44,13 @@ def judged(sandbox, run_dir, strategy, venue, *, grace_ms, **how):
         yield session
     finally:
         session.stop()
-    found = rf.sandbox.check(sandbox.ledger, run_dir, grace_ms=grace_ms)
-    assert [str(violation) for violation in found] == []
+    assert violations(sandbox, run_dir) == []
+
+
+def violations(sandbox, run_dir, **how):
+    """Return what must not be, held against the venue's own record, one sentence each."""
+    found = rf.sandbox.check(sandbox.ledger, run_dir, grace_ms=UNDER_WAY_MS, **how)
+    return [str(violation) for violation in found]
 
 
 def fired(sandbox):

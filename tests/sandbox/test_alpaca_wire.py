@@ -11,32 +11,19 @@ import sys
 from pathlib import Path
 
 import msgspec
+import pandas as pd
 import pytest
+from broker_sessions import BrokerSessions
 from child import settings
-from sessions import (
-    LOST,
-    NEWS,
-    NOISE,
-    STATUSES,
-    UNANSWERED,
-    cut_off,
-    fired,
-    happened,
-    judged,
-    sent,
-    settled,
-)
+from sessions import fired, happened, judged, sent, settled, violations
 from sockets import Child, await_
 
 import regimeflow as rf
-from regimeflow.journal import events
-from regimeflow.model.events import Connection, Feed, Fill, OrderUpdate, Reconciled, Submit
+from regimeflow.model.events import Connection, Feed, OrderUpdate, Reconciled
 from regimeflow.sandbox.script import Fault
 
 SYMBOLS = ("AAA", "BBB")
 SCRIPT = Path(__file__).with_name("alpaca_child.py")
-#: A request is made by the client library in Python, on a machine that does other things.
-UNDER_WAY_MS = 1_000.0
 LIMITS = rf.Limits(max_position=500, max_open_orders=40)
 
 
@@ -79,7 +66,7 @@ def trading(sandbox, run_dir, strategy=Lively, timeout_ms=300.0, **how):
     """A session that is stopped at the end, and then judged."""
     venue = sandbox.venue(timeout_ms=timeout_ms, settle_ms=250.0)
     how = {"symbols": SYMBOLS, "timeframe": "100ms", "warmup": 5, "limits": LIMITS, **how}
-    return judged(sandbox, run_dir, strategy, venue, grace_ms=UNDER_WAY_MS, **how)
+    return judged(sandbox, run_dir, strategy, venue, **how)
 
 
 def posts(sandbox):
@@ -87,16 +74,25 @@ def posts(sandbox):
     return sent(sandbox, "POST /v2/orders ", lambda text: json.loads(text)["client_order_id"])
 
 
-@pytest.mark.parametrize("faults", [LOST, STATUSES], ids=["answers", "statuses"])
-def test_an_intent_is_sent_once_whatever_is_answered(sandbox, tmp_path, faults):
-    for nth, fault in enumerate(faults, 2):
-        sandbox.hand.fault(Fault("submit", fault, nth=nth, every=11, times=2, ms=100.0))
+class TestStocks(BrokerSessions):
+    """What each broker's sessions live through."""
+
+    symbols = SYMBOLS
+    once = Once
+    gone = "the stream of orders: the connection broke"
+
+    def trading(self, sandbox, run_dir, strategy=Lively, **how):
+        return trading(sandbox, run_dir, strategy, **how)
+
+    def posts(self, sandbox):
+        return posts(sandbox)
+
+
+def test_a_stream_of_orders_that_is_dead_and_well_is_given_up(sandbox, tmp_path):
+    sandbox.hand.fault(Fault("fill", "half_open", nth=9))
     with trading(sandbox, tmp_path / "run") as session:
-        await_(lambda: fired(sandbox).total() == 2 * len(faults), "the last fault")
+        await_(lambda: "did not tell of an execution" in why_lost(tmp_path / "run"), "a doubt")
         settled(session)
-    assert set(posts(sandbox).values()) == {1}
-    written = [o for _, _, outs in events(tmp_path / "run") for o in outs if isinstance(o, Submit)]
-    assert set(posts(sandbox)) <= {order.order_id for order in written}
 
 
 def test_what_is_certainly_refused_is_rejected_and_what_is_not_is_asked_for(sandbox, tmp_path):
@@ -116,53 +112,6 @@ def test_what_is_certainly_refused_is_rejected_and_what_is_not_is_asked_for(sand
     }
 
 
-def test_cancels_and_changes_that_go_wrong_leave_nothing_open(sandbox, tmp_path):
-    wrong = ("drop_before", "drop_after", "no_reply", "html", "http_500", "http_504_after", "delay")
-    for nth, fault in enumerate(wrong, 2):
-        sandbox.hand.fault(Fault("cancel", fault, nth=nth, every=9, times=2, ms=60.0))
-        sandbox.hand.fault(Fault("replace", fault, nth=nth, every=9, ms=60.0))
-    with trading(sandbox, tmp_path / "run") as session:
-        await_(lambda: fired(sandbox).total() >= 3 * len(wrong), "the last fault")
-        settled(session)
-
-
-STREAM = {
-    "twice, late or never": NEWS,
-    "wrongly": NOISE,
-    "no more": (
-        Fault("order_update", "close", nth=9, every=20, times=2),
-        Fault("fill", "half_open", nth=9),
-    ),
-}
-
-
-@pytest.mark.parametrize("how", STREAM)
-def test_the_stream_of_orders_may_say_things(sandbox, tmp_path, how):
-    for fault in STREAM[how]:
-        sandbox.hand.fault(fault)
-    with trading(sandbox, tmp_path / "run") as session:
-        most = sum(fault.times for fault in STREAM[how])
-        await_(lambda: fired(sandbox).total() == most, "the last fault")
-        settled(session)
-    if how == "wrongly":
-        doubts = [r.why for r in happened(tmp_path / "run", Reconciled) if not r.ok]
-        assert any("could not be read" in why for why in doubts)
-    if how == "no more":
-        gone = [c.why for c in happened(tmp_path / "run", Connection) if not c.up]
-        assert any("the stream of orders: the connection broke" in why for why in gone)
-
-
-def test_questions_that_fail_are_not_answers(sandbox, tmp_path):
-    for kind in ("positions", "open_orders", "executions", "balances", "order"):
-        for nth, what in enumerate(UNANSWERED, 2):
-            sandbox.hand.fault(Fault(kind, what, nth=nth, every=7, ms=50.0))
-    with trading(sandbox, tmp_path / "run") as session:
-        await_(lambda: fired(sandbox).total() >= 15, "the faults")
-        settled(session)
-    failed = [r.why for r in happened(tmp_path / "run", Reconciled) if not r.ok]
-    assert any("status 500" in why for why in failed)
-
-
 def test_streams_that_are_well_and_say_nothing_are_noticed(sandbox, tmp_path):
     stale = lambda: [feed.symbol for feed in happened(tmp_path / "run", Feed) if feed.stale]  # noqa: E731
     with trading(sandbox, tmp_path / "run") as session:
@@ -178,18 +127,42 @@ def why_lost(run_dir):
     return "; ".join(c.why for c in happened(run_dir, Connection) if not c.up)
 
 
-def test_noise_in_the_market_is_counted_and_trading_goes_on(sandbox, tmp_path):
-    for kind in ("garbage", "duplicate", "lose", "reorder"):
-        sandbox.hand.fault(Fault("bar", kind, nth=4, every=5, times=3))
-    with trading(sandbox, tmp_path / "run") as session:
-        await_(lambda: fired(sandbox).total() >= 10, "the faults")
-        settled(session)
+class Holds(rf.Strategy):
+    """Ten units from the first bar on."""
+
+    def on_bar(self, ctx, bar):
+        ctx.target(bar.symbol, qty=10.0)
+        ctx.log(f"bar {bar.ts}")
 
 
-def test_streams_that_are_reset_are_opened_again_and_the_gap_is_told(sandbox, tmp_path):
-    with trading(sandbox, tmp_path / "run") as session:
-        cut_off(sandbox, tmp_path / "run", 3)
-        settled(session, 6)
+def corrected(sandbox, venue, session):
+    """Let the newest bar be corrected once the session has had it; return it as it was."""
+    sandbox.hand.hold()
+    newest = venue.history("AAA", "100ms", venue.time() - 10**10, progress=False).iloc[-1]
+    line = f"bar {newest.name.as_unit('ns').value + 10**8}"  # named by when it opens
+    await_(lambda: line in session.log["text"].values, "the newest bar")
+    sandbox.hand.late("AAA", 150.0)
+    return newest
+
+
+def test_what_is_corrected_late_is_the_data_row_of_parity_and_no_second_bar(sandbox, tmp_path):
+    run_dir, venue = tmp_path / "run", sandbox.venue()
+    # Without bars from before, so that none lies between those and the first live one.
+    with trading(sandbox, run_dir, Holds, symbols=("AAA",), warmup=0) as session:
+        await_(lambda: session.fills["qty"].sum() == 10.0, "the position")
+        corrected(sandbox, venue, session)
+        sandbox.hand.go()
+        count = len(session.log)
+        await_(lambda: len(session.log) > count + 3, "further bars")
+        newest = corrected(sandbox, venue, session)
+    saw = rf.bars(run_dir).set_index("time")
+    assert saw.index.is_unique
+    assert saw["close"].iloc[-1] == newest["close"]  # as it was when it was told
+    end = saw.index[-1] + pd.Timedelta("100ms")
+    now = venue.history("AAA", "100ms", saw.index[0], end, progress=False)
+    data = rf.parity(rf.backtest(Holds(), saw), run_dir, history=now).rows[0]
+    assert "history has 2 otherwise and lacks 0; it has 0 that" in data.note
+    assert data.money == pytest.approx(10.0 * (newest["close"] - 150.0))
 
 
 def test_a_key_that_is_revoked_stops_all_and_trading_goes_on_once_it_is_valid(sandbox, tmp_path):
@@ -217,52 +190,6 @@ def test_a_clock_that_is_off_keeps_the_session_out(sandbox, tmp_path):
     assert not list((tmp_path / "run").glob("journal-*"))  # it never began
 
 
-def test_a_fill_that_overtakes_its_acknowledgement_is_booked(sandbox, tmp_path):
-    sandbox.hand.fault(Fault("submit", "delay", times=1_000, ms=60.0))
-    sandbox.hand.fault(Fault("order_update", "lose", times=40))
-    with trading(sandbox, tmp_path / "run") as session:
-        await_(lambda: len(session.fills) > 5, "fills")
-    first = {}
-    for event in happened(tmp_path / "run", OrderUpdate | Fill):
-        first.setdefault(event.order_id, type(event))
-    assert Fill in first.values()
-
-
-RACES = [None, "drop_after", "no_reply", "html_before"]
-
-
-@pytest.mark.parametrize("fault", RACES, ids=str)
-def test_a_fill_that_races_a_cancel_wins(sandbox, tmp_path, fault):
-    with trading(sandbox, tmp_path / "run", Once) as session:
-        order_id = session.orders["id"].iloc[0]
-        sandbox.hand.hold()
-        await_(lambda: session.orders["status"].iloc[0] == "open", "the order to work")
-        if fault is not None:
-            sandbox.hand.fault(Fault("cancel", fault))
-        sandbox.hand.fill(order_id, 4.0)
-        session.halt("to take it back")
-        await_(lambda: session.orders["status"].iloc[0] == "canceled", "the cancel")
-        assert session.fills["qty"].sum() == 4.0
-
-
-def test_what_the_venue_does_unasked_is_taken_as_it_is(sandbox, tmp_path):
-    with trading(sandbox, tmp_path / "run", Once) as session:
-        order_id = session.orders["id"].iloc[0]
-        await_(lambda: session.orders["status"].iloc[0] == "open", "the order to work")
-        sandbox.hand.end(order_id, "expired")
-        await_(lambda: session.orders["status"].iloc[0] == "expired", "its end")
-        sandbox.hand.order("BBB", "buy", 3.0, 10.0)
-        seen = lambda: [r for r in happened(tmp_path / "run", Reconciled) if r.foreign_orders]  # noqa: E731
-        await_(seen, "the order of somebody else")
-
-
-def test_a_session_that_is_stopped_in_between_goes_on_where_it_was(sandbox, tmp_path):
-    for turn in range(2):
-        with trading(sandbox, tmp_path / "run") as session:
-            settled(session, 5 * (turn + 1))
-        sandbox.hand.trade("AAA", "buy", 5.0)
-
-
 def test_a_process_that_is_killed_in_between_loses_and_doubles_nothing(sandbox, tmp_path):
     run_dir = tmp_path / "run"
     for bars in (3, 5):
@@ -273,17 +200,8 @@ def test_a_process_that_is_killed_in_between_loses_and_doubles_nothing(sandbox, 
         child.wait_for("started")
         child.wait_for("bar", 4)
         child.stop()
-    assert rf.sandbox.check(sandbox.ledger, run_dir, grace_ms=UNDER_WAY_MS) == []
+    assert violations(sandbox, run_dir) == []
     assert len(posts(sandbox)) > 5
-
-
-def test_more_than_was_asked_for_is_booked_and_trading_is_halted(sandbox, tmp_path):
-    with trading(sandbox, tmp_path / "run", Once) as session:
-        order_id = session.orders["id"].iloc[0]
-        await_(lambda: session.orders["status"].iloc[0] == "open", "the order to work")
-        sandbox.hand.overfill(order_id, 3.0)
-        await_(lambda: session.state == "halted", "the halt")
-        assert session.fills["qty"].sum() == 13.0
 
 
 CERTIFY = """
@@ -312,7 +230,7 @@ def test_crypto_too_and_its_journal_is_certified_where_nothing_of_alpaca_is(tmp_
         session.start()
         await_(lambda: len(session.fills) > 10, "fills")
         session.stop()
-        found = rf.sandbox.check(sandbox.ledger, tmp_path / "run", grace_ms=UNDER_WAY_MS)
+        found = violations(sandbox, tmp_path / "run")
     assert found == []
     done = subprocess.run(
         [sys.executable, "-c", CERTIFY, str(tmp_path / "run")],
@@ -340,8 +258,5 @@ def test_no_key_is_in_any_file_of_a_run(sandbox, tmp_path):
     session.start()
     await_(lambda: fired(sandbox).total() == 4, "what goes wrong")
     session.stop()
-    found = rf.sandbox.check(
-        sandbox.ledger, tmp_path / "run", canaries=canaries, grace_ms=UNDER_WAY_MS
-    )
-    assert found == []
+    assert violations(sandbox, tmp_path / "run", canaries=canaries) == []
     assert not any(canary in repr(session) for canary in canaries)

@@ -10,14 +10,11 @@ import urllib.parse
 
 import msgspec
 import pytest
+from broker_sessions import BrokerSessions, answers_fail, questions_fail
 from child import settings
 from sessions import (
-    LOST,
     NEWS,
     NOISE,
-    STATUSES,
-    UNANSWERED,
-    cut_off,
     fired,
     happened,
     judged,
@@ -27,13 +24,10 @@ from sessions import (
 from sockets import await_
 
 import regimeflow as rf
-from regimeflow.journal import events
-from regimeflow.model.events import Connection, Feed, Fill, OrderUpdate, Reconciled, Submit
+from regimeflow.model.events import Feed, Fill, OrderUpdate
 from regimeflow.sandbox.script import Fault
 
 SYMBOLS = ("AAA/USDT", "BBB/USDT")
-#: Two processes and ccxt lie between a decision and its request.
-GRACE_MS = 300.0
 
 
 class Lively(rf.Strategy):
@@ -73,7 +67,7 @@ def sandbox(tmp_path):
 def trading(sandbox, run_dir, strategy=Lively, timeout_ms=400.0, **how):
     """A session that is stopped at the end, and then judged."""
     venue = sandbox.venue(timeout_ms=timeout_ms, settle_ms=250.0)
-    return judged(sandbox, run_dir, strategy, venue, symbols=SYMBOLS, grace_ms=GRACE_MS, **how)
+    return judged(sandbox, run_dir, strategy, venue, symbols=SYMBOLS, **how)
 
 
 def posts(sandbox):
@@ -84,16 +78,23 @@ def posts(sandbox):
     return binance + sent(sandbox, "POST /v5/order/create ", in_json)
 
 
-@pytest.mark.parametrize("faults", [LOST, STATUSES], ids=["answers", "statuses"])
-def test_an_intent_is_sent_once_whatever_is_answered(sandbox, tmp_path, faults):
-    for nth, fault in enumerate(faults, 2):
-        sandbox.hand.fault(Fault("submit", fault, nth=nth, every=11, times=2, ms=100.0))
-    with trading(sandbox, tmp_path / "run") as session:
-        await_(lambda: fired(sandbox).total() == 2 * len(faults), "the last fault")
-        settled(session)
-    assert set(posts(sandbox).values()) == {1}
-    written = [o for _, _, outs in events(tmp_path / "run") for o in outs if isinstance(o, Submit)]
-    assert set(posts(sandbox)) <= {order.order_id for order in written}
+class TestBinance(BrokerSessions):
+    """What each broker's sessions live through."""
+
+    symbols = SYMBOLS
+    once = Once
+    changes = ("cancel",)
+    questions = ("positions", "open_orders", "executions", "order")
+    market = ("trade", "quote")
+    unreadable = "cannot be read"
+    gone = "closed"
+    received = 1.0 - 1e-4  # the fee is taken from it
+
+    def trading(self, sandbox, run_dir, strategy=Lively, **how):
+        return trading(sandbox, run_dir, strategy, **how)
+
+    def posts(self, sandbox):
+        return posts(sandbox)
 
 
 def test_what_is_certainly_refused_is_rejected_and_what_is_not_is_asked_for(sandbox, tmp_path):
@@ -111,49 +112,6 @@ def test_what_is_certainly_refused_is_rejected_and_what_is_not_is_asked_for(sand
     assert "Too many requests" in rejected[0]
 
 
-def test_cancels_that_go_wrong_leave_nothing_open(sandbox, tmp_path):
-    wrong = ("drop_before", "drop_after", "no_reply", "html", "http_500", "http_504_after", "delay")
-    for nth, fault in enumerate(wrong, 2):
-        sandbox.hand.fault(Fault("cancel", fault, nth=nth, every=9, times=2, ms=60.0))
-    with trading(sandbox, tmp_path / "run") as session:
-        await_(lambda: fired(sandbox).total() >= 2 * len(wrong), "the last fault")
-        settled(session)
-
-
-STREAM = {
-    "twice, late or never": NEWS,
-    "wrongly": NOISE,
-    "no more": (Fault("order_update", "close", nth=9, every=20, times=2),),
-}
-
-
-@pytest.mark.parametrize("how", STREAM)
-def test_the_stream_of_orders_may_say_things(sandbox, tmp_path, how):
-    for fault in STREAM[how]:
-        sandbox.hand.fault(fault)
-    with trading(sandbox, tmp_path / "run") as session:
-        most = sum(fault.times for fault in STREAM[how])
-        await_(lambda: fired(sandbox).total() == most, "the last fault")
-        settled(session)
-    if how == "wrongly":
-        doubts = [r.why for r in happened(tmp_path / "run", Reconciled) if not r.ok]
-        assert any("cannot be read" in why for why in doubts)
-    if how == "no more":
-        gone = [c.why for c in happened(tmp_path / "run", Connection) if not c.up]
-        assert any("closed" in why.lower() for why in gone)
-
-
-def test_questions_that_fail_are_not_answers(sandbox, tmp_path):
-    for kind in ("positions", "open_orders", "executions", "order"):
-        for nth, what in enumerate(UNANSWERED, 2):
-            sandbox.hand.fault(Fault(kind, what, nth=nth, every=7, ms=50.0))
-    with trading(sandbox, tmp_path / "run") as session:
-        await_(lambda: fired(sandbox).total() >= 15, "the faults")
-        settled(session)
-    failed = [r.why for r in happened(tmp_path / "run", Reconciled) if not r.ok]
-    assert any("status 500" in why for why in failed)
-
-
 def test_a_mute_exchange_is_noticed_and_the_session_connects_anew(sandbox, tmp_path):
     with trading(sandbox, tmp_path / "run") as session:
         settled(session, 6)
@@ -161,21 +119,6 @@ def test_a_mute_exchange_is_noticed_and_the_session_connects_anew(sandbox, tmp_p
         settled(session, 6)
     stale = [feed for feed in happened(tmp_path / "run", Feed) if feed.stale]
     assert {feed.symbol for feed in stale} == set(SYMBOLS)
-
-
-def test_noise_in_the_market_is_counted_and_trading_goes_on(sandbox, tmp_path):
-    for kind in ("garbage", "duplicate", "lose", "reorder"):
-        sandbox.hand.fault(Fault("trade", kind, nth=4, every=5, times=3))
-        sandbox.hand.fault(Fault("quote", kind, nth=4, every=5, times=3))
-    with trading(sandbox, tmp_path / "run") as session:
-        await_(lambda: fired(sandbox).total() >= 16, "the faults")
-        settled(session)
-
-
-def test_streams_that_are_reset_are_opened_again_and_the_gap_is_told(sandbox, tmp_path):
-    with trading(sandbox, tmp_path / "run") as session:
-        cut_off(sandbox, tmp_path / "run", 3)
-        settled(session, 6)
 
 
 def test_a_key_that_is_revoked_is_a_definite_no_and_nothing_is_sent_twice(sandbox, tmp_path):
@@ -209,63 +152,6 @@ def test_a_clock_that_is_off_keeps_the_session_out(sandbox, tmp_path):
     await_(lambda: fired(sandbox).total() > 2, "the clock to be asked for")
     session.stop()
     assert not posts(sandbox)
-
-
-def test_a_fill_that_overtakes_its_acknowledgement_is_booked(sandbox, tmp_path):
-    sandbox.hand.fault(Fault("submit", "delay", times=1_000, ms=60.0))
-    sandbox.hand.fault(Fault("order_update", "lose", times=40))
-    with trading(sandbox, tmp_path / "run") as session:
-        await_(lambda: len(session.fills) > 5, "fills")
-    first = {}
-    for event in happened(tmp_path / "run", OrderUpdate | Fill):
-        first.setdefault(event.order_id, type(event))
-    assert Fill in first.values()
-
-
-RACES = [None, "drop_after", "no_reply", "html_before"]
-
-
-@pytest.mark.parametrize("fault", RACES, ids=str)
-def test_a_fill_that_races_a_cancel_wins(sandbox, tmp_path, fault):
-    with trading(sandbox, tmp_path / "run", Once) as session:
-        order_id = session.orders["id"].iloc[0]
-        sandbox.hand.hold()
-        await_(lambda: session.orders["status"].iloc[0] == "open", "the order to work")
-        if fault is not None:
-            sandbox.hand.fault(Fault("cancel", fault))
-        sandbox.hand.fill(order_id, 4.0)
-        session.halt("to take it back")
-        await_(lambda: session.orders["status"].iloc[0] == "canceled", "the cancel")
-        assert session.fills["qty"].sum() == pytest.approx(4.0 * (1 - 1e-4))
-
-
-def test_what_the_exchange_does_unasked_is_taken_as_it_is(sandbox, tmp_path):
-    with trading(sandbox, tmp_path / "run", Once) as session:
-        order_id = session.orders["id"].iloc[0]
-        await_(lambda: session.orders["status"].iloc[0] == "open", "the order to work")
-        sandbox.hand.end(order_id, "expired")
-        await_(lambda: session.orders["status"].iloc[0] == "expired", "its end")
-        sandbox.hand.order(SYMBOLS[1], "buy", 3.0, 10.0)
-        await_(
-            lambda: any(r.foreign_orders for r in happened(tmp_path / "run", Reconciled)),
-            "the order of somebody else",
-        )
-
-
-def test_more_than_was_asked_for_is_booked_and_trading_is_halted(sandbox, tmp_path):
-    with trading(sandbox, tmp_path / "run", Once) as session:
-        order_id = session.orders["id"].iloc[0]
-        await_(lambda: session.orders["status"].iloc[0] == "open", "the order to work")
-        sandbox.hand.overfill(order_id, 3.0)
-        await_(lambda: session.state == "halted", "the halt")
-        assert session.fills["qty"].sum() == pytest.approx(13.0 * (1 - 1e-4))
-
-
-def test_a_session_that_is_stopped_in_between_goes_on_where_it_was(sandbox, tmp_path):
-    for turn in range(2):
-        with trading(sandbox, tmp_path / "run") as session:
-            settled(session, 5 * (turn + 1))
-        sandbox.hand.trade(SYMBOLS[0], "buy", 5.0)
 
 
 def test_a_run_that_is_taken_up_again_hears_of_what_was_filled_meanwhile(sandbox, tmp_path):
@@ -303,23 +189,18 @@ def bybit(tmp_path):
 
 
 def test_another_exchange_is_traded_the_same_way_while_its_answers_fail(bybit, tmp_path):
-    for nth, fault in enumerate((*LOST, *STATUSES), 2):
-        bybit.hand.fault(Fault("submit", fault, nth=nth, every=20, ms=100.0))
-    for nth, fault in enumerate(("drop_after", "no_reply", "html", "http_504_after"), 2):
-        bybit.hand.fault(Fault("cancel", fault, nth=nth, every=9, ms=60.0))
+    most = answers_fail(bybit)
     with trading(bybit, tmp_path / "run") as session:
-        await_(lambda: fired(bybit).total() == len(LOST + STATUSES) + 4, "the last fault")
+        await_(lambda: fired(bybit).total() == most, "the last fault")
         settled(session)
     assert set(posts(bybit).values()) == {1}
     assert any(fill.kept > 0.0 for fill in happened(tmp_path / "run", Fill))
 
 
 def test_another_exchange_is_traded_the_same_way_while_its_streams_fail(bybit, tmp_path):
-    for fault in (*STREAM["twice, late or never"], *STREAM["wrongly"], *STREAM["no more"]):
+    for fault in (*NEWS, *NOISE, Fault("order_update", "close", nth=9, every=20, times=2)):
         bybit.hand.fault(fault)
-    for kind in ("positions", "open_orders", "executions"):
-        for nth, what in enumerate(UNANSWERED, 2):
-            bybit.hand.fault(Fault(kind, what, nth=nth, every=7, ms=50.0))
+    questions_fail(bybit, ("positions", "open_orders", "executions"))
     with trading(bybit, tmp_path / "run") as session:
         await_(lambda: fired(bybit).total() >= 25, "the faults")
         bybit.hand.disconnect()

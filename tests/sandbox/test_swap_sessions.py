@@ -7,8 +7,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from broker_sessions import answers_fail, questions_fail
 from child import settings
-from sessions import LOST, NEWS, NOISE, STATUSES, UNANSWERED, fired, happened, judged, sent, settled
+from sessions import NEWS, NOISE, fired, happened, judged, sent, settled, violations
 from sockets import Child, await_
 
 import regimeflow as rf
@@ -18,7 +19,6 @@ from regimeflow.sandbox.script import Fault
 
 A, B = SYMBOLS = ("AAA/USDT:USDT", "BBB/USDT:USDT")
 SCRIPT = Path(__file__).with_name("swap_child.py")
-GRACE_MS = 300.0
 
 
 class Lively(rf.Strategy):
@@ -61,7 +61,7 @@ def bybit(tmp_path):
 
 def trading(bybit, run_dir, strategy=Lively, **how):
     venue = bybit.venue(timeout_ms=400.0, settle_ms=250.0)
-    return judged(bybit, run_dir, strategy, venue, symbols=SYMBOLS, grace_ms=GRACE_MS, **how)
+    return judged(bybit, run_dir, strategy, venue, symbols=SYMBOLS, **how)
 
 
 def posts(bybit):
@@ -73,12 +73,9 @@ def booked(run_dir):
 
 
 def test_swaps_are_traded_both_ways_while_answers_fail(bybit, tmp_path):
-    for nth, fault in enumerate((*LOST, *STATUSES), 2):
-        bybit.hand.fault(Fault("submit", fault, nth=nth, every=20, ms=100.0))
-    for nth, fault in enumerate(("drop_after", "no_reply", "html", "http_504_after"), 2):
-        bybit.hand.fault(Fault("cancel", fault, nth=nth, every=9, ms=60.0))
+    most = answers_fail(bybit)
     with trading(bybit, tmp_path / "run") as session:
-        await_(lambda: fired(bybit).total() == len(LOST + STATUSES) + 4, "the last fault")
+        await_(lambda: fired(bybit).total() == most, "the last fault")
         settled(session)
     assert set(posts(bybit).values()) == {1}
     fills = happened(tmp_path / "run", Fill)
@@ -95,9 +92,7 @@ def test_swaps_are_traded_both_ways_while_answers_fail(bybit, tmp_path):
 def test_funding_is_booked_while_streams_and_questions_fail(bybit, tmp_path):
     for fault in (*NEWS, *NOISE):
         bybit.hand.fault(fault)
-    for kind in ("positions", "balances", "open_orders", "executions"):
-        for nth, what in enumerate(UNANSWERED, 2):
-            bybit.hand.fault(Fault(kind, what, nth=nth, every=7, ms=50.0))
+    questions_fail(bybit, ("positions", "balances", "open_orders", "executions"))
     with trading(bybit, tmp_path / "run") as session:
         for rate in (0.001, -0.002, 0.0005):
             settled(session)
@@ -157,8 +152,7 @@ def test_funding_is_booked_once_across_a_kill_and_while_nobody_was_there(bybit, 
         await_(lambda: len(booked(run_dir)) == 3, "the last payment")
         child.stop()
     assert len({event.payment_id for event in booked(run_dir)}) == 3
-    found = rf.sandbox.check(bybit.ledger, run_dir, grace_ms=GRACE_MS)
-    assert [str(violation) for violation in found] == []
+    assert violations(bybit, run_dir) == []
 
 
 def test_an_account_that_is_set_to_hedge_mode_meanwhile_is_held_back(bybit, tmp_path):

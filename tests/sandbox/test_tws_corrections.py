@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from sessions import violations
 from sockets import Child, await_
 from test_tws_sessions import TWS_CHILD, session
 from tws_in_process import Tws
@@ -12,7 +13,6 @@ from tws_in_process import Tws
 import regimeflow as rf
 from regimeflow.journal import events
 from regimeflow.model.events import Adjusted, Fill
-from regimeflow.sandbox import check
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def correct_one(tws, fills):
 
 
 def all_well(tws, run_dir):
-    assert [str(v) for v in check(tws.ledger, run_dir)] == []
+    assert violations(tws, run_dir) == []
     assert rf.certify(run_dir).identical
     fees = {fill.execution_id: fill.fee for fill in tws.exchange.fills}
     moved = {name for name, (fill, *_) in booked(run_dir).items() if fill.price != price(tws, name)}

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sessions import violations
 from sockets import Child, await_
 from tws_in_process import Tws
 
 import regimeflow as rf
 from regimeflow.journal import events
 from regimeflow.model.events import Reconciled
-from regimeflow.sandbox import TWS, Fault, check
+from regimeflow.sandbox import TWS, Fault
 
 TWS_CHILD = Path(__file__).with_name("tws_child.py")
 LIMITS = rf.Limits(
@@ -125,7 +126,7 @@ def test_a_session_loses_and_doubles_nothing(name, tws, tmp_path):
     before = orders(tws)
     await_(lambda: orders(tws) > before + 3, "orders after the last fault")
     running.stop()
-    assert [str(v) for v in check(tws.ledger, tmp_path / "run")] == []
+    assert violations(tws, tmp_path / "run") == []
     assert rf.certify(tmp_path / "run").identical
 
 
@@ -139,7 +140,7 @@ def test_a_tws_that_restarts_again_and_again_loses_nothing(tws, tmp_path):
     before = orders(tws)
     await_(lambda: orders(tws) > before + 3, "orders after the last restart")
     running.stop()
-    assert [str(v) for v in check(tws.ledger, tmp_path / "run")] == []
+    assert violations(tws, tmp_path / "run") == []
 
 
 def test_a_session_that_is_killed_takes_up_where_it_was(tws, tmp_path):
@@ -153,7 +154,7 @@ def test_a_session_that_is_killed_takes_up_where_it_was(tws, tmp_path):
         before = orders(tws)
         await_(lambda: orders(tws) > before + 3, "orders")
         child.stop()
-    assert [str(v) for v in check(tws.ledger, tmp_path / "run")] == []
+    assert violations(tws, tmp_path / "run") == []
 
 
 def test_what_was_traded_and_ordered_by_hand_is_reported_and_left_alone(tws, tmp_path):
@@ -166,7 +167,7 @@ def test_what_was_traded_and_ordered_by_hand_is_reported_and_left_alone(tws, tmp
     running.stop()
     told = [e for _, e, _ in events(tmp_path / "run") if isinstance(e, Reconciled)]
     assert any(e.foreign.get("AAA") == 7.0 and perm_id in e.foreign_orders for e in told)
-    assert [str(v) for v in check(tws.ledger, tmp_path / "run")] == []
+    assert violations(tws, tmp_path / "run") == []
 
 
 def test_a_clock_that_is_off_keeps_the_session_out(tmp_path):
@@ -199,4 +200,4 @@ def test_lost_brokers_stop_orders_until_they_are_found(tmp_path):
     finally:
         running.stop()
         made.close()
-    assert [str(v) for v in check(made.ledger, tmp_path / "run")] == []
+    assert violations(made, tmp_path / "run") == []

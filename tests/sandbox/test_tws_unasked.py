@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 
 import pytest
+from patched import says_so_and_goes_on
+from sessions import violations
 from sockets import await_
 from test_tws_sessions import LIMITS, intervals
 from tws_in_process import Ear, Tws, order
@@ -14,7 +14,6 @@ from tws_in_process import Ear, Tws, order
 import regimeflow as rf
 from regimeflow.journal import events
 from regimeflow.model.events import Fill, OrderUpdate, Reconciled
-from regimeflow.sandbox import check
 from regimeflow.sandbox.script import Fault
 from regimeflow.venues import loopback_wire as wire
 
@@ -46,11 +45,11 @@ def tws(tmp_path):
 
 
 @contextlib.contextmanager
-def trading(tws, run_dir, strategy=Once):
+def trading(tws, run_dir, strategy=Once, **how):
     """A session with one order at work, that is stopped at the end and then judged."""
     session = rf.LiveSession(
         strategy,
-        tws.venue(timeout_ms=800.0, settle_ms=400.0, heartbeat_ms=500.0, fee_wait_ms=200.0),
+        tws.venue(timeout_ms=800.0, settle_ms=400.0, heartbeat_ms=500.0, fee_wait_ms=200.0, **how),
         symbols=["AAA", "BBB"],
         run_dir=run_dir,
         limits=LIMITS,
@@ -62,7 +61,7 @@ def trading(tws, run_dir, strategy=Once):
         yield session
     finally:
         session.stop()
-    assert [str(v) for v in check(tws.ledger, run_dir)] == []
+    assert violations(tws, run_dir) == []
 
 
 def statuses(session):
@@ -130,17 +129,26 @@ def test_a_fill_after_the_cancel_is_booked(tws, tmp_path):
         await_(lambda: session.fills["qty"].sum() == 4.0, "what was filled before it")
 
 
-def test_an_end_and_orders_of_other_hands_are_taken_as_they_are(tws, tmp_path):
-    with trading(tws, tmp_path / "run") as session:
+# To the client 0 TWS also tells of what is placed on its screen.
+@pytest.mark.parametrize("client_id", [1, 0])
+def test_an_end_and_orders_of_other_hands_are_taken_as_they_are(client_id, tws, tmp_path):
+    run_dir = tmp_path / "run"
+    with trading(tws, run_dir, client_id=client_id) as session:
         tws.house._held = True
         tws.do(tws.exchange.end, session.orders["id"].iloc[0])
         await_(lambda: statuses(session) == ["canceled"], "its end")
-        tws.do(tws.exchange.order_by_hand, "BBB", "buy", 3.0, 10.0)
-        run_dir = tmp_path / "run"
+        theirs = tws.do(tws.exchange.order_by_hand, "BBB", "buy", 3.0, 10.0)
         await_(
             lambda: any(event.foreign_orders for event in happened(run_dir, Reconciled)),
             "the order of somebody else",
         )
+        tws.do(tws.exchange.fill, f"hand-{theirs}", 3.0)
+        await_(
+            lambda: any("BBB" in event.unmatched for event in happened(run_dir, Reconciled)),
+            "what somebody else bought",
+        )
+        assert session.fills.empty
+        assert len(session.orders) == 1
 
 
 def test_a_fill_that_overtakes_its_acknowledgement_is_booked_once(tws, tmp_path):
@@ -156,27 +164,5 @@ def test_a_fill_that_overtakes_its_acknowledgement_is_booked_once(tws, tmp_path)
     venue.close()
 
 
-PATCHED = """
-import sys, warnings
-import nest_asyncio
-nest_asyncio.apply()
-import regimeflow as rf
-venue = rf.venues.InteractiveBrokers(port=int(sys.argv[1]), calendar="")
-with warnings.catch_warnings(record=True) as told:
-    warnings.simplefilter("always", RuntimeWarning)
-    venue.connect(lambda said: None)
-    venue.positions()
-    venue.close()
-assert any("nest_asyncio" in str(one.message) for one in told), told
-print("went on")
-"""
-
-
-def test_a_loop_that_somebody_patched_is_told_and_left_alone(tws):
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PATCHED, str(tws.port)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout == "went on\n", done.stderr
+def test_a_loop_that_somebody_patched_is_told_and_left_alone():
+    assert says_so_and_goes_on("TWS", "AAA")

@@ -54,6 +54,10 @@ class Scripted(Exchange):
         self.asked: Counter[str] = Counter()
         self.failing: set[str] = set()
         self.down = False
+        self.ahead_ns = 0
+
+    def time(self) -> int:
+        return super().time() + self.ahead_ns
 
     def _how(self, kind: str) -> str:
         self.asked[kind] += 1

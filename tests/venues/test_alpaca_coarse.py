@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -147,8 +148,9 @@ class Heard(list):
             self.append(said)
             self._changed.notify_all()
 
-    def bars(self, count):
-        found = lambda: [said for said in self if isinstance(said, Bar)]  # noqa: E731
+    def bars(self, count, ts=0):
+        """Wait for so many bars, or for so many that close then."""
+        found = lambda: [s for s in self if isinstance(s, Bar) and ts in (0, s.ts)]  # noqa: E731
         with self._changed:
             assert self._changed.wait_for(lambda: len(found()) >= count, 20.0)
             return found()
@@ -167,6 +169,24 @@ def test_live_bars_are_those_of_the_history(sandbox):
     kept = {bar.ts: bar for bar in bars}
     for name in ("open", "high", "low", "close", "volume"):
         assert [getattr(kept[ts], name) for ts in told.times] == getattr(told, name)
+
+
+def test_a_bar_that_alpaca_corrects_is_told_again_as_its_history_has_it_then(sandbox):
+    venue, heard, length = sandbox.venue(), Heard(), 200_000_000
+    venue.connect(heard)
+    venue.subscribe(["AAA"], length)
+    heard.bars(2)
+    sandbox.hand.hold()
+    before = next(reversed(list(venue.past("AAA", length, 0, venue.time()).bars())))
+    heard.bars(1, before.ts)
+    sandbox.hand.late("AAA", 150.0)
+    first, corrected = heard.bars(2, before.ts)
+    (after,) = venue.past("AAA", length, before.ts - length, before.ts).bars()
+    venue.close()
+    prices = [(bar.open, bar.high, bar.low, bar.close, bar.volume) for bar in (first, before)]
+    assert prices[0] == prices[1]
+    assert (corrected.close, corrected.volume) == (150.0, before.volume + 100.0)
+    assert msgspec.structs.replace(corrected, seen=after.seen) == after
 
 
 class Looks(rf.Strategy):

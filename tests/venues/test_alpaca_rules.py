@@ -380,7 +380,8 @@ def test_until_a_change_works_at_the_exchange_the_old_order_counts():
     new = order(id="new", client_order_id="ours~1", status="pending_new", replaces=ORDER["id"])
     made._asking.trading = lambda *_: [old, new]
     made._orders.by_id = {ORDER["id"]: old, "new": new}.__getitem__
-    assert [row.venue_order_id for row in made.open_orders()] == [ORDER["id"]]
+    shown = [(row.venue_order_id, row.changing) for row in made.open_orders()]
+    assert shown == [(ORDER["id"], True)]  # and its terms say nothing of the change
     assert made.order("ours", ORDER["id"]).venue_order_id == ORDER["id"]
     new.status = "rejected"  # the old one was filled first
     assert made.order("ours", ORDER["id"]).venue_order_id == ORDER["id"]

@@ -14,6 +14,7 @@ import urllib.parse
 
 import ccxt as library
 import pytest
+from patched import says_so_and_goes_on
 
 import regimeflow as rf
 from regimeflow.errors import ConfigError, NotThere, Refused, VenueError
@@ -607,6 +608,10 @@ def test_it_works_inside_a_running_loop(exchange):
             venue.close()
 
     assert asyncio.run(cell())
+
+
+def test_a_loop_that_somebody_patched_is_told_and_left_alone():
+    assert says_so_and_goes_on("Binance", "AAA/USDT")
 
 
 def test_the_library_is_imported_when_a_venue_is_made_and_not_before():

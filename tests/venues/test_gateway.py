@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from rig import BEGIN, INTERVALS, SECOND, Rig
 
+from regimeflow.engine.reconcile import Snapshot, reconcile
 from regimeflow.engine.strategy import Strategy
 from regimeflow.model.events import (
     Adjusted,
@@ -28,7 +29,7 @@ from regimeflow.model.events import (
     Upgraded,
 )
 from regimeflow.model.market import Trade
-from regimeflow.venues.port import Corrected, Disconnected, Garbled
+from regimeflow.venues.port import Corrected, Disconnected, Garbled, VenueOrder
 from regimeflow.venues.runtime import Overflow, Threads
 
 FAR = 50.0  # a limit that no price reaches
@@ -297,6 +298,61 @@ def test_what_the_venue_shows_while_a_change_is_on_its_way_decides_nothing() -> 
     assert rig.order().qty == 20.0
 
 
+def test_a_fill_of_the_larger_quantity_told_before_its_change_is_what_was_ordered() -> None:
+    """The change is made and answered, and its fill overtakes the news of it."""
+
+    def fill_all(rig: Rig) -> None:
+        rig.exchange.silent.clear()
+        rig.exchange.fill("r-0-1", 20.0)
+
+    rig = Rig(
+        {1.0: rest, 2.0: lambda ctx: ctx.replace("r-0-1", qty=20)},
+        {1.9: lambda r: r.exchange.silent.add("replaced"), 2.1: fill_all},
+    )
+    assert (rig.order().status, rig.order().filled) == ("filled", 20.0)
+    assert rig.states()[-1] == "session halted: over"
+    assert "not what was ordered" not in "".join(rig.states())
+
+
+def test_a_fill_beyond_a_change_that_was_refused_is_more_than_was_ordered() -> None:
+    rig = Rig(
+        {1.0: rest, 2.0: lambda ctx: ctx.replace("r-0-1", qty=20)},
+        {3.0: lambda r: r.exchange.overfill("r-0-1", 5.0)},
+        first={"replace": ["refused"]},
+    )
+    assert any("not what was ordered" in state for state in rig.states())
+
+
+def test_books_that_were_asked_for_before_a_change_was_answered_say_nothing_of_it() -> None:
+    """The change waits for its order's own answer, and leaves after the question."""
+    found: dict[float, list[str]] = {}
+
+    def change(ctx: Any) -> None:
+        rest(ctx)
+        ctx.replace("r-0-1", qty=20)
+
+    def look(rig: Rig) -> None:
+        order = rig.order()
+        as_it_was = VenueOrder(order.id, order.venue_order_id, "AAA", "buy", 10.0, 0.0, "open",
+                               limit=order.limit)  # fmt: skip
+        for asked in (4.4, 4.65):  # the change is answered at 4.6
+            snapshot = Snapshot(asked_at=BEGIN + int(asked * SECOND), working=[as_it_was])
+            told = reconcile(rig.gateway.comparing.books(), snapshot).events
+            found[asked] = [event.what for event in told if isinstance(event, OrderUpdate)]
+        under_way = Snapshot(asked_at=BEGIN + 5 * SECOND, working=[
+            msgspec.structs.replace(as_it_was, changing=True)
+        ])  # fmt: skip
+        assert reconcile(rig.gateway.comparing.books(), under_way).events == []
+
+    Rig(
+        {4.0: change},
+        {3.9: lambda r: r.exchange.silent.add("replaced"), 4.65: look},
+        latency_ms=150.0,
+        until_s=5.0,
+    )
+    assert found == {4.4: [], 4.65: ["replace_rejected"]}
+
+
 def test_a_cancel_that_may_come_later_is_sent_again() -> None:
     rig = Rig({1.0: rest, 2.0: cancel}, first={"cancel": ["wait", "lost", "well"]})
     assert rig.life() == "sent, accepted, cancel asked, canceled"
@@ -367,6 +423,21 @@ def test_a_lost_connection_holds_entries_until_the_books_agree() -> None:
         "session halted: over",
     ]
     assert 3 <= rig.exchange.asked["connect"] <= 9  # later each time
+
+
+@pytest.mark.parametrize("ahead_ns", [2 * SECOND, -2 * SECOND])
+def test_a_clock_that_comes_to_be_off_holds_entries_until_it_is_right(ahead_ns: int) -> None:
+    rig = Rig(
+        {15.0: buy(), 40.0: buy()},
+        {5.0: lambda r: setattr(r.exchange, "ahead_ns", ahead_ns),
+         25.0: lambda r: setattr(r.exchange, "ahead_ns", 0)},
+        until_s=45.0,
+        intervals=msgspec.structs.replace(INTERVALS, skew_poll_ms=10_000.0, reconnect_max_ms=4_000),
+    )  # fmt: skip
+    assert rig.at(Connection, up=False, why="our clock is 2.0 s off the venue's")
+    assert rig.at(Denied) == [15.0]
+    assert rig.at(Submit) == [40.0]
+    assert rig.engine.holds == {}
 
 
 def test_a_mute_feed_is_held_canceled_subscribed_again_and_connected_again() -> None:

@@ -8,6 +8,7 @@ import inspect
 import math
 import socket
 import threading
+from types import SimpleNamespace
 
 import cloudpickle
 import msgspec
@@ -29,6 +30,7 @@ from regimeflow.venues.ib import (
     connection,
     contracts,
     fills,
+    market,
     pace,
 )
 from regimeflow.venues.ib.adapter import client_library
@@ -682,6 +684,27 @@ def test_history_needs_no_connection_and_disturbs_none(tws, venue, ear):
     assert list(frame["close"])[: len(told.close)] == told.close
 
 
+def test_a_page_of_history_that_was_asked_for_too_soon_is_asked_for_again(tws, monkeypatch):
+    monkeypatch.setattr(codes, "_HISTORY_PAUSE_MS", 1.0)
+    tws.do(tws.exchange.remember, 4_000)  # three pages of half an hour at most
+    venue = tws.venue(timeout_ms=5_000.0)
+    end = tws.exchange.time() // SECOND * SECOND
+    before = venue.past("AAA", SECOND, 0, end)
+    asked = len(tws.written(20))
+    tws.fault(Fault("history", "http_429", nth=2, times=2))
+    assert venue.past("AAA", SECOND, 0, end) == before
+    assert len(tws.written(20)) == 2 * asked + 2  # the page alone, not those before it
+
+
+def test_who_goes_on_asking_too_soon_is_told(tws, venue, monkeypatch):
+    monkeypatch.setattr(codes, "_HISTORY_PAUSE_MS", 1.0)
+    monkeypatch.setattr(market, "_PACED_S", 0.0)
+    tws.fault(Fault("history", "http_429", times=1_000))
+    with pytest.raises(Refused, match="pacing violation") as no:
+        venue.past("AAA", SECOND, 0, venue.time())
+    assert no.value.code == "162"
+
+
 def test_bars_that_tws_does_not_have_are_refused(venue):
     with pytest.raises(Refused):
         venue.subscribe(["AAA"], 7 * SECOND)
@@ -697,6 +720,22 @@ def test_no_data_for_a_symbol_are_said(tws, venue, ear):
     told = ear.wait(Garbled)
     assert told.symbol == "AAA"
     assert not told.about_orders
+
+
+def kept_up(minute, close):
+    """A bar of a history that is kept up to date, as the client library hands it on."""
+    named = {"date": str(60 * minute), "open": 1.0, "high": 9.0, "low": 1.0, "volume": 5.0}
+    return SimpleNamespace(close=close, **named)
+
+
+def test_a_bar_that_is_corrected_while_the_next_one_forms_costs_neither():
+    stream = bars.BarStream("AAA", 60 * SECOND)
+    told = [
+        (bar.ts // (60 * SECOND), bar.close)
+        for minute, close in [(1, 1.0), (1, 2.0), (2, 3.0), (1, 7.0), (3, 4.0), (2, 8.0), (4, 5.0)]
+        for bar in stream.take(kept_up(minute, close))
+    ]
+    assert told == [(2, 2.0), (3, 3.0), (4, 4.0)]  # named by when they close
 
 
 # ---------------------------------------------------------------- tables

@@ -21,6 +21,8 @@ MADE: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
     "alpaca": ("Alpaca", (), KEYS),
     "alpaca, crypto": ("Alpaca", (), {**KEYS, "asset_class": "crypto"}),
     "binance": ("Ccxt", ("binance",), KEYS),
+    "bybit": ("Ccxt", ("bybit",), KEYS),
+    "bybit, swaps": ("Ccxt", ("bybit",), {**KEYS, "market": "swap"}),
     "ib": ("InteractiveBrokers", (), {}),
 }
 THERE = [row for row in ROWS if row.venue in MADE and MADE[row.venue][0] in venues.__all__]
@@ -37,6 +39,17 @@ def test_the_table_says_what_the_venue_says(row: Support) -> None:
     assert set(row.streams) == says.market_data
     assert bool(row.history) == says.history
     assert row.client_ids.startswith(f"{says.order_id_length} characters")
+
+
+@pytest.mark.parametrize(("market", "more"), [("spot", ""), ("swap", ", swaps")])
+def test_of_other_exchanges_the_table_promises_no_more_than_they_have(
+    market: str, more: str
+) -> None:
+    row = next(r for r in ROWS if r.venue == f"any other exchange of ccxt{more}")
+    for name in ("okx", "gate", "kucoin"):
+        says: Capabilities = venues.Ccxt(name, market=market, paper=False).capabilities
+        assert (row.fractional, row.short, row.replace) == (True, says.short, says.replace)
+        assert says.order_types <= set(row.order_types)
 
 
 def test_a_frame_of_either_library() -> None:

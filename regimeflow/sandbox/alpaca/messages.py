@@ -98,13 +98,13 @@ def bar(row: Sequence[float], length: int) -> Json:
     return found | {"t": written(int(row[0]) - length), "n": 4, "vw": found["c"]}
 
 
-def market(said: Bar | Trade | Quote) -> Json:
-    """Return market data as Alpaca streams them."""
+def market(said: Bar | Trade | Quote, *, updated: bool = False) -> Json:
+    """Return market data as Alpaca streams them; ``updated``: a bar that was told before."""
     if isinstance(said, Bar):
         opens = msgpack.Timestamp.from_unix_nano(said.ts - said.timeframe)
         prices = {"o": said.open, "h": said.high, "l": said.low, "c": said.close}
         return {
-            "T": "b",
+            "T": "u" if updated else "b",
             "S": said.symbol,
             **prices,
             "v": said.volume,

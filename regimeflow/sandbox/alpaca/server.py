@@ -83,7 +83,7 @@ class Server:
         self._interface = Interface(house.exchange)
         self._orders: Socket | None = None
         self._market: Socket | None = None
-        self._bars = self._ticks = frozenset[str]()
+        self._bars = self._ticks = self._updated = frozenset[str]()
         self._muted_until = 0
         self._waiting: list[bytes] = []
         self._dead: set[Any] = set()
@@ -95,6 +95,7 @@ class Server:
     async def open(self, port: int) -> int:
         """Begin to listen."""
         self.exchange.connect(self._say)
+        self.exchange.on_late = self._say_again
         app = web.Application()
         app.router.add_get("/stream", self._order_stream)
         app.router.add_get("/v2/{feed:iex|sip|test}", self._market_stream)
@@ -255,6 +256,10 @@ class Server:
                 frame = msgpack.packb([market(said)])
                 self._send(self._market, str(said.__struct_config__.tag), "", [frame])
 
+    def _say_again(self, bar: Bar) -> None:
+        if bar.symbol in self._updated:
+            self._send(self._market, "bar", "", [msgpack.packb([market(bar, updated=True)])])
+
     def _send(self, client: Socket | None, kind: str, order_id: str, frames: list[bytes]) -> None:
         """Send frames, or do to them what the script says."""
         if client is None or time.time_ns() < self._muted_until:
@@ -300,7 +305,7 @@ class Server:
             client.over()
             if self._market is client:
                 self._market = None
-                self._bars = self._ticks = frozenset()
+                self._bars = self._ticks = self._updated = frozenset()
                 self.exchange.subscribe((), 0)
         return socket
 
@@ -324,6 +329,7 @@ class Server:
                 return None
             return {"T": "error", "code": 405, "msg": "symbol limit exceeded"}
         self._bars = frozenset(asked.get("bars") or ())
+        self._updated = frozenset(asked.get("updatedBars") or ())
         self._ticks = frozenset([*(asked.get("trades") or ()), *(asked.get("quotes") or ())])
         if self._bars and self._ticks:
             return {"T": "error", "code": 410, "msg": "the sandbox streams bars or trades"}

@@ -89,14 +89,8 @@ class Clients:
         made.subscribe_trade_updates(unused)
         return made
 
-    def data_stream(
-        self, listener: Listener, symbols: tuple[str, ...], *, bars: bool, updated: bool = False
-    ) -> Any:
-        """Return the stream of bars, else of trades and quotes.
-
-        Args:
-            updated: whether corrections of bars are streamed, too.
-        """
+    def data_stream(self, listener: Listener, symbols: tuple[str, ...], *, bars: bool) -> Any:
+        """Return the stream of bars and their corrections, else of trades and quotes."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "websockets.legacy is deprecated", DeprecationWarning)
             if self._crypto:
@@ -113,8 +107,7 @@ class Clients:
         )
         if bars:
             made.subscribe_bars(unused, *symbols)
-            if updated:
-                made.subscribe_updated_bars(unused, *symbols)
+            made.subscribe_updated_bars(unused, *symbols)
         else:
             made.subscribe_trades(unused, *symbols)
             made.subscribe_quotes(unused, *symbols)

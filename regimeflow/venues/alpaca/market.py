@@ -118,9 +118,7 @@ class Market:
 
     def stream(self, clients: Clients, listener: Listener) -> Any:
         """Return the client's stream of it."""
-        return clients.data_stream(
-            listener, self._symbols, bars=bool(self._timeframe), updated=self._made
-        )
+        return clients.data_stream(listener, self._symbols, bars=bool(self._timeframe))
 
     def _hear(self, message: Any) -> None:
         kind = message.get("T") if isinstance(message, dict) else None

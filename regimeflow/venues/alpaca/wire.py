@@ -382,6 +382,7 @@ def venue_order(order: Order, name: str) -> VenueOrder:
         _maybe(order.limit_price),
         _maybe(order.stop_price),
         average_price=_maybe(order.filled_avg_price) or 0.0,
+        changing=order.status == "pending_replace",
     )
 
 

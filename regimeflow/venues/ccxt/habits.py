@@ -15,6 +15,7 @@ import msgspec
 from regimeflow.venues.ccxt.paging import Pages
 
 _DAY_MS = 86_400_000
+_PLAIN = frozenset({"market", "limit"})
 
 
 class Habits(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,18 +86,27 @@ class Habits(msgspec.Struct, frozen=True, kw_only=True):
     listed: bool = False
 
 
+_LINEAR = {"defaultType": "swap", "defaultSubType": "linear"}
+# One kind of market alone: without this ccxt also asks for all others, margin pairs and wallets,
+# and a key without those rights cannot connect.
+_ALONE: dict[str, dict[str, Any]] = {
+    "spot": {"defaultType": "spot", "fetchMarkets": {"types": ["spot"]}},
+    "swap": {**_LINEAR, "fetchMarkets": {"types": ["linear"]}},
+}
+_BINANCE = {
+    "fetchMargins": False,
+    "fetchCurrencies": False,
+    "warnOnFetchOpenOrdersWithoutSymbol": False,
+}
+_BYBIT = {
+    "fetchCurrencies": False,
+    # All accounts are of this kind by now; ccxt would ask each time which it is.
+    "enableUnifiedMargin": False,
+    "enableUnifiedAccount": True,
+}
+
 BINANCE = Habits(
-    config={
-        # Spot alone: with these left out ccxt also asks for futures, margin pairs and wallets, and
-        # a key without those rights cannot connect.
-        "options": {
-            "defaultType": "spot",
-            "fetchMarkets": {"types": ["spot"]},
-            "fetchMargins": False,
-            "fetchCurrencies": False,
-            "warnOnFetchOpenOrdersWithoutSymbol": False,
-        }
-    },
+    config={"options": {**_ALONE["spot"], **_BINANCE}},
     verdicts={
         "-1000": "unknown",  # an unknown error occurred
         "-1001": "unknown",  # disconnected
@@ -128,17 +138,7 @@ BINANCE = Habits(
 
 _NEWEST_FIRST = Pages(100, 7 * _DAY_MS, newest_first=True, known=True)
 BYBIT = Habits(
-    config={
-        "options": {
-            "defaultType": "spot",
-            "fetchMarkets": {"types": ["spot"]},
-            "fetchCurrencies": False,
-            "createMarketBuyOrderRequiresPrice": False,
-            # All accounts are of this kind by now; ccxt would ask each time which it is.
-            "enableUnifiedMargin": False,
-            "enableUnifiedAccount": True,
-        }
-    },
+    config={"options": {**_ALONE["spot"], **_BYBIT, "createMarketBuyOrderRequiresPrice": False}},
     code="retCode",
     message="retMsg",
     verdicts={
@@ -164,7 +164,7 @@ BYBIT = Habits(
     orders_page=50,
     cursor="nextPageCursor",
     # Its conditional orders are of a kind of their own: to be canceled, they must be known as such.
-    order_types=frozenset({"market", "limit"}),
+    order_types=_PLAIN,
     id_name="orderLinkId",
     listed=True,
 )
@@ -173,38 +173,20 @@ BYBIT = Habits(
 BINANCE_SWAP = msgspec.structs.replace(
     BINANCE,
     market="swap",
-    config={
-        "options": {
-            "defaultType": "swap",
-            "defaultSubType": "linear",
-            "fetchMarkets": {"types": ["linear"]},
-            "fetchMargins": False,
-            "fetchCurrencies": False,
-            "warnOnFetchOpenOrdersWithoutSymbol": False,
-        }
-    },
+    config={"options": {**_ALONE["swap"], **_BINANCE}},
     private="",
     ends=("e", "listenKeyExpired"),
     streams_hold="",
     beside={},
     trades=Pages(1_000, 7 * _DAY_MS, known=True),
-    order_types=frozenset({"market", "limit"}),
+    order_types=_PLAIN,
     fundings=Pages(1_000),
 )
 
 BYBIT_SWAP = msgspec.structs.replace(
     BYBIT,
     market="swap",
-    config={
-        "options": {
-            "defaultType": "swap",
-            "defaultSubType": "linear",
-            "fetchMarkets": {"types": ["linear"]},
-            "fetchCurrencies": False,
-            "enableUnifiedMargin": False,
-            "enableUnifiedAccount": True,
-        }
-    },
+    config={"options": {**_ALONE["swap"], **_BYBIT}},
     verdicts={
         **BYBIT.verdicts,
         "110007": "refused",  # not enough money
@@ -218,8 +200,6 @@ BYBIT_SWAP = msgspec.structs.replace(
     total_has_profit=False,
 )
 
-#: What ccxt is told of any other exchange's swaps.
-_SWAPS = {"options": {"defaultType": "swap", "defaultSubType": "linear"}}
 #: Kind of market -> exchange -> its ways; others are taken as `Habits` has them.
 HABITS: dict[str, dict[str, Habits]] = {
     "spot": {"binance": BINANCE, "bybit": BYBIT},
@@ -234,7 +214,7 @@ def habits_of(exchange_id: str, market: str = "spot") -> Habits:
         return found
     return Habits(
         market=market,
-        config={} if market == "spot" else _SWAPS,
+        config={} if market == "spot" else {"options": _LINEAR},
         # Conditional orders of contracts are of many kinds, and each is canceled in its own way.
-        order_types=Habits().order_types if market == "spot" else frozenset({"market", "limit"}),
+        order_types=Habits().order_types if market == "spot" else _PLAIN,
     )

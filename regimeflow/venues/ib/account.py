@@ -12,11 +12,10 @@ from regimeflow.venues.ib.asks import EXECUTIONS, MONEY, POSITIONS, TIME
 from regimeflow.venues.ib.connection import Connection, hidden
 from regimeflow.venues.ib.fills import Fills
 from regimeflow.venues.ib.orders import Orders
+from regimeflow.venues.ib.papers import FAR
 from regimeflow.venues.port import Balances
 
 _TAGS = "TotalCashValue,NetLiquidation,BuyingPower,InitMarginReq"
-#: The venue has no such number: what stands for none on the wire is larger.
-_FAR = 1e300
 
 
 class Account:
@@ -58,7 +57,7 @@ class Account:
                 self._client.cancelPositions()
         held = []
         for account, contract, qty, cost in found:
-            if not (abs(qty) < _FAR and abs(cost) < _FAR):
+            if not (abs(qty) < FAR and abs(cost) < FAR):
                 raise VenueError("TWS told of a position that is no number")
             if account == self._line.account and qty:
                 units = float(contract.multiplier or 1.0) or 1.0

@@ -97,10 +97,11 @@ class BarStream:
             at, 0, self.symbol, bar.open, bar.high, bar.low, bar.close,
             max(float(bar.volume), 0.0), self.timeframe,
         )  # fmt: skip
-        before, self._forming = self._forming, made
-        if before is None or at <= before.ts:
-            return []
-        return self._closed(before)
+        before = self._forming
+        if before is not None and at < before.ts:
+            return []  # a correction: what was told stays as it was
+        self._forming = made
+        return [] if before is None or at == before.ts else self._closed(before)
 
     def over(self, now: int) -> list[Bar]:
         """Return the forming bar if its time has been over for long enough."""

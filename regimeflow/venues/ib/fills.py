@@ -16,11 +16,10 @@ from typing import Any, NamedTuple
 from regimeflow.errors import VenueError
 from regimeflow.model.events import Fill
 from regimeflow.model.timeframe import NS_PER_SECOND
+from regimeflow.venues.ib.papers import FAR
 from regimeflow.venues.port import Corrected, Garbled, Said
 
 _SIDES = {"BOT": "buy", "SLD": "sell"}
-#: The venue has no such number: what stands for none on the wire is larger.
-_FAR = 1e300
 _MAKER = 1
 #: Of an execution that was not corrected.
 _FIRST = 1
@@ -137,7 +136,7 @@ class Fills:
     def cost(self, report: Any) -> None:
         """Take what an execution cost."""
         full_name, fee, unit = report.execId, report.commission, report.currency
-        if not abs(fee) < _FAR:
+        if not abs(fee) < FAR:
             return  # not known yet
         before = self._fees.get(full_name)
         self._fees[full_name] = (fee, unit)

@@ -16,6 +16,10 @@ from regimeflow.venues.ib.asks import DETAILS, HEAD, HISTORY
 from regimeflow.venues.ib.connection import Connection
 from regimeflow.venues.port import Garbled, Said
 
+#: TWS counts questions for history over ten minutes: who waited longer than that did not ask too
+#: often.
+_PACED_S = 600.0
+
 
 class Market:
     """What one connection hears of the market."""
@@ -60,12 +64,21 @@ class Market:
         return [bar for page in reversed(pages) for bar in page]
 
     async def _page(self, contract: Any, size: bars.Size, when: str, span: str) -> list[Any]:
-        return await self._line.ask(
-            HISTORY,
-            lambda n: self._client.reqHistoricalData(
-                n, contract, when, span, size.name, _shown(contract), self._regular, 2, False, []
-            ),
-        )
+        """Return one page, asked for again where TWS says that it was asked too often."""
+        until = time.monotonic() + _PACED_S
+        while True:
+            try:
+                return await self._line.ask(
+                    HISTORY,
+                    lambda n: self._client.reqHistoricalData(
+                        n, contract, when, span, size.name, _shown(contract), self._regular, 2,
+                        False, [],
+                    ),
+                )  # fmt: skip
+            except Refused as no:
+                if no.retry_after_ms is None or time.monotonic() > until:
+                    raise
+                await asyncio.sleep(no.retry_after_ms / 1e3)
 
     async def _first_data(self, contract: Any) -> int:
         """Return when TWS's data of a contract begin, UTC seconds; 0 where it does not tell."""

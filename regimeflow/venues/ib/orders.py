@@ -22,12 +22,10 @@ from regimeflow.venues.ib.connection import Connection
 from regimeflow.venues.ib.contracts import decimal_text
 from regimeflow.venues.ib.pace import CANCELS
 from regimeflow.venues.ib.pace import ORDERS as ORDER_MESSAGES
-from regimeflow.venues.ib.papers import OVER, TAKEN, TIFS, TYPES, Paper, completed_row
+from regimeflow.venues.ib.papers import FAR, OVER, TAKEN, TIFS, TYPES, Paper, completed_row
 from regimeflow.venues.outbox import NOT_SENT
 from regimeflow.venues.port import Ack
 
-#: The venue has no such number: what stands for none on the wire is larger.
-_FAR = 1e300
 #: How orders of a group end each other, by TWS: made smaller as one fills, and only one of them at
 #: an exchange at a time.
 _REDUCE_WITH_BLOCK = 2
@@ -264,7 +262,7 @@ class Orders:
         paper.perm_id = perm_id or paper.perm_id
         paper.status = status
         paper.filled = max(paper.filled, filled)
-        paper.average = average if abs(average) < _FAR else 0.0
+        paper.average = average if abs(average) < FAR else 0.0
         if paper.order is not None:
             self._news(paper)
 

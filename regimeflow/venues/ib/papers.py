@@ -28,8 +28,8 @@ TYPES = {"market": "MKT", "limit": "LMT", "stop": "STP", "stop_limit": "STP LMT"
 TIFS = {"day": "DAY", "gtc": "GTC", "ioc": "IOC", "fok": "FOK", "gtd": "GTD"}
 _WITH_LIMIT = frozenset({"LMT", "STP LMT"})
 _WITH_STOP = frozenset({"STP", "STP LMT"})
-#: What stands for no number.
-_UNSET = 1e300
+#: TWS says a larger number than this where it has none.
+FAR = 1e300
 
 
 class Paper:
@@ -127,7 +127,7 @@ def completed_row(contract: Any, order: Any, state: Any, symbol: str) -> VenueOr
 
 def _price(value: Any) -> float | None:
     number = float(value)
-    return number if abs(number) < _UNSET else None
+    return number if abs(number) < FAR else None
 
 
 def _size(value: Any) -> float:
