@@ -117,7 +117,8 @@ def _introduce(session: LiveSession, metrics_url: str) -> None:
     if metrics_url:
         print(f"metrics        {metrics_url}")
     if sys.platform != "win32":
-        print(f"second window  regimeflow attach {place}   (or status, halt, flatten, stop)")
+        others = "status, watch, halt, flatten, resume, stop"
+        print(f"second window  regimeflow attach {place}   (or {others})")
     sys.stdout.flush()
 
 

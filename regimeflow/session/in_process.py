@@ -247,13 +247,20 @@ class InProcess:
         """Pass a command to the engine.
 
         Raises:
-            SessionError: it is to resume while the kill file lies there still.
+            SessionError: it is to resume although the strategy has failed, or while the kill file
+                lies there still.
         """
-        if name == "resume" and self.killed():
-            path = self._spec.run_dir / KILL_NAME
-            raise SessionError(f"the session stays halted while there is {path}: remove it first")
+        if name == "resume":
+            self._refuse_to_resume()
         self._stopping = self._stopping or name == "stop"
         self.link.command(name, why, who)
+
+    def _refuse_to_resume(self) -> None:
+        if (failure := self.failure()) is not None:
+            raise SessionError(f"the strategy has failed and cannot resume: {failure}")
+        if self.killed():
+            path = self._spec.run_dir / KILL_NAME
+            raise SessionError(f"the session stays halted while there is {path}: remove it first")
 
     def asked(self) -> Start:
         """Return what the run would begin with now: with the strategy last asked for."""

@@ -384,8 +384,6 @@ class LiveSession:
         Raises:
             SessionError: the strategy has failed, or the kill file lies there still.
         """
-        if self.failure is not None:
-            raise SessionError(f"the strategy has failed and cannot resume: {self.failure}")
         self._command("resume", why, who)
 
     def flatten(self, why: str = "flatten", *, who: str = "user") -> None:
