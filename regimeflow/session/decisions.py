@@ -67,6 +67,8 @@ _SAID = {
 }
 #: They leave the order's state as it is, so each time they are said is news.
 _ASIDE = frozenset({"replaced", "cancel_rejected", "replace_rejected"})
+#: Who commands where a session is left alone by whoever controlled it.
+KERNEL_LOSS = "kernel loss"
 #: A change of the trading state that one of these causes is a fault, not a limit.
 _FAULTS = frozenset({Connection, Feed, Gap, Reconciled, Rules, OrderUpdate, Fill})
 
@@ -160,9 +162,9 @@ class Decisions:
         if handler is None and not outputs:
             return ()
         self._at, self._entries = event.seen, []
-        self._fault = kind in _FAULTS
         self._commanded = isinstance(event, Command)
         self._who = event.who if isinstance(event, Command) else ""
+        self._fault = kind in _FAULTS or self._who == KERNEL_LOSS
         if handler is not None:
             handler(event)
         for output in outputs:
