@@ -50,6 +50,7 @@ from regimeflow.session.source import name_of
 from regimeflow.session.spec import Spec
 from regimeflow.session.status import Status
 from regimeflow.session.upgrade import UpgradeWish, as_begun, last_upgrade, taken
+from regimeflow.session.worker import check_resume
 
 #: How often a snapshot is made while events rush past.
 _SNAPSHOT_S = 0.1
@@ -256,8 +257,7 @@ class InProcess:
         self.link.command(name, why, who)
 
     def _refuse_to_resume(self) -> None:
-        if (failure := self.failure()) is not None:
-            raise SessionError(f"the strategy has failed and cannot resume: {failure}")
+        check_resume(self)
         if self.killed():
             path = self._spec.run_dir / KILL_NAME
             raise SessionError(f"the session stays halted while there is {path}: remove it first")
