@@ -242,6 +242,28 @@ def test_a_second_interrupt_stops_at_once_with_the_journal_intact():
     assert len(sent) == 1
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_a_run_that_was_killed_is_taken_up_by_its_name(capsys):
+    write(speed="3000")
+    Path("c.yaml").write_text(Path("c.yaml").read_text().replace("  run: my run\n", ""))
+    with started() as process:
+        process.kill()
+        process.communicate(timeout=60)
+    (place,) = Path("logs").iterdir()
+    code, out, _ = run(capsys, "status", str(place))
+    assert (code, "start it again to take it up" in out) == (2, True)
+    code, _, err = run(capsys, "halt", str(place))
+    assert (code, "orders of its own may still work" in err) == (1, True)
+    Path("c.yaml").write_text(Path("c.yaml").read_text().replace("speed: 3000", "speed: null"))
+    code, out, err = run(capsys, "live", "--config", "c.yaml", "--run", place.name)
+    assert (code, err) == (0, "")
+    assert "10 SYN" in out
+    assert list(Path("logs").iterdir()) == [place]
+    assert rf.certify(place).identical
+    code, _, err = run(capsys, "live", "--config", "c.yaml", "--run", "../elsewhere")
+    assert (code, "live.run" in err) == (1, True)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Unix sockets")
 def test_another_terminal_looks_and_steers(capsys):
     write(speed="3000")

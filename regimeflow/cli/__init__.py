@@ -1,6 +1,6 @@
 """The command line: ``regimeflow backtest | live | config | doctor | validate | certify | replay |
 sandbox``, and the commands to running sessions: ``status | attach | watch | halt | flatten |
-stop``.
+resume | stop``.
 
 Exit codes: 0 for a result, 1 for something wrong with the command, the data or a file, 2 where the
 strategy failed, a recorded run is not what its strategy decides, or doctor or validate found

@@ -1,4 +1,4 @@
-"""``regimeflow status | attach | halt | flatten | stop``: sessions in other processes."""
+"""``regimeflow status | attach | halt | flatten | resume | stop``: sessions in other processes."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ _HELP = {
     "attach": "follow a session to its end; Ctrl-C only ends the following",
     "halt": "cancel a session's working orders and send nothing more until it is resumed",
     "flatten": "cancel a session's working orders, leave every position, then halt",
+    "resume": "let a session trade again that was halted or flattened, once its books agree",
     "stop": "cancel a session's working orders and end it; positions stay",
 }
 
@@ -38,7 +39,7 @@ def add(commands: Any) -> None:
         )
         parser.set_defaults(command=_COMMANDS[name], name=name)
         parser.add_argument("run_dir", metavar="RUN_DIR", help="directory of the run")
-        if name in ("halt", "flatten", "stop"):
+        if name in ("halt", "flatten", "resume", "stop"):
             parser.add_argument("--why", default=name, metavar="TEXT", help="goes into the journal")
 
 
@@ -75,6 +76,7 @@ _COMMANDS = {
     "attach": _attach,
     "halt": _steer,
     "flatten": _steer,
+    "resume": _steer,
     "stop": _steer,
 }
 

@@ -31,10 +31,16 @@ def _add_live(commands: Any) -> None:
         "live",
         help="run a live session from a configuration file",
         description="Run a live session in the foreground. Ctrl-C stops it cleanly, a second one "
-        "at once.",
+        "at once. A run that died is taken up again where its directory is the same: with live.run "
+        "in the file, or --run.",
     )
     parser.set_defaults(command=_live)
     parser.add_argument("--config", required=True, metavar="FILE", help="YAML")
+    parser.add_argument(
+        "--run",
+        metavar="NAME",
+        help="name of the run directory in live.log_dir, in place of live.run",
+    )
     parser.add_argument(
         "--live",
         action="store_true",
@@ -78,6 +84,8 @@ def _live(arguments: argparse.Namespace) -> int:
     from regimeflow.session.launch import session_of
 
     settings = _settings(arguments)
+    if arguments.run is not None:
+        settings = settings.with_run(arguments.run)
     settings.redactor.guard()
     _tell(settings)
     session = session_of(settings, live_money=arguments.live)
@@ -117,7 +125,8 @@ def _introduce(session: LiveSession, metrics_url: str) -> None:
     if metrics_url:
         print(f"metrics        {metrics_url}")
     if sys.platform != "win32":
-        print(f"second window  regimeflow attach {place}   (or status, halt, flatten, stop)")
+        others = "status, watch, halt, flatten, resume, stop"
+        print(f"second window  regimeflow attach {place}   (or {others})")
     sys.stdout.flush()
 
 

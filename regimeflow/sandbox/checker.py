@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 import json
 import urllib.parse
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -410,20 +410,47 @@ def _worst(
 
 
 def _rate(case: _Case) -> Iterator[str]:
-    """In no window of a second or a minute more orders leave than may."""
+    """In no window of a second or a minute more orders are decided or arrive than may leave.
+
+    What arrives may have been held up on its way, and meet there what left after it: so windows at
+    the venue are shorter by the time that a line may be under way.
+    """
+    arrived = list(_arrived(case))
     for name, length_ns, most in (
         ("second", NS_PER_SECOND, case.limits.max_orders_per_second),
         ("minute", 60 * NS_PER_SECOND, case.limits.max_orders_per_minute),
     ):
-        window: list[int] = []
-        for _, _, outputs in case.recorded if most is not None else ():
-            for output in outputs:
-                if isinstance(output, Submit | Replace):
-                    window = [at for at in window if at > output.seen - length_ns]
-                    window.append(output.seen)
-                    # Entries and exits have a lane each.
-                    if most is not None and len(window) > 2 * most:
-                        yield f"order {output.order_id} was one too many within a {name}"
+        if most is not None:
+            for order_id in _too_fast(_decided(case), length_ns, most):
+                yield f"order {order_id} was decided as one too many within a {name}"
+            for order_id in _too_fast(arrived, length_ns - case.grace_ns, most):
+                yield f"order {order_id} arrived as one too many within a {name}"
+
+
+def _decided(case: _Case) -> Iterator[tuple[int, str]]:
+    for _, _, outputs in case.recorded:
+        for output in outputs:
+            if isinstance(output, Submit | Replace):
+                yield output.seen, output.order_id
+
+
+def _arrived(case: _Case) -> Iterator[tuple[int, str]]:
+    for at, order in case.sent:
+        yield at, order.order_id
+    for at, question in case.wire:
+        if isinstance(question, wire.ReplaceOrder):
+            yield at, question.request.order_id
+
+
+def _too_fast(times: Iterable[tuple[int, str]], length_ns: int, most: int) -> Iterator[str]:
+    window: deque[int] = deque()
+    for at, order_id in sorted(times):
+        window.append(at)
+        while window[0] <= at - length_ns:
+            window.popleft()
+        # Entries and exits have a lane each.
+        if len(window) > 2 * most:
+            yield order_id
 
 
 def _killed(case: _Case) -> Iterator[str]:

@@ -16,31 +16,26 @@ from regimeflow.model.events import (
     Cancel,
     Command,
     Connection,
-    Denied,
     Failed,
     Feed,
     Fill,
-    Finish,
     Gap,
     Input,
     OrderUpdate,
     Output,
     Reconciled,
-    RegimeChanged,
     Replace,
     Resumed,
     Rules,
     Start,
     StateChanged,
-    StrategyChanged,
     Submit,
-    Upgraded,
     exits_of,
 )
 from regimeflow.model.instrument import Instruments
 from regimeflow.model.ledger import Ledger
-from regimeflow.model.models import Limits
 from regimeflow.model.order import MOVES, TERMINAL, TOLD, Happening, Status
+from regimeflow.session.sayings import SAYINGS, number, picked, prices, set_limits
 
 #: The types of an audit log's entries.
 TYPES = (
@@ -73,10 +68,10 @@ _SAID = {
 }
 #: They leave the order's state as it is, so each time they are said is news.
 _ASIDE = frozenset({"replaced", "cancel_rejected", "replace_rejected"})
+#: Who commands where a session is left alone by whoever controlled it.
+KERNEL_LOSS = "kernel loss"
 #: A change of the trading state that one of these causes is a fault, not a limit.
 _FAULTS = frozenset({Connection, Feed, Gap, Reconciled, Rules, OrderUpdate, Fill})
-#: Denials that are no limit's doing -> type.
-_OTHER_DENIALS = {"dry_run": "DryRunOrder", "never_sent": "OrderRejected"}
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -146,27 +141,18 @@ class Decisions:
         self._fault = self._commanded = False
         self._who = ""
         self._handlers: dict[type, Callable[[Any], None]] = {
+            **dict.fromkeys(SAYINGS, self._simply),
             Start: self._start,
-            OrderUpdate: self._order_update,
-            Fill: self._fill,
-            Command: self._command,
-            Connection: self._connection,
-            Feed: self._feed,
-            Reconciled: self._reconciled,
-            Adjusted: self._adjusted,
-            Gap: self._gap,
-            Rules: self._rules,
             Resumed: self._resumed,
-            Upgraded: self._upgraded,
-            StrategyChanged: self._changed,
-            Finish: self._finish,
             Submit: self._submit,
             Cancel: self._cancel,
             Replace: self._replace,
-            Denied: self._denied,
-            RegimeChanged: self._regime,
+            OrderUpdate: self._order_update,
+            Fill: self._fill,
+            Adjusted: self._adjusted,
+            Rules: self._rules,
+            Reconciled: self._reconciled,
             StateChanged: self._state,
-            Failed: self._failed,
         }
 
     def take(self, event: Input, outputs: Sequence[Output]) -> Sequence[Decision]:
@@ -177,20 +163,27 @@ class Decisions:
         if handler is None and not outputs:
             return ()
         self._at, self._entries = event.seen, []
-        self._fault = kind in _FAULTS
         self._commanded = isinstance(event, Command)
         self._who = event.who if isinstance(event, Command) else ""
+        self._fault = kind in _FAULTS or self._who == KERNEL_LOSS
         if handler is not None:
             handler(event)
         for output in outputs:
             handler = self._handlers.get(output.__class__)
             if handler is not None:
+                self._fault |= output.__class__ is Failed
                 handler(output)
         return self._entries
 
     def _say(self, type_: str, what: str, details: str, **metadata: Any) -> None:
         self._entries.append(
             Decision(self._at, self.epoch, self.seq, type_, what, details, metadata)
+        )
+
+    def _simply(self, thing: Input | Output) -> None:
+        """Say what needs no memory."""
+        self._entries.append(
+            Decision(self._at, self.epoch, self.seq, *SAYINGS[thing.__class__](thing))
         )
 
     # ------------------------------------------------------------ the run
@@ -202,20 +195,7 @@ class Decisions:
         )
         for symbol, (qty, average_price) in start.positions.items():
             self.ledger.open(symbol, qty, average_price)
-        symbols = tuple(dict.fromkeys(start.symbols))
-        self._say(
-            "SystemStart",
-            "start",
-            f"{start.strategy or 'a strategy'} on {', '.join(symbols)} "
-            f"with {number(start.cash)} in cash",
-            strategy=start.strategy,
-            params=start.params,
-            source_sha256=start.source_sha256,
-            symbols=symbols,
-            cash=start.cash,
-            positions={symbol: qty for symbol, (qty, _) in start.positions.items()},
-            limits=set_limits(start.limits),
-        )
+        self._simply(start)
 
     def _resumed(self, event: Resumed) -> None:
         self.epoch = event.epoch
@@ -234,70 +214,6 @@ class Decisions:
             if order.status == Status.SENT:
                 self._tell(order_id, "lost", "the process ended before the venue answered")
 
-    def _upgraded(self, event: Upgraded) -> None:
-        who = event.who or "someone"
-        moment = "once flat" if event.when == "flat" else "with the next bar or tick"
-        why = f": {event.why}" if event.why else ""
-        self._say(
-            "SystemStart",
-            "upgraded",
-            f"{who} lets {event.strategy} take over {moment}{why}",
-            strategy=event.strategy,
-            params=event.params,
-            source_sha256=event.source_sha256,
-            frozen_sha256=event.frozen_sha256,
-            when=event.when,
-            who=event.who,
-            why=event.why,
-            difference=event.difference,
-        )
-
-    def _changed(self, note: StrategyChanged) -> None:
-        self._say(
-            "SystemStart",
-            "strategy_changed",
-            f"{note.strategy} decides from here on",
-            strategy=note.strategy,
-            frozen_sha256=note.frozen_sha256,
-        )
-
-    def _finish(self, event: Finish) -> None:
-        self._say("SystemStop", "finish", f"the run ends: {event.why or 'no more events'}")
-
-    def _command(self, event: Command) -> None:
-        who, why = event.who or "someone", event.why or event.name
-        type_ = "SystemStart" if event.name == "resume" else "SystemStop"
-        self._say(
-            type_,
-            "command",
-            f"{who} asks to {event.name.replace('_', ' ')}: {why}",
-            command=event.name,
-            who=event.who,
-            why=event.why,
-        )
-
-    def _failed(self, note: Failed) -> None:
-        self._fault = True
-        of = f" of {note.symbol}" if note.symbol else ""
-        self._say(
-            "Error",
-            "failed",
-            f"the strategy failed in {note.callback}{of}: {note.error}",
-            callback=note.callback,
-            symbol=note.symbol,
-            error=note.error,
-        )
-
-    def _regime(self, note: RegimeChanged) -> None:
-        self._say(
-            "RegimeChange",
-            "regime_changed",
-            f"{note.before} -> {note.after}",
-            before=note.before,
-            after=note.after,
-            confidence=note.confidence,
-        )
-
     def _state(self, note: StateChanged) -> None:
         whose = f" of {note.symbol}" if note.symbol else ""
         by = f" (by {self._who})" if self._who else ""
@@ -311,10 +227,7 @@ class Decisions:
             type_,
             "state_changed",
             f"trading{whose} {note.before} -> {note.after}: {note.why}{by}",
-            before=note.before,
-            after=note.after,
-            symbol=note.symbol,
-            why=note.why,
+            **picked(note, "before", "after", "symbol", "why"),
             who=self._who,
         )
 
@@ -329,23 +242,7 @@ class Decisions:
         order = KnownOrder(request.symbol, request.side, request.qty)
         self.orders[request.order_id] = order
         self.working.add(request.order_id)
-        self._say(
-            "OrderSubmitted",
-            "submit",
-            f"{order}{_prices(request) or f' {request.type}'} {request.tif}"
-            f"{' reduce only' if request.reduce_only else ''}",
-            order_id=request.order_id,
-            symbol=request.symbol,
-            side=request.side,
-            qty=request.qty,
-            order_type=request.type,
-            limit=request.limit,
-            stop=request.stop,
-            tif=request.tif,
-            expire_at=request.expire_at,
-            reduce_only=request.reduce_only,
-            tag=request.tag,
-        )
+        self._simply(request)
 
     def _cancel(self, request: Cancel) -> None:
         self._say(
@@ -360,26 +257,9 @@ class Decisions:
             "OrderSubmitted",
             "replace",
             f"{self._name(request.order_id)}: change asked to {number(request.qty)}"
-            f"{_prices(request)}",
+            f"{prices(request)}",
             **self._about(request.order_id),
-            qty=request.qty,
-            limit=request.limit,
-            stop=request.stop,
-        )
-
-    def _denied(self, note: Denied) -> None:
-        qty = "" if note.qty is None else f" {number(note.qty)}"
-        self._say(
-            _OTHER_DENIALS.get(note.check, "RiskLimitBreached"),
-            "dry_run" if note.check == "dry_run" else "denied",
-            f"{note.side}{qty} {note.symbol} denied by {note.check}: {note.reason}",
-            order_id=note.order_id,
-            symbol=note.symbol,
-            side=note.side,
-            qty=note.qty,
-            check=note.check,
-            reason=note.reason,
-            retry_after_ms=note.retry_after_ms,
+            **picked(request, "qty", "limit", "stop"),
         )
 
     def _order_update(self, event: OrderUpdate) -> None:
@@ -442,15 +322,8 @@ class Decisions:
             what,
             f"{fill.side} {number(fill.qty)}{of} {fill.symbol} at {number(fill.price)}, "
             f"fee {number(fill.fee)}{note}",
-            order_id=fill.order_id,
-            execution_id=fill.execution_id,
-            symbol=fill.symbol,
-            side=fill.side,
-            qty=fill.qty,
-            price=fill.price,
-            fee=fill.fee,
-            liquidity=fill.liquidity,
-            venue=fill.venue,
+            **picked(fill, "order_id", "execution_id", "symbol", "side", "qty", "price", "fee"),
+            **picked(fill, "liquidity", "venue"),
             executed_at=fill.executed_at or fill.ts,
         )
         signed = fill.qty if fill.side == "buy" else -fill.qty
@@ -475,38 +348,13 @@ class Decisions:
         return happening, f" of {number(order.qty)}", note
 
     def _adjusted(self, event: Adjusted) -> None:
+        self._simply(event)
         if event.payment_id:
-            self._paid(event)
+            self.ledger.adjust(event.symbol, 0.0, 0.0, event.cash)
             return
-        why = f": {event.why}" if event.why else ""
-        what = f"{event.cash:+.12g} of cash"
-        if event.qty:
-            what = f"{event.qty:+.12g} {event.symbol} at {number(event.price)}"
-        self._say(
-            "Error",
-            "adjusted",
-            f"{what} taken into the books, which no fill explains{why}",
-            symbol=event.symbol,
-            qty=event.qty,
-            price=event.price,
-            cash=event.cash,
-            why=event.why,
-        )
         before = self.ledger.position(event.symbol).qty
         self.ledger.adjust(event.symbol, event.qty, event.price, event.cash)
         self._moved(event.symbol, before, event.price)
-
-    def _paid(self, event: Adjusted) -> None:
-        """Say what a position has paid, or was paid, for being held."""
-        self._say(
-            "OrderFilled",
-            "paid",
-            f"{event.cash:+.12g} of cash: {event.why}",
-            symbol=event.symbol,
-            cash=event.cash,
-            payment_id=event.payment_id,
-        )
-        self.ledger.adjust(event.symbol, 0.0, 0.0, event.cash)
 
     def _moved(self, symbol: str, before: float, price: float) -> None:
         """Say whether a position was closed, opened or both."""
@@ -534,30 +382,7 @@ class Decisions:
                 price=price,
             )
 
-    # ------------------------------------------------------------ venue and feed
-
-    def _connection(self, event: Connection) -> None:
-        said = "the venue can be reached" if event.up else "the way to the venue is lost"
-        self._say(
-            "SystemStart" if event.up else "Error",
-            "connection",
-            f"{said}: {event.why}" if event.why else said,
-            up=event.up,
-            why=event.why,
-        )
-
-    def _feed(self, event: Feed) -> None:
-        age = f"{event.age_ms / 1e3:.1f} s old, {event.limit_ms / 1e3:.1f} s are allowed"
-        said = f"stale: {age}" if event.stale else "fresh again"
-        self._say(
-            "Error" if event.stale else "SystemStart",
-            "feed",
-            f"data of {event.symbol} are {said}",
-            symbol=event.symbol,
-            stale=event.stale,
-            age_ms=event.age_ms,
-            limit_ms=event.limit_ms,
-        )
+    # ------------------------------------------------------------ the venue
 
     def _reconciled(self, event: Reconciled) -> None:
         """Say what comparing the books found, where it is not what it found the last time."""
@@ -582,52 +407,10 @@ class Decisions:
             f"{f' ({event.why})' if event.why else ''}",
             ok=event.ok,
             asked=event.what,
-            why=event.why,
-            unmatched=event.unmatched,
-            foreign_orders=event.foreign_orders,
-            foreign=event.foreign,
+            **picked(event, "why", "unmatched", "foreign_orders", "foreign"),
         )
 
     def _rules(self, event: Rules) -> None:
         rules = event.instrument
         self.ledger.position(rules.symbol).follow(rules)
-        said = f"by new rules: tick {number(rules.tick)}, lot {number(rules.lot)}"
-        self._say(
-            "SystemStart" if event.tradable else "Error",
-            "rules",
-            f"{rules.symbol} trades {said if event.tradable else 'no more'}",
-            symbol=rules.symbol,
-            tradable=event.tradable,
-            instrument=msgspec.structs.asdict(rules),
-        )
-
-    def _gap(self, event: Gap) -> None:
-        whose = ", ".join(event.symbols) or "all symbols"
-        self._say(
-            "Error",
-            "gap",
-            f"market data of {whose} were lost: {event.why}",
-            symbols=event.symbols,
-            since=event.since,
-            why=event.why,
-        )
-
-
-def set_limits(limits: Limits) -> dict[str, Any]:
-    """Return the limits that are on."""
-    values = msgspec.structs.asdict(limits)
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def number(value: float) -> str:
-    """Return a number for a sentence.
-
-    >>> number(10.0), number(0.1 + 0.2), number(123456789.25)
-    ('10', '0.3', '123456789.25')
-    """
-    return f"{value:.12g}"
-
-
-def _prices(request: Submit | Replace) -> str:
-    named = (("limit", request.limit), ("stop", request.stop))
-    return "".join(f" {name} {number(value)}" for name, value in named if value is not None)
+        self._simply(event)

@@ -103,6 +103,11 @@ class Ended(FromJournal):
 
     def command(self, name: str, why: str, who: str) -> None:
         """Refuse: nobody is there to obey."""
+        if not self._keeper.finished:
+            raise SessionError(
+                f"nobody is there to {name}: the session died without a word, and orders of its "
+                "own may still work; start it again to take it up"
+            )
         raise SessionError(f"the session has ended: there is nothing to {name}")
 
     def asked(self) -> Start:

@@ -50,6 +50,7 @@ from regimeflow.session.source import name_of
 from regimeflow.session.spec import Spec
 from regimeflow.session.status import Status
 from regimeflow.session.upgrade import UpgradeWish, as_begun, last_upgrade, taken
+from regimeflow.session.worker import check_resume
 
 #: How often a snapshot is made while events rush past.
 _SNAPSHOT_S = 0.1
@@ -247,13 +248,19 @@ class InProcess:
         """Pass a command to the engine.
 
         Raises:
-            SessionError: it is to resume while the kill file lies there still.
+            SessionError: it is to resume although the strategy has failed, or while the kill file
+                lies there still.
         """
-        if name == "resume" and self.killed():
-            path = self._spec.run_dir / KILL_NAME
-            raise SessionError(f"the session stays halted while there is {path}: remove it first")
+        if name == "resume":
+            self._refuse_to_resume()
         self._stopping = self._stopping or name == "stop"
         self.link.command(name, why, who)
+
+    def _refuse_to_resume(self) -> None:
+        check_resume(self)
+        if self.killed():
+            path = self._spec.run_dir / KILL_NAME
+            raise SessionError(f"the session stays halted while there is {path}: remove it first")
 
     def asked(self) -> Start:
         """Return what the run would begin with now: with the strategy last asked for."""

@@ -58,7 +58,7 @@ from regimeflow.session.upgrade import (
     difference,
     keep,
 )
-from regimeflow.session.worker import Worker
+from regimeflow.session.worker import Worker, check_resume
 from regimeflow.venues.intervals import Intervals
 
 #: How long a wait sleeps at a time, so that an interrupt is answered.
@@ -384,8 +384,7 @@ class LiveSession:
         Raises:
             SessionError: the strategy has failed, or the kill file lies there still.
         """
-        if self.failure is not None:
-            raise SessionError(f"the strategy has failed and cannot resume: {self.failure}")
+        check_resume(self._worker)
         self._command("resume", why, who)
 
     def flatten(self, why: str = "flatten", *, who: str = "user") -> None:

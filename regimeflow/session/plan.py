@@ -161,7 +161,7 @@ class SimulatedPlan:
     def link(
         self, engine: Engine, probe: Callable[[], Health] | None, killed: Callable[[], str]
     ) -> Link:
-        return self._venue.connect(self._tape, engine.instruments, self.start, killed)
+        return self._venue.connect(self._tape, engine.instruments, self.start, killed, probe)
 
 
 class VenuePlan:

@@ -34,11 +34,10 @@ from regimeflow.session.control import (
     Wait,
     encode,
 )
+from regimeflow.session.decisions import KERNEL_LOSS
 from regimeflow.session.in_process import InProcess
 from regimeflow.session.spec import OnKernelLoss
 
-#: Who gives the commands of a session whose controller is gone.
-LOSS = "kernel loss"
 #: How long a new session waits for the one who started it to take its lease.
 _CLAIM_S = 30.0
 _MAX_CONNECTIONS = 64
@@ -188,7 +187,7 @@ class Server:
         self._claimed = True
         if self._lost:
             self._lost = False
-            self._worker.command("unpause", "a controller is there again", LOSS)
+            self._worker.command("unpause", "a controller is there again", KERNEL_LOSS)
 
     def unleased(self, on_purpose: bool) -> None:
         """A lease has ended; with the last one the policy is obeyed, unless it was on purpose."""
@@ -207,7 +206,7 @@ class Server:
         why = f"the controlling process is gone: on_kernel_loss is {policy!r}"
         for name in _POLICIES[policy]:
             self._lost = True
-            self._worker.command(name, why, LOSS)
+            self._worker.command(name, why, KERNEL_LOSS)
 
     async def over(self) -> None:
         """Wait for the session's end."""
@@ -231,8 +230,8 @@ class Server:
                 raise SessionError("the session has ended: there is nothing to upgrade")
             worker.upgrade(request.wish)
         if isinstance(request, Steer):
-            if request.who == LOSS:
-                raise SessionError(f"{LOSS!r} is not somebody who gives commands")
+            if request.who == KERNEL_LOSS:
+                raise SessionError(f"{KERNEL_LOSS!r} is not somebody who gives commands")
             if worker.ended(0.0):
                 raise SessionError(f"the session has ended: there is nothing to {request.name}")
             worker.command(request.name, request.why, request.who)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from regimeflow.environment import DotEnv, Value, exposure, look_up, read_dotenv
 from regimeflow.errors import ConfigError
@@ -41,6 +43,11 @@ class Settings:
     def origin(self, place: Place) -> str:
         """Return where a key's value came from: ``file:line`` or ``default``."""
         return where(self.file, self.lines, place) if place in self.lines else "default"
+
+    def with_run(self, name: str) -> Settings:
+        """Return these with another name of the run directory, as if ``live.run`` had it."""
+        live = msgspec.structs.replace(self.config.live, run=name)
+        return replace(self, config=msgspec.structs.replace(self.config, live=live))
 
     def broker_values(self) -> dict[str, Any]:
         """Return the broker's values, with the secrets that their stores hold."""

@@ -11,7 +11,7 @@ from typing import Protocol
 from regimeflow.analytics.drift import Drift
 from regimeflow.analytics.execution_quality import ExecutionQuality
 from regimeflow.analytics.report import Report
-from regimeflow.errors import StrategyError
+from regimeflow.errors import SessionError, StrategyError
 from regimeflow.journal import Position
 from regimeflow.model.events import Fill, Start
 from regimeflow.session.freeze import Manifest
@@ -93,3 +93,14 @@ class Worker(Protocol):
 
     def forget(self) -> None:
         """Let go of files and sockets after a fork: they belong to the parent."""
+
+
+def check_resume(worker: Worker) -> None:
+    """Refuse to let a strategy that has failed trade again.
+
+    Raises:
+        SessionError: it has.
+    """
+    failure = worker.failure()
+    if failure is not None:
+        raise SessionError(f"the strategy has failed and cannot resume: {failure}")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from regimeflow.model.events import Command, Finish, Input, Upgraded
+from regimeflow.model.events import Command, Finish, Health, Input, Upgraded
 
 #: So many events may wait before their source has to.
 CAPACITY = 4096
@@ -25,7 +25,7 @@ class Inbox:
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
         self._market: deque[Input] = deque()
-        self._commands: deque[Command | Upgraded] = deque()
+        self._commands: deque[Command | Health | Upgraded] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._end: Finish | None = None
@@ -49,8 +49,9 @@ class Inbox:
         """Add a command; it overtakes the market."""
         self.urgent(Command(0, 0, name, why, who))
 
-    def urgent(self, event: Command | Upgraded) -> None:
-        """Add what a human asks for, its times still open; it overtakes the market."""
+    def urgent(self, event: Command | Health | Upgraded) -> None:
+        """Add what a human asks for or the process tells of itself, its times still open; it
+        overtakes the market."""
         with self._changed:
             self._commands.append(event)
             self._changed.notify_all()

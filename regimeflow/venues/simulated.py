@@ -12,7 +12,16 @@ import msgspec
 
 from regimeflow.data.frames import Dataset, load
 from regimeflow.errors import ConfigError, SessionError
-from regimeflow.model.events import EndOfDay, Finish, Input, Output, Resumed, Start, Upgraded
+from regimeflow.model.events import (
+    EndOfDay,
+    Finish,
+    Health,
+    Input,
+    Output,
+    Resumed,
+    Start,
+    Upgraded,
+)
 from regimeflow.model.instrument import Instrument, Instruments
 from regimeflow.model.market import Bar, Bars, Quote, Trade
 from regimeflow.model.models import Costs, FillModel, Latency, Model
@@ -25,6 +34,8 @@ from regimeflow.venues.tape import Tape
 _PATIENCE_S = 0.001
 #: How often a waiting feed looks for the kill file.
 _KILL_S = 0.25
+#: How often a feed that has a pace tells how the process is doing.
+_HEALTH_S = 10.0
 
 
 class Simulated:
@@ -104,10 +115,11 @@ class Simulated:
         instruments: Instruments,
         start: Start,
         killed: Callable[[], str] = lambda: "",
+        probe: Callable[[], Health] | None = None,
     ) -> SimulatedLink:
         """Return a connection that plays a tape, from ``start`` on."""
         matcher = Matcher(self.model, instruments, matched_on(tape.data), self.name)
-        return SimulatedLink(tape, matcher, self.speed, start, killed)
+        return SimulatedLink(tape, matcher, self.speed, start, killed, probe)
 
 
 class SimulatedLink:
@@ -119,6 +131,8 @@ class SimulatedLink:
         speed: pace of the feed.
         start: the session's first event.
         killed: returns why everything must halt, or ""; asked between events.
+        probe: returns the health of the process, asked for while the feed waits for its pace;
+            None leaves it out.
     """
 
     def __init__(
@@ -128,12 +142,16 @@ class SimulatedLink:
         speed: float | None,
         start: Start,
         killed: Callable[[], str],
+        probe: Callable[[], Health] | None = None,
     ) -> None:
         self.inbox = Inbox()
         self._tape = tape
         self._speed = speed
         self._start = start
         self._killed = killed
+        self._told = ""
+        self._probe = probe
+        self._health_at = time.monotonic() + _HEALTH_S
         self._matched = Matched(self._segments, matcher)
         self._recalling = Recalling(matcher)
         self._recalled = 0
@@ -221,7 +239,6 @@ class SimulatedLink:
         pace_ns = None if self._speed is None else 1e9 * self._speed
         began = time.monotonic()
         first_ts = self._last or self._tape.begins
-        told = ""
         tape = (event for segment in self._tape.segments() for event in segment)
         for event in itertools.islice(tape, self._recalled, None):
             if pace_ns is not None:
@@ -229,15 +246,20 @@ class SimulatedLink:
                 while ahead_s > _PATIENCE_S:
                     if stop.wait(min(ahead_s, _KILL_S)):
                         return
-                    told = self._look_at_kill(told)
+                    self._look_around()
                     ahead_s = began + (event.ts - first_ts) / pace_ns - time.monotonic()
             if stop.is_set() or not put(event):
                 return
             if event.__class__ is Finish:
                 return
 
-    def _look_at_kill(self, told: str) -> str:
+    def _look_around(self) -> None:
+        """Look for the kill file, and now and then at the process."""
         why = self._killed()
-        if why and why != told:
+        if why and why != self._told:
             self.inbox.command("halt", why, "kill file")
-        return why
+        self._told = why
+        if self._probe is not None and time.monotonic() >= self._health_at:
+            self._health_at = time.monotonic() + _HEALTH_S
+            health = self._probe()
+            self.inbox.urgent(msgspec.structs.replace(health, queue=len(self.inbox)))

@@ -148,7 +148,7 @@ def test_defect_4_integers_are_limits_too():
     assert send(it, "buy 501 A") == "max_notional"
 
 
-def test_market_orders_do_not_pass_the_money_limits():
+def test_defect_3_market_orders_do_not_pass_the_money_limits():
     data = pd.DataFrame(
         {"open": 100.0, "high": 100.0, "low": 100.0, "close": 100.0, "volume": 1.0},
         index=pd.date_range("2024-01-01", periods=3, tz="UTC"),
@@ -317,7 +317,7 @@ LOSSES = [
 
 
 @pytest.mark.parametrize(("limits", "closes", "exit_price"), LOSSES)
-def test_losses_flatten_and_halt(limits, closes, exit_price):
+def test_defect_8_losses_flatten_and_halt(limits, closes, exit_price):
     report = rf.backtest(Holder, falling(closes), cash=20_000, limits=rf.Limits(**limits))
     sells = [fill.price for fill in report.data.fills if fill.side == "sell"]
     assert sells == ([] if exit_price is None else [exit_price])
@@ -525,7 +525,7 @@ def test_what_leaves_and_what_does_not_when_halted_or_reducing():
     assert sum(isinstance(o, Cancel) for o in it.market.out) == 1
 
 
-def test_an_execution_is_booked_once():
+def test_defect_7_an_execution_is_booked_once():
     it = desk()
     it.submit("A", 1.0, 10.0)
     fill = Fill(1, 1, "e1", "t-0-1", "A", "buy", 4.0, 100.0, 1.0)

@@ -53,7 +53,7 @@ def test_bull_and_bear_follow_the_trend() -> None:
     assert "bear" not in labels[:300]
 
 
-def test_it_says_something_and_is_not_always_equally_sure() -> None:
+def test_defect_11_it_says_something_and_is_not_always_equally_sure() -> None:
     said = judge(VolatilityRegime(30), closes(*CRASH))
     assert {label for label, _ in said} >= {"bull", "neutral", "crisis"}
     sure = [confidence for _, confidence in said[60:]]
@@ -120,7 +120,7 @@ def test_never_looks_ahead(prices: list[float], cut: int, window: int) -> None:
     assert all(0.0 <= confidence <= 1.0 for _, confidence in whole)
 
 
-def test_watches_one_series() -> None:
+def test_defect_11_watches_one_series() -> None:
     prices = closes(*CRASH)
     alone = judge(VolatilityRegime(20), prices)
     detector, among_others = VolatilityRegime(20), []

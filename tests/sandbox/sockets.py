@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from regimeflow.sandbox.checker import Violation, check
 from regimeflow.sandbox.process import VenueProcess
@@ -83,5 +83,5 @@ def await_(condition: Callable[[], bool], what: str, patience_s: float = PATIENC
         time.sleep(0.01)  # a file cannot be waited for
 
 
-def found(venue: VenueProcess, run_dir: Path) -> list[Violation]:
-    return check(venue.ledger, run_dir)
+def found(venue: VenueProcess, run_dir: Path, **how: Any) -> list[Violation]:
+    return check(venue.ledger, run_dir, **how)

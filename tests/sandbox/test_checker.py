@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from sockets import Child
 
+from regimeflow import Limits
 from regimeflow.sandbox.books import Row, read_books
 from regimeflow.sandbox.checker import INVARIANTS, check
 from regimeflow.sandbox.process import VenueProcess
@@ -132,11 +133,26 @@ def test_the_truth_passes(run, tmp_path):
 
 
 def test_limits_are_counted_anew(run):
-    from regimeflow import Limits
-
     tight = Limits(max_position=1, max_open_orders=1, max_orders_per_second=1, symbols=("AAA",))
     broken = {v.invariant for v in check(run / "venue.jsonl", run / "run", tight)}
     assert broken == {"limits held", "rate held"}
+
+
+@pytest.mark.parametrize(("apart_ms", "too_fast"), [(0, True), (400, True), (490, False)])
+def test_the_rate_is_counted_where_orders_arrive(run, tmp_path, apart_ms, too_fast):
+    rows = read_books(run / "venue.jsonl")
+    orders = [r for r in rows if r.kind == "bytes" and '"submit"' in str(r.detail)]
+    assert len(orders) > 3
+    late = [
+        msgspec.structs.replace(row, at=rows[-1].at + i * apart_ms * 10**6)
+        for i, row in enumerate(orders)
+    ]
+    path = tmp_path / "venue.jsonl"
+    others = [row for row in rows if row not in orders]
+    path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in [*others, *late]))
+    # One of each lane a second, and 20 ms may be lost on the way.
+    found = check(path, run / "run", Limits(max_orders_per_second=1))
+    assert any("arrived as one too many" in v.text for v in found) == too_fast
 
 
 def test_a_session_that_may_not_write_is_held_to_it(run):

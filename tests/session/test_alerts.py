@@ -50,6 +50,11 @@ TOLD = [
         ("failed", "the strategy failed in on_bar of SYN: division by zero"),
     ),
     (
+        Command(1, 1, "cancel_all", "nobody is there", "kernel loss"),
+        (state("reducing", "nobody is there"),),
+        ("state_changed", "active -> reducing: nobody is there (by kernel loss)"),
+    ),
+    (
         Feed(1, 1, "SYN", False, 0.0, 5_000.0),
         (state("halted", "drawdown"),),
         ("state_changed", "active -> halted: drawdown"),

@@ -501,12 +501,17 @@ def test_a_terminal_looks_and_steers(run_dir, capsys):
     told("halt", place, "--why", "from a terminal")
     until(lambda: session.state == "halted")
     assert "trading halted (from a terminal)" in told("status", place)
-    session.resume()
+    (run_dir / "kill").touch()
+    assert cli.main(["resume", place]) == 1
+    assert "remove it first" in capsys.readouterr().err
+    (run_dir / "kill").unlink()
+    told("resume", place, "--why", "looked at")
+    until(lambda: session.state == "active")
     told("flatten", place)
     until(lambda: not session.positions)
     assert "stopped, trading halted" in told("stop", place)
     assert "stopped" in told("attach", place)
-    assert commands(run_dir, "terminal") == ["halt", "flatten", "stop"]
+    assert commands(run_dir, "terminal") == ["halt", "resume", "flatten", "stop"]
     assert commands(run_dir) == []  # a terminal that goes is no loss
     assert cli.main(["halt", place]) == 1
     assert "nothing to halt" in capsys.readouterr().err

@@ -13,6 +13,7 @@ import time
 import msgspec
 import pytest
 
+import regimeflow as rf
 from regimeflow.model.events import Health
 from regimeflow.session.health import UNKNOWN, Probe
 
@@ -94,3 +95,31 @@ os.write(1, f"{vitals.descriptors} {vitals.disk_free_mb > 0}".encode())
         [sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True
     )
     assert told.stdout == "-1 True"
+
+
+# ---------------------------------------------------------------- a session that plays history
+
+
+class Trades(rf.Strategy):
+    def on_bar(self, ctx, bar):
+        ctx.target(bar.symbol, qty=0 if ctx.position(bar.symbol) else 10)
+
+
+@pytest.mark.parametrize("market", ["next_open", "close"])
+def test_a_session_with_a_pace_tells_how_the_process_is_doing(tmp_path, monkeypatch, market):
+    monkeypatch.setattr("regimeflow.venues.simulated._HEALTH_S", 0.0)
+    prices, fills = rf.datasets.synthetic(n=20, seed=3), rf.FillModel(market=market)
+    venue = rf.venues.Simulated(prices, speed=6_000, fills=fills)
+    session = rf.LiveSession(Trades(), venue, run_dir=tmp_path / "run").run()
+    assert session.health.memory_mb > 1.0
+    assert session.metrics.health == session.health
+    assert rf.certify(tmp_path / "run").identical
+    report = rf.backtest(Trades(), prices, fills=fills)
+    told = ["time", "symbol", "side", "qty", "price", "fee"]
+    assert session.fills[told].equals(report.fills[told])
+
+
+def test_a_session_without_a_pace_waits_for_nothing_and_tells_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("regimeflow.venues.simulated._HEALTH_S", 0.0)
+    venue = rf.venues.Simulated(rf.datasets.synthetic(n=20, seed=3), speed=None)
+    assert rf.LiveSession(Trades(), venue, run_dir=tmp_path / "run").run().health is None

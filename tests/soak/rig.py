@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from regimeflow.journal import events
 from regimeflow.model.events import Fill
@@ -28,6 +29,8 @@ LOST = {"no_reply": 170, "drop_after": 6, "drop_before": 6, "html": 6, "cut": 6,
 AMBIGUOUS = sum(LOST.values())
 #: How many comparisons a lost fill may take to be found.
 _COMPARISONS = 2
+#: How long a line may be under way on a machine that has other things to do.
+_CARRIED_MS = 60.0
 #: How long all faults of a seed may take on a busy machine.
 _FAULTS_S = 200.0
 
@@ -45,9 +48,9 @@ class World:
     def await_faults(self, count: int) -> None:
         await_(lambda: self.fired() == count, "the last fault", _FAULTS_S)
 
-    def outcome(self, tried: int, more: Iterable[str] = ()) -> Outcome:
+    def outcome(self, tried: int, more: Iterable[str] = (), **how: Any) -> Outcome:
         """Hold the journal against the venue's record, the bytes on the wire included."""
-        violations = [str(violation) for violation in found(self.venue, self.run_dir)]
+        violations = [str(violation) for violation in found(self.venue, self.run_dir, **how)]
         kinds = Counter(row.kind for row in self.venue.rows())
         counts = Counter({"orders": kinds["submit"], "fills": kinds["fill"]})
         return Outcome(tried, [*violations, *more], counts)
@@ -131,8 +134,9 @@ def halts(seed: int) -> Outcome:
     """Halt by command and by kill file while orders wait to leave; the unit is a halt."""
     with _world(seed) as world:
         kill = world.run_dir / "kill"
-        # Slow answers: what was decided just before the halt still waits to be sent.
-        world.venue.hand.fault(Fault("submit", "delay", times=10_000, ms=30.0))
+        # Slow answers: what was decided just before the halt still waits to be sent, for longer
+        # than what has left is under way.
+        world.venue.hand.fault(Fault("submit", "delay", times=10_000, ms=2 * _CARRIED_MS))
         with Child(world.venue.port, world.run_dir) as child:
             for turn in range(HALTS):
                 child.wait_for("bar", world.dice.randint(1, 3))
@@ -146,4 +150,4 @@ def halts(seed: int) -> Outcome:
                 child.tell("resume")
                 child.tell("await active")
             child.stop()
-        return world.outcome(HALTS)
+        return world.outcome(HALTS, grace_ms=_CARRIED_MS)

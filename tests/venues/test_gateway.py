@@ -60,7 +60,7 @@ def test_an_order_lives_and_is_filled() -> None:
     assert rig.engine.desk.ledger.position("AAA").qty == 10.0
 
 
-def test_a_lost_answer_is_no_refusal() -> None:
+def test_defect_6_a_lost_answer_is_no_refusal() -> None:
     rig = Rig({1.0: rest}, {0.9: deaf}, first={"submit": ["unanswered"]}, until_s=10.0)
     assert rig.life() == "sent, lost, accepted, cancel asked, canceled"
     assert rig.exchange.asked["submit"] == 1
@@ -201,7 +201,7 @@ _PARTS = {"none": 0.0, "partial": 4.0, "whole": 10.0}
 
 @pytest.mark.parametrize("filled", _PARTS)
 @pytest.mark.parametrize("how", ["well", "refused", "not there", "unanswered"])
-def test_a_fill_races_a_cancel(how: str, filled: str) -> None:
+def test_defect_7_a_fill_races_a_cancel(how: str, filled: str) -> None:
     """A fill that is on its way when the cancel leaves wins, whatever the cancel is told."""
 
     def fill(rig: Rig) -> None:
@@ -375,7 +375,7 @@ def test_a_lost_fill_is_found_within_two_polls() -> None:
     assert rig.order().status == "filled"
 
 
-def test_a_position_that_was_not_told_is_unknown_and_not_flat() -> None:
+def test_defect_7_a_position_that_was_not_told_is_unknown_and_not_flat() -> None:
     rig = Rig({1.0: buy()}, {2.0: lambda r: r.exchange.failing.add("positions")}, until_s=70.0)
     assert rig.engine.desk.ledger.position("AAA").qty == 10.0
     assert any("positions: 502" in state for state in rig.states())
@@ -440,7 +440,7 @@ def test_a_clock_that_comes_to_be_off_holds_entries_until_it_is_right(ahead_ns: 
     assert rig.engine.holds == {}
 
 
-def test_a_mute_feed_is_held_canceled_subscribed_again_and_connected_again() -> None:
+def test_defect_8_a_mute_feed_is_held_subscribed_and_connected_again_then_trades() -> None:
     def mute(rig: Rig) -> None:
         rig.exchange.silent |= {"trade", "quote"}
 
