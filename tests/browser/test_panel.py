@@ -177,11 +177,12 @@ def test_it_moves_answers_comes_back_and_freezes(notebook):
     assert not failures(book)
 
 
-#: Tables of fills that are cut at their right edge: live ones, and those of frozen panels.
+#: Tables of fills that are cut at their right edge, live and frozen ones, and cells that are.
 CUT = """() => [...document.querySelectorAll('.rf-scroll, .jp-RenderedHTMLCommon div')]
-.filter(e => /^fills|realised/.test(e.ariaLabel || e.querySelector('th:nth-child(6)')?.textContent)
-    && e.scrollWidth > e.clientWidth)
-.map(e => `${e.scrollWidth} of ${e.clientWidth} pixels`)"""
+.filter(e => /^fills|realised/.test(e.ariaLabel || e.querySelector('th:nth-child(6)')?.textContent))
+.flatMap(e => [e, ...e.querySelectorAll('.rf-table[data-folds] :is(th, td)')])
+.filter(e => e.scrollWidth > e.clientWidth)
+.map(e => `${e.scrollWidth} of ${e.clientWidth} pixels: ${e.textContent.slice(0, 40)}`)"""
 
 
 def fits(book, width):
