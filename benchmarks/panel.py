@@ -18,7 +18,7 @@ _UPDATES = 300
 _CELLS = """
 import json, time
 import regimeflow as rf
-from benchmarks import prices
+from benchmarks import frames, prices
 from pathlib import Path
 from regimeflow.widgets.board import Board
 from regimeflow.widgets.panel import Panel
@@ -39,6 +39,7 @@ session = rf.LiveSession(Turns(), venue, baseline=baseline, run_dir=Path(FOLDER)
 session.run(progress=False)
 
 board = Board(session)
+frames.bring_on(board)
 pump = Pump([board], Panel(lambda content: None), lambda: None)
 board.follow(BARS)
 pump.snapshot()

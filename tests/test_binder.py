@@ -64,3 +64,13 @@ def test_the_readme_leads_to_every_tutorial() -> None:
         p.name for p in (ROOT / "tutorials").glob("*.ipynb") if f"tutorials/{p.name}" not in readme
     ]
     assert not missing
+
+
+def test_each_tutorial_has_its_link() -> None:
+    page = (ROOT / "docs" / "binder.md").read_text()
+    missing = [
+        p.name
+        for p in (ROOT / "tutorials").glob("*.ipynb")
+        if f"/HEAD?urlpath=lab/tree/tutorials/{p.name}`" not in page
+    ]
+    assert not missing

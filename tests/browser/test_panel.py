@@ -177,11 +177,12 @@ def test_it_moves_answers_comes_back_and_freezes(notebook):
     assert not failures(book)
 
 
-#: Tables of fills that are cut at their right edge: live ones, and those of frozen panels.
+#: Tables of fills that are cut at their right edge, live and frozen ones, and cells that are.
 CUT = """() => [...document.querySelectorAll('.rf-scroll, .jp-RenderedHTMLCommon div')]
-.filter(e => /^fills|realised/.test(e.ariaLabel || e.querySelector('th:nth-child(6)')?.textContent)
-    && e.scrollWidth > e.clientWidth)
-.map(e => `${e.scrollWidth} of ${e.clientWidth} pixels`)"""
+.filter(e => /^fills|realised/.test(e.ariaLabel || e.querySelector('th:nth-child(6)')?.textContent))
+.flatMap(e => [e, ...e.querySelectorAll('.rf-table[data-folds] :is(th, td)')])
+.filter(e => e.scrollWidth > e.clientWidth)
+.map(e => `${e.scrollWidth} of ${e.clientWidth} pixels: ${e.textContent.slice(0, 40)}`)"""
 
 
 def fits(book, width):
@@ -234,6 +235,13 @@ def test_foreign_text_stays_text_and_two_stand_side_by_side(notebook):
     assert page.locator(".rf-panel img, .rf-panel script").count() == 0
     for place in ("h3", ".rf-log", "[aria-label^=fills] table", ".rf-story", "select"):
         assert "<img src=x" in page.locator(f".rf-board {place}").first.text_content()
+    # Side by side a row takes two lines, and nothing of it is cut or hidden.
+    fits(book, 1320)
+    assert page.locator(".rf-board").first.bounding_box()["width"] < 640
+    cells = page.locator(".rf-board [aria-label^=fills] tbody tr").first.locator("td")
+    tops = {round(cells.nth(i).bounding_box()["y"]) for i in range(cells.count())}
+    assert len(tops) == 2
+    assert all(cells.nth(i).is_visible() for i in range(cells.count()))
     # Another symbol's price, by the keyboard.
     page.locator(".rf-board select").first.select_option("B")
     book.until("() => document.querySelector('.rf-chart').ariaLabel.includes('price of B')")
@@ -266,14 +274,17 @@ def test_the_live_session_of_the_notebooks(notebook):
     source = json.loads((ROOT / "notebooks" / "live_session.ipynb").read_text())
     code = [cell for cell in source["cells"] if cell["cell_type"] == "code"]
     texts = ["".join(cell["source"]) for cell in code]
-    # The panel looks a few times a second: a halt that is over sooner need not be shown.
+    # The panel looks a few times a second, and a halt that is over sooner need not be shown: the
+    # cell that ends it waits until it was.
     halted = 'until(lambda: session.state == "halted")\n'
-    texts = [text.replace(halted, f"{halted}import time; time.sleep(1.0)\n") for text in texts]
+    place = next(i for i, text in enumerate(texts) if halted in text)
+    first, _, rest = texts[place].partition(halted)
+    texts[place : place + 1] = [first + halted, rest]
     shown = texts.index("rf.Dashboard(session)")
     until = next(i for i, text in enumerate(texts) if text.startswith("session.stop()"))
     book = notebook("live_session.ipynb", texts[: until + 1])
-    for place in range(shown + 1):
-        book.run(place)
+    for i in range(shown + 1):
+        book.run(i)
     book.page.wait_for_selector(".rf-board")
     chips = "() => document.querySelectorAll('.rf-chip')[1]?.textContent || ''"
     # The venue hangs up while a cell waits for it to come back: the panel tells.
@@ -282,10 +293,12 @@ def test_the_live_session_of_the_notebooks(notebook):
         f"() => {{ window.told = []; setInterval(() => told.push(({chips})()), 20) }}"
     )
     book.run(shown + 1)
-    for place in range(shown + 2, until):
-        book.run(place, wait=False)
+    for i in range(shown + 2, place + 1):
+        book.run(i, wait=False)
     book.until("() => told.some(text => text.includes('exits only'))")
     book.until("() => told.some(text => text.includes('halted: lunch'))")
+    for i in range(place + 1, until):
+        book.run(i, wait=False)
     book.until(f"() => !({RUNS})({until - 1})")
     book.run(until)
     book.until("() => !document.querySelector('.rf-board')")

@@ -13,10 +13,10 @@ import {
   LineSeries,
   LineStyle,
   createChart,
-  createSeriesMarkers,
 } from "lightweight-charts";
 import { Band } from "./band.js";
 import { Clock } from "./format.js";
+import { Marks } from "./marks.js";
 import { onTheme, palette } from "./theme.js";
 
 const STYLES = { solid: LineStyle.Solid, dashed: LineStyle.Dashed, dotted: LineStyle.Dotted };
@@ -144,19 +144,12 @@ export class Chart {
   marks(name, marks) {
     const one = this.series.get(name);
     one.said = marks;
-    one.marks ??= createSeriesMarkers(one.series, []);
+    if (!one.marks) {
+      one.marks = new Marks();
+      one.series.attachPrimitive(one.marks);
+    }
     const { ink } = this; // asking the page for its colours lays it out anew: only with its theme
-    one.marks.setMarkers(
-      marks.map(({ time, buy, id, text = "", price, size = 1 }) => ({
-        time,
-        id,
-        text,
-        size,
-        ...(price === undefined ? { position: buy ? "belowBar" : "aboveBar" } : { position: buy ? "atPriceBottom" : "atPriceTop", price }),
-        shape: buy ? "arrowUp" : "arrowDown",
-        color: buy ? ink.buy : ink.sell,
-      })),
-    );
+    one.marks.set(marks.map((mark) => ({ ...mark, color: mark.buy ? ink.buy : ink.sell })));
   }
 
   // Says what the pointer is on: {time, id, values: {name: row}, point}, or null.

@@ -21,6 +21,17 @@ export function svg(tag, attributes = {}, ...children) {
   return element;
 }
 
+// Makes these the children, in this order; those that are there already are not touched.
+export function arrange(parent, elements) {
+  const wanted = new Set(elements);
+  for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
+  let place = parent.firstChild;
+  for (const element of elements) {
+    if (element === place) place = place.nextSibling;
+    else parent.insertBefore(element, place);
+  }
+}
+
 // Writing only what differs keeps a screen reader quiet and the layout untouched.
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;

@@ -9,20 +9,21 @@ const arrow = (side) => (side === "buy" ? "▲ buy" : "▼ sell");
 export class Fills {
   constructor(clock, { pick, percentiles }) {
     this.clock = clock;
+    // In two lines where dashboards stand side by side: expected above realised, and so on.
     const columns = [
-      { title: "time", left: true, show: (f) => clock.full(f[2]) },
-      { title: "side", left: true, show: (f) => arrow(f[3]), kind: (f) => f[3] },
-      { title: "symbol", left: true, show: (f) => f[4] },
-      { title: "qty", unit: "units", show: (f) => units(f[5]) },
-      { title: "expected", unit: "price", show: (f) => price(f[6]) },
-      { title: "realised", unit: "price", show: (f) => price(f[7]) },
-      { title: "slippage", unit: "bp", show: (f) => signed(bp(f[8])), kind: (f) => cost(f[8]) },
-      { title: "slippage", unit: "money", show: (f) => signed(money(f[9])), kind: (f) => cost(f[9]) },
-      { title: "model", unit: "bp", show: (f) => signed(bp(f[10])) },
-      { title: "latency", show: (f) => lasted(f[12]) },
-      { title: "fee", unit: "money", show: (f) => money(f[13]) },
+      { title: "time", at: "a1", left: true, show: (f) => clock.full(f[2]) },
+      { title: "side", at: "b1", left: true, show: (f) => arrow(f[3]), kind: (f) => f[3] },
+      { title: "symbol", at: "a2", left: true, show: (f) => f[4] },
+      { title: "qty", unit: "units", at: "b2", show: (f) => units(f[5]) },
+      { title: "expected", unit: "price", at: "c1", show: (f) => price(f[6]) },
+      { title: "realised", unit: "price", at: "c2", show: (f) => price(f[7]) },
+      { title: "slippage", unit: "bp", at: "d1", show: (f) => signed(bp(f[8])), kind: (f) => cost(f[8]) },
+      { title: "slippage", unit: "money", at: "d2", show: (f) => signed(money(f[9])), kind: (f) => cost(f[9]) },
+      { title: "model", unit: "bp", at: "e1", show: (f) => signed(bp(f[10])) },
+      { title: "latency", at: "f1", show: (f) => lasted(f[12]) },
+      { title: "fee", unit: "money", at: "f2", show: (f) => money(f[13]) },
     ];
-    if (percentiles) columns.splice(9, 0, { title: "percentile", show: (f) => (f[11] === null ? "–" : whole(f[11])) });
+    if (percentiles) columns.splice(9, 0, { title: "percentile", at: "e2", show: (f) => (f[11] === null ? "–" : whole(f[11])) });
     this.table = new Table({
       label: "fills, the newest first",
       columns,

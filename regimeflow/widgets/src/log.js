@@ -1,10 +1,13 @@
 // The session's log, the newest first, with a search.
-import { h } from "./dom.js";
+import { arrange, h } from "./dom.js";
+
+const SHOWN = 100;
 
 export class Log {
   constructor(clock) {
     this.clock = clock;
     this.lines = [];
+    this.made = new Map();
     this.search = h("input", {
       type: "search",
       class: "rf-input",
@@ -23,13 +26,14 @@ export class Log {
 
   #draw() {
     const wanted = this.search.value.trim().toLowerCase();
-    const some = this.lines.filter((line) => !wanted || line[2].toLowerCase().includes(wanted) || line[1].includes(wanted));
-    this.list.replaceChildren(
-      ...some
-        .slice(-100)
-        .reverse()
-        .map(([ms, level, text]) => h("li", { "data-kind": level }, h("time", {}, this.clock.full(ms)), h("b", {}, level), h("span", {}, text))),
-    );
-    if (!some.length) this.list.append(h("li", { class: "rf-empty" }, wanted ? "nothing found" : "nothing was logged"));
+    const some = this.lines.filter((line) => !wanted || line[2].toLowerCase().includes(wanted) || line[1].includes(wanted)).slice(-SHOWN);
+    const before = this.made;
+    this.made = new Map(some.map((line) => [line, before.get(line) ?? this.#line(line)]));
+    const none = h("li", { class: "rf-empty" }, wanted ? "nothing found" : "nothing was logged");
+    arrange(this.list, some.length ? [...this.made.values()].reverse() : [none]);
+  }
+
+  #line([ms, level, text]) {
+    return h("li", { "data-kind": level }, h("time", {}, this.clock.full(ms)), h("b", {}, level), h("span", {}, text));
   }
 }
