@@ -413,7 +413,8 @@ def _rate(case: _Case) -> Iterator[str]:
     """In no window of a second or a minute more orders are decided or arrive than may leave.
 
     What arrives may have been held up on its way, and meet there what left after it: so windows at
-    the venue are shorter by the time that a line may be under way.
+    the venue are shorter by the time that a line may be under way, and say nothing where nothing
+    is left of them.
     """
     arrived = list(_arrived(case))
     for name, length_ns, most in (
@@ -423,7 +424,8 @@ def _rate(case: _Case) -> Iterator[str]:
         if most is not None:
             for order_id in _too_fast(_decided(case), length_ns, most):
                 yield f"order {order_id} was decided as one too many within a {name}"
-            for order_id in _too_fast(arrived, length_ns - case.grace_ns, most):
+            at_venue_ns = length_ns - case.grace_ns
+            for order_id in _too_fast(arrived, at_venue_ns, most) if at_venue_ns > 0 else ():
                 yield f"order {order_id} arrived as one too many within a {name}"
 
 
