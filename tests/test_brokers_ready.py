@@ -112,6 +112,27 @@ def test_nothing_stands_between_the_configuration_and_trading(venue, config, cap
     assert "made-up" not in said
 
 
+@pytest.mark.parametrize(
+    ("calendar", "code", "words"),
+    [
+        ("XNYS", 0, "ok    calendar: XNYS and the venue open alike to "),
+        ("XLON", 2, r"LOOK  calendar: \S+: XLON opens .*, the venue opens .*; update exchange_cal"),
+    ],
+)
+def test_the_venues_calendar_is_held_against_ours(venue, config, capsys, calendar, code, words):
+    running, kind = venue
+    if kind.broker != "alpaca":  # no other tells its hours
+        assert "calendar: " not in run(capsys, "doctor", "--config", config)[1]
+        return
+    _wait_for_bars(running, kind.symbol)
+    tree = yaml.safe_load(Path(config).read_text())
+    tree["live"]["broker_config"]["calendar"] = calendar
+    Path(config).write_text(yaml.safe_dump(tree))
+    ended, said = run(capsys, "doctor", "--config", config)
+    assert re.search(f"^{words}", said, re.MULTILINE), said
+    assert ended == code
+
+
 def _wait_for_bars(running: Any, symbol: str) -> None:
     import time
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from regimeflow.analytics.report import Report
+from regimeflow.data.calendars import sessions
 from regimeflow.errors import RegimeflowError
 from regimeflow.model.market import Bar, Book, Quote, Trade
-from regimeflow.model.timeframe import NS_PER_SECOND, iso, parse_timeframe
+from regimeflow.model.timeframe import NS_PER_DAY, NS_PER_SECOND, iso, parse_timeframe
 from regimeflow.session import launch
 from regimeflow.session.able import within_capabilities
 from regimeflow.session.brokers import venue_of
@@ -25,12 +26,14 @@ from regimeflow.session.settings import Settings
 from regimeflow.session.source import name_of, source_of
 from regimeflow.venues.gateway import same_account
 from regimeflow.venues.intake import Hours
-from regimeflow.venues.port import Adapter
+from regimeflow.venues.port import Adapter, KeepsHours
 
 #: How long prices are listened for, where bars cannot be asked for.
 _LISTEN_S = 5.0
 #: How many bars are asked for, to see how old the newest is.
 _BARS = 200
+#: How many days of the venue's calendar are held against ours.
+_DAYS = 30
 
 Look = Callable[[], Iterator[Finding]]
 
@@ -157,6 +160,7 @@ def ask_venue(settings: Settings, venue: Adapter) -> list[Finding]:
         live = settings.config.live
         looks: tuple[tuple[str, Look], ...] = (
             ("clock", lambda: _clock(venue)),
+            ("calendar", lambda: _calendar(venue)),
             ("account", lambda: _account(venue, live.account)),
             ("permissions", lambda: _permissions(venue)),
             ("symbols", lambda: _symbols(venue, live.symbols)),
@@ -181,6 +185,34 @@ def _clock(venue: Adapter) -> Iterator[Finding]:
         abs(skew_ms) <= MAX_SKEW_MS,
         f"ours is {abs(skew_ms):,.0f} ms off the venue's, of at most {MAX_SKEW_MS:,.0f}",
     )
+
+
+def _calendar(venue: Adapter) -> Iterator[Finding]:
+    """Yield whether the venue opens when the session will think that it does."""
+    name = str(getattr(venue, "calendar", ""))
+    if not name or not venue.capabilities.hours:
+        return
+    now = time.time_ns()
+    ours = sessions(name, now, now + _DAYS * NS_PER_DAY)
+    told = cast(KeepsHours, venue).openings(int(ours.open_ns[0]), int(ours.open_ns[-1]))
+    theirs = {row.date: (row.open_ns, row.close_ns) for row in told}
+    expected = {
+        ours.label(at): (int(ours.open_ns[at]), int(ours.close_ns[at])) for at in range(len(ours))
+    }
+    for day in sorted(theirs.keys() | expected.keys()):
+        if theirs.get(day) != expected.get(day):
+            yield Finding(
+                "calendar",
+                False,
+                f"{day}: {name} {_times(expected.get(day))}, the venue {_times(theirs.get(day))}; "
+                "update exchange_calendars, or name the venue's calendar",
+            )
+            return
+    yield Finding("calendar", True, f"{name} and the venue open alike to {ours.label(-1)}")
+
+
+def _times(opening: tuple[int, int] | None) -> str:
+    return "is closed" if opening is None else f"opens {iso(opening[0])} to {iso(opening[1])}"
 
 
 def _account(venue: Adapter, named: str | None) -> Iterator[Finding]:

@@ -97,6 +97,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         payments: whether positions pay or are paid for being held, so that `Pays` is kept.
         brackets: whether an order may bring its exits, a take-profit, a stop-loss or both, which
             the venue holds and of which one cancels the other.
+        hours: whether the venue says when it opens and closes, so that `KeepsHours` is kept.
         whole_lists: whether lists of any length are known to come whole; else one that may have
             been cut is no answer.
     """
@@ -118,6 +119,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     margined: bool = False
     payments: bool = False
     brackets: bool = False
+    hours: bool = False
     whole_lists: bool = True
 
 
@@ -141,6 +143,19 @@ class Balances(msgspec.Struct, frozen=True, gc=False):
     margin: float = 0.0
     currency: str = ""
     account: str = ""
+
+
+class Opening(msgspec.Struct, frozen=True, gc=False):
+    """One day's regular trading as the venue tells it.
+
+    Attributes:
+        date: of the session, in ISO form.
+        open_ns, close_ns: its first and last moment, UTC nanoseconds.
+    """
+
+    date: str
+    open_ns: int
+    close_ns: int
 
 
 class Adapter(Protocol):
@@ -230,6 +245,13 @@ class Pays(Protocol):
         """Return payments from ``since`` on (UTC nanoseconds), oldest first; never a part."""
 
 
+class KeepsHours(Protocol):
+    """What an adapter can do besides where `Capabilities.hours` says so."""
+
+    def openings(self, start: int, end: int) -> list[Opening]:
+        """Return the sessions whose dates lie from ``start`` to ``end`` (UTC nanoseconds)."""
+
+
 __all__ = [
     "Ack",
     "Adapter",
@@ -240,6 +262,8 @@ __all__ = [
     "Emit",
     "Garbled",
     "Holding",
+    "KeepsHours",
+    "Opening",
     "Payment",
     "Pays",
     "Refreshed",

@@ -112,6 +112,7 @@ ROWS: tuple[Support, ...] = (
         evidence=("tests/venues/test_alpaca.py",),
         restrictions=(
             "Fractions of a share (`fractional=True`) are for day orders only, and never short.",
+            "Orders by value (`ctx.target(value=...)`) leave as quantities, never as `notional`.",
             "No order may turn a long position into a short one: close it first.",
             "Exits with an order: whole shares; canceling one of them cancels the other.",
             "One stream of orders and one of market data for each account.",

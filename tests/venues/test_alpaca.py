@@ -239,6 +239,20 @@ def test_positions_have_the_symbols_that_orders_have(bench, sandbox):
 # ---------------------------------------------------------------- history
 
 
+def test_the_exchange_is_open_when_its_calendar_says_so(bench):
+    """The week of Thanksgiving 2026: closed on Thursday, an early close on Friday."""
+    monday = moment("2026-11-23T15:00:00Z")
+    days = bench.adapter.openings(monday, monday + 6 * 86_400 * SECOND)
+    assert [
+        (day.date, written(day.open_ns)[11:16], written(day.close_ns)[11:16]) for day in days
+    ] == [
+        ("2026-11-23", "14:30", "21:00"),
+        ("2026-11-24", "14:30", "21:00"),
+        ("2026-11-25", "14:30", "21:00"),
+        ("2026-11-27", "14:30", "18:00"),
+    ]
+
+
 @pytest.fixture(scope="module")
 def past():
     with Sandbox(symbols=("AAA",), timeframe="1s", history=2_500) as venue:

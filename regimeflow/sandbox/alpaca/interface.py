@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 
+from regimeflow.data.calendars import sessions
 from regimeflow.errors import NotThere, Refused
 from regimeflow.model.events import Cancel
 from regimeflow.sandbox.alpaca.faces import Faces
@@ -28,6 +30,7 @@ from regimeflow.sandbox.alpaca.messages import (
 )
 from regimeflow.sandbox.exchange import Exchange
 from regimeflow.venues import loopback_wire as wire
+from regimeflow.venues.alpaca.wire import NEW_YORK
 
 ACCOUNT = "PA3SANDBOX01"
 #: Most rows of a page, whatever was asked for.
@@ -54,6 +57,7 @@ class Interface:
         self.routes: list[tuple[str, str, str, Callable[[Json], Any]]] = [
             ("GET", "/v2/account", "balances", self._account),
             ("GET", "/v2/clock", "time", self._clock),
+            ("GET", "/v2/calendar", "time", self._calendar),
             ("GET", "/v2/assets", "instruments", self._assets),
             ("GET", "/v2/assets/{symbol:.+}", "instruments", self._asset),
             ("POST", "/v2/orders", "submit", self._submit),
@@ -110,6 +114,21 @@ class Interface:
     def _clock(self, _: Json) -> Json:
         now = written(self.exchange.time())
         return {"timestamp": now, "is_open": True, "next_open": now, "next_close": now}
+
+    def _calendar(self, asked: Json) -> list[Json]:
+        """Answer with the days of New York's exchange, though the sandbox itself never closes."""
+        query = asked["query"]
+        first, last = (ns_of(f"{query[key]}T17:00:00Z") for key in ("start", "end"))
+        found = sessions("XNYS", first, last)
+        clock = [
+            [f"{datetime.fromtimestamp(ns / 1e9, NEW_YORK):%H:%M}" for ns in row]
+            for row in zip(found.open_ns.tolist(), found.close_ns.tolist(), strict=True)
+        ]
+        return [
+            {"date": found.label(at), "open": opens, "close": closes}
+            for at, (opens, closes) in enumerate(clock)
+            if query["start"] <= found.label(at) <= query["end"]
+        ]
 
     def _assets(self, _: Json) -> list[Json]:
         return [self._asset({"path": {"symbol": symbol}}) for symbol in self.exchange.rules]

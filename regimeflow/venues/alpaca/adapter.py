@@ -44,6 +44,7 @@ from regimeflow.venues.port import (
     Emit,
     Garbled,
     Holding,
+    Opening,
     Said,
     VenueOrder,
 )
@@ -55,6 +56,7 @@ _PER_SECOND = 200 / 60
 _ABLE = {
     "equity": Capabilities(
         brackets=True,
+        hours=True,
         order_id_length=_ORDER_ID_LENGTH,
         orders_per_second=_PER_SECOND,
         history_page=BARS,
@@ -338,6 +340,12 @@ class Alpaca(Histories):
     def time(self) -> int:
         """Return Alpaca's clock, UTC nanoseconds."""
         return self._asking.time()
+
+    def openings(self, start: int, end: int) -> list[Opening]:
+        """Return the exchange's sessions by Alpaca's calendar."""
+        first, last = (wire.written(moment)[:10] for moment in (start, end))
+        rows = self._asking.trading("/calendar", list[wire.Day], {"start": first, "end": last})
+        return [sound(wire.opening, row) for row in rows]
 
     def instruments(self, symbols: Sequence[str]) -> list[Instrument]:
         """Return the trading rules of symbols."""

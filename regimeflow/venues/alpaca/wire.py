@@ -16,6 +16,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -24,9 +25,10 @@ from regimeflow.model.instrument import Instrument
 from regimeflow.model.market import Bar, Quote, Trade
 from regimeflow.model.timeframe import NS_PER_DAY, NS_PER_SECOND, format_timeframe
 from regimeflow.model.venue import Holding, VenueOrder
-from regimeflow.venues.port import Balances
+from regimeflow.venues.port import Balances, Opening
 
 NS_PER_MINUTE = 60 * NS_PER_SECOND
+NEW_YORK = ZoneInfo("America/New_York")
 Number = str | int | float
 
 #: Alpaca's word for where an order stands -> ours. What is not here is passed on as it is, and
@@ -177,6 +179,14 @@ class Account(msgspec.Struct, kw_only=True):
 
 class Clock(msgspec.Struct, kw_only=True):
     timestamp: str
+
+
+class Day(msgspec.Struct, kw_only=True):
+    """A day of trading; its times are those of New York."""
+
+    date: str
+    open: str
+    close: str
 
 
 class Asset(msgspec.Struct, kw_only=True):
@@ -360,6 +370,19 @@ def side_of(text: str) -> str:
 
 
 # ---------------------------------------------------------------- in our terms
+
+
+def opening(day: Day) -> Opening:
+    """Return when the exchange opens and closes on a day."""
+    return Opening(day.date, _in_new_york(day.date, day.open), _in_new_york(day.date, day.close))
+
+
+def _in_new_york(date: str, clock: str) -> int:
+    try:
+        local = datetime.fromisoformat(f"{date}T{clock}").replace(tzinfo=NEW_YORK)
+    except ValueError:
+        raise Unreadable(f"{date[:20]!r}, {clock[:20]!r} is no time of a calendar") from None
+    return int(local.timestamp()) * NS_PER_SECOND
 
 
 def in_force(order: Order) -> bool:
