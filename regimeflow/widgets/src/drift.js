@@ -9,7 +9,7 @@ const LINES = [
   ["shadow", "shadow", "dashed", 1.4, 2],
   ["twin", "twin", "dotted", 1.6, 3],
 ];
-const SHOWN = 160;
+const [FEWEST, SHOWN] = [40, 160]; // rows of a running session that are seen at first
 
 export class Drift {
   constructor(head, { pick, choose }) {
@@ -68,6 +68,7 @@ export class Drift {
     chart.candles("price", { pane: 1, format: price });
     chart.onHover((hit) => this.#hover(hit));
     chart.onPick((id) => this.fills.has(id) && this.pick(this.fills.get(id)[1]));
+    for (const touch of ["wheel", "pointerdown"]) this.host.addEventListener(touch, () => (this.moved = true), { passive: true });
   }
 
   all(board) {
@@ -79,9 +80,15 @@ export class Drift {
     this.marks(board);
     this.numbers(board.drift);
     this.describe(board);
-    const count = Math.max(board.bars.length, board.equity.length);
-    if (board.state.phase === "running") this.chart.showLast(SHOWN, count);
+    if (board.state.phase === "running") this.newest(board);
     else this.chart.fit();
+  }
+
+  // The first rows fill the picture; from some number on it keeps its scale and moves along.
+  newest(board) {
+    const count = Math.max(board.bars.length, board.equity.length);
+    this.chart.showLast(Math.min(Math.max(count, FEWEST), SHOWN), count);
+    this.growing = count < SHOWN;
   }
 
   change(board, parts) {
@@ -91,6 +98,7 @@ export class Drift {
       this.chart.add("cone", [row[0], row[4], row[5]]);
       this.chart.add("baseline", [row[0], row[6]]);
     }
+    if (this.growing && !this.moved && (parts.bars || parts.equity)) this.newest(board);
     if (parts.fills) this.marks(board);
     if (parts.drift) this.numbers(board.drift);
     if (parts.bars || parts.equity) this.describe(board);
