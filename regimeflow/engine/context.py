@@ -378,32 +378,33 @@ class Context:
     def close(self, symbol: str) -> OrderHandle | None:
         """Cancel the symbol's working orders and leave its position at market.
 
-        Where exits hold the position, it is left once they are over, and nothing is returned yet.
+        It is a target of nothing: where orders have to be canceled first, the position is left
+        once they are over, and nothing is returned yet; `target` waits for it, or changes the aim.
         """
-        desk = self._desk
-        if symbol not in self._engine.symbol_set:
+        engine, desk = self._engine, self._desk
+        if symbol not in engine.symbol_set:
             self._unknown(symbol)
-        if symbol in desk.exits:
-            desk.cancel_all(symbol, protection=True)
-            self._engine.trading.move(symbol, 0.0)
-            return None
         held = desk.instruments[symbol].round_qty(self.position(symbol))
+        working = list(desk.working.get(symbol, {}).values())
         leaving: Order | None = None
-        for order in list(desk.working.get(symbol, {}).values()):
-            # An exit that is on its way already stays: were it canceled too late, it and a second
-            # one would both fill.
-            exits = order.type == "market" and order.sign * order.remaining == -held
-            if leaving is None and exits and not order.cancel_pending:
-                leaving = order
-            else:
-                desk.cancel(order)
-        if held == 0.0:
-            return None
+        if symbol not in desk.exits:
+            # An exit that is on its way already stays.
+            leaving = next((o for o in working if o.exits(held) and not o.cancel_pending), None)
         if leaving is not None:
-            return OrderHandle(leaving)
-        side = -1.0 if held > 0 else 1.0
-        order = desk.submit(symbol, side, abs(held), reduce_only=True, tag="close")
-        return OrderHandle(order)
+            for order in working:
+                if order is not leaving:
+                    desk.cancel(order)
+        elif working or symbol in desk.exits:
+            engine.trading.leave(symbol)
+            return None
+        elif held == 0.0:
+            return None
+        else:
+            side = -1.0 if held > 0 else 1.0
+            leaving = desk.submit(symbol, side, abs(held), reduce_only=True, tag="close")
+        if leaving.working:
+            engine.target_orders[symbol] = leaving
+        return OrderHandle(leaving)
 
     def flatten(self) -> None:
         """Close every position and cancel every working order; trading goes on."""

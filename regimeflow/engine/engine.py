@@ -14,7 +14,7 @@ import msgspec
 from regimeflow.engine.context import Context
 from regimeflow.engine.cursor import Cursor
 from regimeflow.engine.desk import Desk
-from regimeflow.engine.failure import failure_of, text_of
+from regimeflow.engine.failure import FAILURES, failure_of, text_of
 from regimeflow.engine.history import HistoryPort
 from regimeflow.engine.regime import Regime
 from regimeflow.engine.strategy import CALLBACKS, Strategy, overridden
@@ -232,7 +232,7 @@ class Engine:
             self.bar_ts = bar.ts
             try:
                 on_bar(ctx, bar)
-            except Exception as error:
+            except FAILURES as error:
                 self._fail("on_bar", error, bar.symbol)  # type: ignore[union-attr]
             if out:
                 self.out = []
@@ -253,13 +253,13 @@ class Engine:
                     store(event)
                 try:
                     on_bar(ctx, event)
-                except Exception as error:
+                except FAILURES as error:
                     self._fail("on_bar", error, event.symbol)
             elif event.__class__ is Trade and on_tick is not None:
                 self.trades[event.symbol] = event
                 try:
                     on_tick(ctx, event)
-                except Exception as error:
+                except FAILURES as error:
                     self._fail("on_tick", error, event.symbol)
             else:
                 self._handlers[event.__class__](event)
@@ -438,7 +438,7 @@ class Engine:
         self.ctx = Context(self)
         try:
             take_history()
-        except Exception as error:
+        except FAILURES as error:
             self._fail("features", error, "")
         self._initialize()
         if self._started:
@@ -470,7 +470,7 @@ class Engine:
             self.history.store(bar)
         try:
             self._short_on_bar(self.ctx, bar)  # type: ignore[misc]
-        except Exception as error:
+        except FAILURES as error:
             self._fail("on_bar", error, bar.symbol)
 
     def _bars(self, event: Bars) -> None:
@@ -488,7 +488,7 @@ class Engine:
                 for bar in event.bars:
                     symbol = bar.symbol
                     on_bar(ctx, bar)
-            except Exception as error:
+            except FAILURES as error:
                 self._fail("on_bar", error, symbol)
                 return
         if self._on_bars is not None:
@@ -517,7 +517,7 @@ class Engine:
         if self._on_tick is not None and self.failure is None and not self.finished:
             try:
                 self._on_tick(self.ctx, trade)
-            except Exception as error:
+            except FAILURES as error:
                 self._fail("on_tick", error, trade.symbol)
 
     def _trade_alone(self, trade: Trade) -> None:
@@ -525,7 +525,7 @@ class Engine:
         self.trades[trade.symbol] = trade
         try:
             self._short_on_tick(self.ctx, trade)  # type: ignore[misc]
-        except Exception as error:
+        except FAILURES as error:
             self._fail("on_tick", error, trade.symbol)
 
     def _quote(self, quote: Quote) -> None:
@@ -602,8 +602,9 @@ class Engine:
 
     def _forget_target(self, order: Order) -> None:
         """An order that is over aims at nothing any more."""
-        if self.target_orders.get(order.symbol) is order:
-            del self.target_orders[order.symbol]
+        symbol = order.symbol
+        if self.target_orders.get(symbol) is order and symbol not in self.trading.closing:
+            del self.target_orders[symbol]
 
     # ------------------------------------------------------------ what is known of the venue
 
@@ -676,16 +677,16 @@ class Engine:
             return
         try:
             own(*args)
-        except Exception as error:
+        except FAILURES as error:
             self._fail(callback, error, getattr(args[-1], "symbol", ""))
 
     def _guard(self, callback: str, own: Callable[..., None], thing: Any, symbol: str) -> None:
         try:
             own(self.ctx, thing)
-        except Exception as error:
+        except FAILURES as error:
             self._fail(callback, error, symbol)
 
-    def _fail(self, callback: str, error: Exception, symbol: str) -> None:
+    def _fail(self, callback: str, error: BaseException, symbol: str) -> None:
         """The strategy raised: halt, cancel, and keep what it said for whoever asks."""
         text = text_of(error)
         self.failure = failure_of(self.strategy, callback, error, symbol, self.event.ts)

@@ -12,8 +12,13 @@ if TYPE_CHECKING:
     from regimeflow.engine.strategy import Strategy
 
 
+#: What a strategy may raise: an exit is an error of its own too, else it would take the session
+#: along with its open orders. An interrupt is the user's, and passes.
+FAILURES = (Exception, SystemExit)
+
+
 def failure_of(
-    strategy: Strategy, callback: str, error: Exception, symbol: str, ts: int
+    strategy: Strategy, callback: str, error: BaseException, symbol: str, ts: int
 ) -> StrategyError:
     """Return an exception that says where a strategy failed, with the strategy's own traceback."""
     trace = "".join(traceback.format_exception(_without_us(error)))
@@ -29,12 +34,12 @@ def failure_of(
     return failure
 
 
-def text_of(error: Exception) -> str:
+def text_of(error: BaseException) -> str:
     """Return an exception's last line."""
     return f"{type(error).__name__}: {error}"
 
 
-def _without_us(error: Exception) -> Exception:
+def _without_us(error: BaseException) -> BaseException:
     """Return the error with our own frames taken off the front of its traceback."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

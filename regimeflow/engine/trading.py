@@ -6,6 +6,7 @@ such as a stale feed, is released when the reason is gone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from regimeflow.engine.sizing import move_to
@@ -15,6 +16,7 @@ from regimeflow.model.timeframe import NS_PER_SECOND
 
 if TYPE_CHECKING:
     from regimeflow.engine.engine import Engine
+    from regimeflow.model.order import Order
 
 ACTIVE, REDUCING, HALTED = "active", "reducing", "halted"
 #: How long after a refusal an exit, or a cancel after a halt, is tried again.
@@ -27,16 +29,20 @@ class Trading:
     Attributes:
         flattening: why everything held is being closed; "" while it is not.
         closing: symbol -> units to move its position to, once the exits that hold it are over.
+        leaving: those of them whose other working orders have to be over as well.
         held_back: symbols for which only exits may leave.
         holds: why: (source, symbol, "" for all) -> reason.
     """
 
-    __slots__ = ("_engine", "_exit_at", "_stopped", "closing", "flattening", "held_back", "holds")
+    __slots__ = (
+        "_engine", "_exit_at", "_stopped", "closing", "flattening", "held_back", "holds", "leaving",
+    )  # fmt: skip
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.flattening = ""
         self.closing: dict[str, float] = {}
+        self.leaving: set[str] = set()
         self.held_back: frozenset[str] = frozenset()
         self.holds: dict[tuple[str, str], str] = {}
         self._exit_at = 0
@@ -47,7 +53,7 @@ class Trading:
     def halt(self, why: str) -> None:
         """Let nothing leave but cancels, and cancel all but the exits that protect a position."""
         self._set_state(HALTED, why)
-        self.closing.clear()
+        self._stay()
         self._cancel_all()
 
     def _cancel_all(self) -> None:
@@ -66,6 +72,7 @@ class Trading:
             self._resume(why)
         elif name == "stop":
             self._stopped = self._engine.desk.state == ACTIVE
+            self.flattening = ""
             self.halt(why)
         elif name == "pause":
             self.hold(f"pause by {command.who}", "", why)
@@ -119,7 +126,7 @@ class Trading:
     def _flatten(self, why: str) -> None:
         self._set_state(REDUCING, why)
         self.flattening = why
-        self.closing.clear()
+        self._stay()
         self._engine.desk.cancel_all(protection=True)
         self.exit()
 
@@ -139,9 +146,11 @@ class Trading:
                 if desk.gate.check_exit() is not None:
                     break  # asked again with the next news and the next tick of the clock
                 sign = -1.0 if position.qty > 0 else 1.0
-                desk.submit(
+                order = desk.submit(
                     symbol, sign, abs(position.qty), reduce_only=True, tag="flatten", exit_=True
                 )
+                if order.working:
+                    engine.target_orders[symbol] = order
         if desk.flat:
             self._set_state(HALTED, f"flat after: {self.flattening}")
             self.flattening = ""
@@ -151,20 +160,46 @@ class Trading:
 
         An exit that fills while its cancel is on the way would otherwise do the same work twice.
         """
-        self.closing[symbol] = qty
         desk = self._engine.desk
+        self._aim(symbol, qty, desk.exits)
         for order in list(desk.exits.get(symbol, {}).values()):
             entry = desk.orders[order.parent]
             desk.cancel(entry)
             desk.cancel(order)
 
+    def leave(self, symbol: str) -> None:
+        """Leave a position once everything that works there is over."""
+        desk = self._engine.desk
+        self._aim(symbol, 0.0, desk.working)
+        self.leaving.add(symbol)
+        desk.cancel_all(symbol, protection=True)
+
+    def _aim(self, symbol: str, qty: float, waits_for: Mapping[str, dict[str, Order]]) -> None:
+        """Say where a position is to go, and for a target that there is an aim already."""
+        self.closing[symbol] = qty
+        for order in waits_for.get(symbol, {}).values():
+            self._engine.target_orders.setdefault(symbol, order)
+
     def move_on(self) -> None:
         """Move the positions whose exits are over."""
-        engine = self._engine
+        engine, desk = self._engine, self._engine.desk
         for symbol, qty in list(self.closing.items()):
-            if symbol not in engine.desk.exits:
-                del self.closing[symbol]
-                move_to(engine.desk, symbol, qty, engine.target_orders)
+            if symbol in desk.exits or (symbol in self.leaving and symbol in desk.working):
+                continue
+            self._reached(symbol)
+            move_to(desk, symbol, qty, engine.target_orders)
+
+    def _stay(self) -> None:
+        """Move no position any more for what was asked before."""
+        for symbol in list(self.closing):
+            self._reached(symbol)
+
+    def _reached(self, symbol: str) -> None:
+        del self.closing[symbol]
+        self.leaving.discard(symbol)
+        order = self._engine.target_orders.get(symbol)
+        if order is not None and not order.working:
+            del self._engine.target_orders[symbol]
 
     def answered(self, what: str) -> None:
         """Go on with the exits after what the venue said of an order."""
@@ -181,8 +216,11 @@ class Trading:
             return
         elif self.closing:
             self._exit_at = engine.now + _EXIT_AGAIN_NS
-            for symbol, qty in list(self.closing.items()):
-                self.move(symbol, qty)  # those whose cancel was refused
+            for symbol, qty in list(self.closing.items()):  # those whose cancel was refused
+                if symbol in self.leaving:
+                    engine.desk.cancel_all(symbol, protection=True)
+                else:
+                    self.move(symbol, qty)
         elif engine.desk.state == HALTED and engine.desk.working:
             self._exit_at = engine.now + _EXIT_AGAIN_NS
             self._cancel_all()  # those whose cancel was refused

@@ -204,6 +204,10 @@ class Order(msgspec.Struct, gc=False, eq=False):
         """Whether it can still fill as far as we know; an unknown order counts."""
         return self.status not in TERMINAL
 
+    def exits(self, held: float) -> bool:
+        """Whether it leaves just what is held, at market."""
+        return self.type == "market" and self.sign * self.remaining == -held != 0.0
+
     def move(self, happening: str, at: int, detail: str = "") -> None:
         """Apply what happened, by the table.
 

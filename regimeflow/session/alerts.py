@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import queue
 import threading
@@ -25,6 +26,16 @@ _TIMEOUT_S = 10.0
 _SLOW = "alerts were left out: they came faster than they were taken"
 
 
+def _takes_both(alert: Alert) -> bool:
+    try:
+        inspect.signature(alert).bind("reason", "sentence")
+    except TypeError:
+        return False
+    except ValueError:  # it does not say
+        return True
+    return True
+
+
 class Alerts:
     """A companion that passes on every degraded state, from a thread of its own.
 
@@ -38,7 +49,7 @@ class Alerts:
         patience_s: how long the end waits for alerts that were not taken yet.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: it is neither, or takes something else.
     """
 
     def __init__(
@@ -52,6 +63,8 @@ class Alerts:
                 raise ConfigError("alert= must be a callable, or an http or https address")
         elif not callable(alert):
             raise ConfigError(f"alert= must be a callable or an address, not {alert!r}")
+        elif not _takes_both(alert):
+            raise ConfigError("alert= is called with two texts, a reason and a sentence")
         self._alert = alert
         self._patience_s = patience_s
         self._redact = redact or (lambda text: text)

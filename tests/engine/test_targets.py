@@ -247,6 +247,86 @@ def test_closing_on_every_bar_closes_once(days):
     assert [(fill.side, fill.qty) for fill in fills] == [("buy", 10), ("sell", 10)]
 
 
+@pytest.mark.parametrize("days", [0, 0.5, 1.5, 3])
+@pytest.mark.parametrize(
+    "leaving",
+    [
+        lambda c: (c.close("A"), c.target("A", qty=0)),
+        lambda c: (c.close("A"), c.target("A", weight=0.0)),
+        lambda c: (c.close("A"), c.target("A", qty=5)),
+        lambda c: (c.flatten(), c.targets({})),
+        lambda c: (c.flatten(), c.target("A", weight=0.05)),
+        lambda c: (c.target("A", qty=0), c.close("A")),
+        lambda c: (c.target("A", qty=5), c.close("A")),
+        lambda c: (c.close("A"), c.close("A"), c.target("A", value=0.0)),
+    ],
+)
+def test_what_is_closed_is_not_sold_again_by_a_target(leaving, days):
+    data = {"A": frame([100] * 20)}
+    wait = rf.Latency(order_ms=days * 86_400_000)
+    report = run({0: lambda c: c.buy("A", 10), 8: leaving}, data, latency=wait)
+    assert [(f.side, f.qty) for f in report.data.fills] == [("buy", 10), ("sell", 10)]
+
+
+@pytest.mark.parametrize("days", [0, 1.5])
+@pytest.mark.parametrize(
+    ("meant", "held"),
+    [
+        (lambda c: (c.close("A"), c.target("A", weight=0.1)), 10),
+        (lambda c: (c.close("A"), c.target("A", qty=10)), 10),
+        (lambda c: (c.close("A"), c.target("A", qty=4), c.target("A", weight=0.0)), 0),
+        (lambda c: (c.close("A"), c.target("A", qty=4)), 4),
+    ],
+)
+def test_the_last_word_counts_while_orders_are_being_canceled(meant, held, days):
+    data = {"A": frame([100] * 20)}
+    wait = rf.Latency(order_ms=days * 86_400_000)
+    steps = {0: lambda c: c.buy("A", 10), 5: lambda c: c.sell("A", 3, limit=200), 9: meant}
+    ended = {}
+    report = run(steps | {18: lambda c: ended.update(qty=c.position("A"))}, data, latency=wait)
+    assert ended == {"qty": held}
+    assert report.data.orders[1].status == "canceled"
+
+
+WORDS = st.one_of(
+    st.tuples(st.just("target"), st.sampled_from([0.0, 3.0, 5.0, 10.0])),
+    st.just(("close", None)),
+    st.just(("flatten", None)),
+    st.just(("offer", None)),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.lists(WORDS, max_size=3), min_size=3, max_size=14),
+    st.sampled_from([0, 0.5, 1.5, 3]),
+)
+def test_whoever_never_wants_to_be_short_never_is(bars, days):
+    held = []
+
+    class Says(rf.Strategy):
+        def initialize(self, ctx):
+            self.n = -1
+
+        def on_bar(self, ctx, bar):
+            self.n += 1
+            held.append(ctx.position("A"))
+            for word, qty in bars[self.n] if self.n < len(bars) else ():
+                if word == "target":
+                    ctx.target("A", qty=qty)
+                elif word == "close":
+                    ctx.close("A")
+                elif word == "offer" and ctx.position("A") and not ctx.orders("A"):
+                    ctx.sell("A", ctx.position("A"), limit=200)  # never reached
+                elif word == "flatten":
+                    ctx.flatten()
+
+    wait = rf.Latency(order_ms=days * 86_400_000)
+    rf.backtest(Says, {"A": frame([100] * 24)}, latency=wait)
+    assert min(held) >= 0.0
+    assert max(held) <= 10.0
+
+
 # ---------------------------------------------------------------- hostile numbers
 
 

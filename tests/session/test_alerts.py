@@ -119,6 +119,12 @@ def test_what_cannot_be_told(alert):
         Alerts(alert)
 
 
+@pytest.mark.parametrize("alert", [lambda: None, [].append, lambda reason, text, more: None])
+def test_who_would_not_take_both_texts_is_refused_at_once(alert):
+    with pytest.raises(ConfigError, match="called with two texts"):
+        Alerts(alert)
+
+
 # ---------------------------------------------------------------- those who fail, and the slow
 
 

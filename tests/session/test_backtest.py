@@ -277,6 +277,14 @@ def test_a_journal_holds_the_run(tmp_path):
     assert "Finish" in kinds
 
 
+def test_an_exit_is_a_failure_of_the_strategy():
+    def quits(ctx, bar):
+        raise SystemExit("enough")
+
+    with pytest.raises(rf.StrategyError, match="SystemExit: enough"):
+        rf.backtest(quits, frame(10), symbols="SPY")
+
+
 def test_the_journal_of_a_failure_can_be_read(tmp_path):
     with pytest.raises(rf.StrategyError):
         rf.backtest(Failing(nth=5), frame(10), symbols="SPY", journal=tmp_path / "run")

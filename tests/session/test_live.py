@@ -293,6 +293,24 @@ def test_flatten_leaves_every_position_then_halts(tmp_path, frame):
     assert rf.certify(tmp_path / "run").identical
 
 
+def test_nothing_is_sent_by_a_flatten_that_a_stop_has_ended(tmp_path, frame):
+    """What is working is canceled and the position stays: a stop is no flatten."""
+    live = paced(Resting(), frame, tmp_path / "run").start()
+    wait_for(lambda: live.positions and live.status.working)
+    live.flatten("enough")
+    live.stop()
+    state, late = "active", []
+    for _, _, outputs in events(tmp_path / "run"):
+        for output in outputs:
+            if isinstance(output, StateChanged):
+                state = output.after
+            elif isinstance(output, Submit) and state == "halted":
+                late.append(output)
+    assert late == []
+    assert live.status.working == 0
+    assert rf.certify(tmp_path / "run").identical
+
+
 def test_commands_need_a_running_session(tmp_path, frame):
     live = session(Cross(), frame, tmp_path / "run")
     for call in (live.halt, live.resume, live.flatten, live.stop, live.wait):
@@ -344,6 +362,26 @@ class Fails(rf.Strategy):
             ctx.buy(bar.symbol, 1, limit=bar.close * 0.5)
         if self.seen == 100:
             raise ZeroDivisionError("a bug of mine")
+
+
+def test_a_strategy_that_exits_halts_like_one_that_raises(tmp_path, frame):
+    class Quits(Resting):
+        def on_bar(self, ctx, bar):
+            super().on_bar(ctx, bar)
+            if ctx.orders():
+                raise SystemExit(3)
+
+    told = []
+    live = session(Quits(), frame, tmp_path / "run", alert=lambda *said: told.append(said[0]))
+    live.run()
+    assert "failed in on_bar" in str(live.failure)
+    assert "SystemExit: 3" in str(live.failure)
+    assert live.state == "halted"
+    assert {order.status for order in live.report().data.orders} <= {"filled", "canceled"}
+    wait_for(lambda: told)
+    assert "failed" in told
+    assert "Error" in (tmp_path / "run" / "audit.log").read_text()
+    assert rf.certify(tmp_path / "run").identical
 
 
 def test_a_failing_strategy_halts_cancels_and_shows_itself(tmp_path, frame):
