@@ -88,6 +88,7 @@ class Findings(msgspec.Struct, kw_only=True):
         unmatched: symbol -> why nothing new may be risked in it.
         foreign_orders: venue ids of working orders that are not ours.
         foreign: symbol -> units that are not ours; None where positions were not told.
+        moving: symbols of which this look cannot tell what is not ours, since ours is in motion.
     """
 
     events: list[Fill | OrderUpdate | Adjusted] = msgspec.field(default_factory=list)
@@ -96,6 +97,7 @@ class Findings(msgspec.Struct, kw_only=True):
     unmatched: dict[str, str] = msgspec.field(default_factory=dict)
     foreign_orders: list[str] = msgspec.field(default_factory=list)
     foreign: dict[str, float] | None = None
+    moving: set[str] = msgspec.field(default_factory=set)
 
 
 def reconcile(books: Books, snapshot: Snapshot) -> Findings:
@@ -253,6 +255,8 @@ def _positions(books: Books, snapshot: Snapshot, found: Findings) -> None:
         lot = books.lots.get(symbol)
         rest = account.get(symbol, 0.0) - books.held.get(symbol, 0.0)
         known = rest if base is None else base.get(symbol, 0.0)
+        if base is None and lot is not None and _moving(books, snapshot, symbol, found):
+            found.moving.add(symbol)
         if lot is None or abs(rest - known) <= _SAME * lot:
             known = rest if lot is None else known
         elif not _moving(books, snapshot, symbol, found):

@@ -231,13 +231,14 @@ class Comparing:
     def _unsure(self, found: Findings) -> bool:
         """Whether what is not ours is to be looked at once more before it is believed.
 
-        While orders of ours fill, one look may take a fill that was just told for something else.
+        While orders of ours fill, one look may take a fill that was just told for something else,
+        and two looks may take two such fills for the same.
         """
         known = self.foreign is not None and not self.adopting
         if found.foreign is None or known or not self._desk().orders:
             return False
         before, self._foreign_then = self._foreign_then, found.foreign
-        return before != found.foreign
+        return bool(found.moving) or before != found.foreign
 
     def _doubt(self, found: Findings) -> dict[str, str]:
         """Count how often in a row each symbol did not match; return those that do not, and why."""

@@ -171,6 +171,24 @@ def test_an_order_that_is_over_here_and_works_there_holds_its_symbol_back():
     assert "SPY" in reconcile(Ours(own).books(), snapshot(working=[row(own)])).unmatched
 
 
+@pytest.mark.parametrize(
+    ("heard", "status", "moving"),
+    [(None, "open", set()), (101, "open", {"SPY"}), (99, "open", set()), (None, "sent", {"SPY"})],
+)
+def test_what_is_not_ours_cannot_be_told_while_ours_is_in_motion(heard, status, moving):
+    """Adopted then, a fill on its way would be taken for somebody else's position for good."""
+    own = order(status=status)
+    ours = Ours(own)
+    ours.foreign, ours.held = None, 1.0
+    if heard is not None:
+        ours.heard = {"SPY": heard}
+    working = [row(own)] if status == "open" else []
+    found = reconcile(ours.books(), snapshot(working=working, positions=[]))
+    assert found.moving == moving
+    ours.foreign = {}
+    assert reconcile(ours.books(), snapshot(working=working, positions=[])).moving == set()
+
+
 def test_what_was_on_the_account_before_is_foreign_and_later_differences_are_not():
     ours = Ours()
     ours.foreign = None

@@ -122,8 +122,8 @@ class MortalDisk(Disk):
 
     def close(self, fd: int) -> None:
         self._at("close before")
+        self._paths.pop(fd, None)  # first: once closed, another thread may be given the number
         super().close(fd)
-        self._paths.pop(fd, None)
         self._at("close after")
 
     def reserve(self, path: Path, size: int) -> None:
