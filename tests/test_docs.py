@@ -121,3 +121,13 @@ def test_every_tutorial_is_a_page_with_its_outputs(site: Path) -> None:
     for path in (ROOT / "tutorials").glob("*.ipynb"):
         page = site / "tutorials" / f"{path.stem}.html"
         assert "put your answer in the place of the dots" in page.read_text()
+
+
+def test_what_goes_wrong_is_tried_where_the_page_says() -> None:
+    """Each test that the table of faults names is there."""
+    named = re.findall(r"`([\w/]+\.py)::([\w*]+)`", (ROOT / "docs" / "faults.md").read_text())
+    assert len(named) > 100
+    for path, name in named:
+        text = (ROOT / "tests" / path).read_text()
+        if name != "*":
+            assert re.search(rf"def {name}\(", text), f"{path} has no {name}"

@@ -72,20 +72,30 @@ class Context:
             finest = self._engine.finest.get(symbol)
             if event.timeframe == finest:
                 return event
-        return self._history.latest(symbol, self._engine.bar_ts)
+        found = self._history.latest(symbol, self._engine.bar_ts)
+        if found is None:
+            self._known(symbol)
+        return found
 
     def quote(self, symbol: str) -> Quote | None:
         """Return the newest best bid and ask, None before the first."""
+        if symbol not in self._engine.quotes:
+            self._known(symbol)
         return self._engine.quotes.get(symbol)
 
     def book(self, symbol: str) -> Book | None:
         """Return the newest order book, None before the first."""
+        if symbol not in self._engine.books:
+            self._known(symbol)
         return self._engine.books.get(symbol)
 
     def position(self, symbol: str) -> float:
         """Return the units held, negative when short."""
         position = self._held.get(symbol)
-        return position.qty if position is not None else 0.0
+        if position is not None:
+            return position.qty
+        self._known(symbol)
+        return 0.0
 
     @property
     def positions(self) -> Mapping[str, float]:
@@ -110,17 +120,23 @@ class Context:
     def orders(self, symbol: str | None = None) -> tuple[OrderHandle, ...]:
         """Return the working orders, of one symbol or of all."""
         working = self._desk.working
+        if symbol is not None and symbol not in working:
+            self._known(symbol)
         groups = working.values() if symbol is None else [working.get(symbol, {})]
         return tuple(OrderHandle(order) for group in groups for order in group.values())
 
     def instrument(self, symbol: str) -> Instrument:
         """Return a symbol's trading rules."""
+        self._known(symbol)
         return self._desk.instruments[symbol]
 
     def average_price(self, symbol: str) -> float:
         """Return the mean entry price of what is held, 0.0 when flat."""
         position: Position | None = self._held.get(symbol)
-        return position.average_price if position is not None else 0.0
+        if position is not None:
+            return position.average_price
+        self._known(symbol)
+        return 0.0
 
     def feature(self, symbol: str, name: str) -> float:
         """Return a feature's value at the newest bar; NaN before the first."""
@@ -544,6 +560,10 @@ class Context:
         if symbol not in self._engine.symbol_set:
             self._unknown(symbol)
         return symbol
+
+    def _known(self, symbol: Any) -> None:
+        if symbol not in self._engine.symbol_set:
+            self._unknown(symbol)
 
     def _unknown(self, symbol: Any) -> None:
         known = self._engine.symbols

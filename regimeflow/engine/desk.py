@@ -428,10 +428,12 @@ class Desk:
         if self.gate.active:
             self.gate.counted(order)
         order.replace_pending = True
-        order.asked_qty = probe.qty + order.filled
+        # A sum of two on the grid need not be on it, and the rest would never come to nothing.
+        total = self.instruments[order.symbol].snap_qty(probe.qty + order.filled)
+        order.asked_qty = total
         # Until the venue answers, the dearer and larger of the two may be what it works on.
         more = max(0.0, probe.reserve * probe.qty - held_back)
-        self._asked[order.id] = (probe.qty + order.filled, probe.reserve, more)
+        self._asked[order.id] = (total, probe.reserve, more)
         self.reserved += more
         order.note(market.event.seen, "replace asked", "")
         market.out.append(
@@ -439,7 +441,7 @@ class Desk:
                 market.seq,
                 market.event.seen,
                 order.id,
-                probe.qty + order.filled,
+                total,
                 probe.limit,
                 probe.stop,
             )
@@ -627,7 +629,8 @@ class Desk:
     def fill(self, event: Fill) -> Order | None:
         """Book an execution; return its order, or None where it was booked before.
 
-        An execution without an order of ours is booked as well: it is a fact.
+        An execution without an order of ours, or in another symbol than its order, is booked as
+        well: it is a fact.
         """
         if event.execution_id in self.executions:
             return None
@@ -636,7 +639,7 @@ class Desk:
         signed = qty if event.side == "buy" else -qty
         self.ledger.book(event.symbol, signed, event.price, event.fee)
         order = self.orders.get(event.order_id)
-        if order is None:
+        if order is None or order.symbol != event.symbol:
             return None
         working = order.status not in TERMINAL
         if working:

@@ -363,7 +363,11 @@ class Engine:
     def _watch_or_not(self) -> None:
         limits = self.desk.limits
         watched = (limits.max_drawdown, limits.daily_loss, limits.daily_loss_pct)
+        before = self._watching_losses
         self._watching_losses = any(limit is not None for limit in watched)
+        if self._watching_losses and not before:
+            # Nobody has kept the high and the day's first equity until now.
+            self.desk.day_equity = self.desk.peak_equity = self.desk.equity()
 
     def _default_tif(self, symbol: str) -> str:
         return "day" if self.instruments[symbol].calendar else "gtc"

@@ -12,7 +12,7 @@ import regimeflow as rf
 from regimeflow.engine.engine import Engine
 from regimeflow.engine.rolling_history import RollingHistory
 from regimeflow.engine.strategy import CALLBACKS, overridden
-from regimeflow.model.events import EndOfDay, Finish, Start
+from regimeflow.model.events import EndOfDay, Finish, Resumed, Start
 from regimeflow.model.market import Bars, Book
 
 BEGIN = pd.Timestamp("2024-01-02", tz="UTC")
@@ -417,3 +417,33 @@ def test_a_callback_is_a_strategys_own_by_its_class_or_by_itself():
     assert overridden(strategy, "on_bar") == strategy.on_bar
     assert overridden(strategy, "on_stop") is None
     assert [overridden(rf.Strategy(), name) for name in CALLBACKS] == [None] * len(CALLBACKS)
+
+
+@pytest.mark.parametrize(
+    "read",
+    ["position", "average_price", "orders", "quote", "book", "latest", "instrument"],
+)
+def test_what_is_read_of_a_symbol_that_is_not_there_is_refused(read):
+    """A typing error would read as flat for ever."""
+
+    def reads(ctx, bar):
+        getattr(ctx, read)("SPX")
+
+    with pytest.raises(rf.StrategyError, match="'SPX' is not part of this run. Did you mean 'SPY'"):
+        rf.backtest(reads, bars([100.0] * 3), symbols="SPY")
+
+
+def test_a_loss_limit_that_comes_with_a_restart_counts_from_there():
+    start = Start(0, 0, "run", 0, ("X",), (MINUTE,), 100_000.0)
+    engine = Engine(rf.Strategy(), RollingHistory([("X", MINUTE)], 10, None, 0))
+    engine.step(start)
+    engine.desk.ledger.book("X", 100.0, 100.0, 0.0)
+    for minute, price in ((1, 100.0), (2, 80.0)):
+        at = minute * MINUTE
+        engine.step(rf.Bar(at, at, "X", price, price, price, price, 1.0, MINUTE))
+    at = 3 * MINUTE
+    engine.step(Resumed(at, at, 1, (), rf.Limits(daily_loss=500.0, max_drawdown=0.01)))
+    engine.step(rf.Bar(at, at + 1, "X", 80.0, 80.0, 80.0, 80.0, 1.0, MINUTE))
+    assert engine.desk.state == "active"
+    engine.step(rf.Bar(at + MINUTE, at + MINUTE, "X", 74.0, 74.0, 74.0, 74.0, 1.0, MINUTE))
+    assert engine.desk.state == "reducing"

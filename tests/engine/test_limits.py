@@ -576,3 +576,25 @@ def test_a_fill_that_overtakes_a_larger_quantity_ends_the_order_when_that_is_ref
     assert (it.reserved, it.working_qty("A"), order.status) == (900.0, (10.0, 0.0), "open")
     it.update(OrderUpdate(3, 3, order.id, "replace_rejected", "the order is over"))
     assert (it.reserved, it.working, order.status) == (0.0, {}, "filled")
+
+
+def test_a_change_after_a_part_stays_on_the_grid_and_ends_whole():
+    """0.1 of 0.3 has filled, another 0.2 come to 0.30000000000000004 as floats."""
+    it = desk(rules={"A": rf.Instrument("A", lot=0.1)})
+    order = it.submit("A", 1.0, 0.5, limit=90.0)
+    it.update(OrderUpdate(1, 1, order.id, "accepted"))
+    it.fill(Fill(2, 2, "x1", order.id, "A", "buy", 0.1, 90.0))
+    assert it.replace(order, 0.30000000000000004)
+    assert it.market.out[-1].qty == 0.3
+    it.update(OrderUpdate(3, 3, order.id, "replaced", qty=0.3))
+    it.fill(Fill(4, 4, "x2", order.id, "A", "buy", 0.2, 90.0))
+    assert (order.status, order.remaining, it.working) == ("filled", 0.0, {})
+
+
+def test_an_execution_in_another_symbol_is_a_fact_and_not_what_was_ordered():
+    it = desk()
+    order = it.submit("A", 1.0, 10.0, limit=90.0)
+    it.update(OrderUpdate(1, 1, order.id, "accepted"))
+    assert it.fill(Fill(2, 2, "odd", order.id, "B", "buy", 10.0, 50.0)) is None
+    assert (order.status, order.filled) == ("open", 0.0)
+    assert it.ledger.snapshot() == {"B": 10.0}

@@ -559,6 +559,16 @@ def test_a_kill_file_halts_and_cancels_until_it_is_confirmed() -> None:
     assert "session halted: kill file: enough" in rig.states()
 
 
+def test_a_fill_in_another_symbol_halts() -> None:
+    def wrong(rig: Rig) -> None:
+        order = rig.order(1)
+        rig.exchange._say(Fill(rig.runtime.now(), 0, "odd", order.id, "BBB", "buy", 1.0, 50.0))
+
+    rig = Rig({2.0: lambda ctx: ctx.buy("AAA", 1, limit=10.0)}, {3.0: wrong}, until_s=4.0)
+    assert rig.engine.desk.ledger.snapshot() == {"BBB": 1.0}
+    assert any("odd is not what was ordered" in state for state in rig.states())
+
+
 def test_an_exit_waits_for_the_connection_and_for_the_clock() -> None:
     """A position that is to be left while nobody can be asked makes no storm of orders."""
 
