@@ -429,7 +429,9 @@ def test_what_is_read_of_a_symbol_that_is_not_there_is_refused(read):
     def reads(ctx, bar):
         getattr(ctx, read)("SPX")
 
-    with pytest.raises(rf.StrategyError, match="'SPX' is not part of this run. Did you mean 'SPY'"):
+    with pytest.raises(
+        rf.StrategyError, match=r"'SPX' is not part of this run. Did you mean 'SPY'"
+    ):
         rf.backtest(reads, bars([100.0] * 3), symbols="SPY")
 
 
