@@ -361,10 +361,7 @@ class Engine:
         self.initializing = False
 
     def _watch_or_not(self) -> None:
-        limits = self.desk.limits
-        watched = (limits.max_drawdown, limits.daily_loss, limits.daily_loss_pct)
-        before = self._watching_losses
-        self._watching_losses = any(limit is not None for limit in watched)
+        before, self._watching_losses = self._watching_losses, self.desk.limits.on_losses
         if self._watching_losses and not before:
             # Nobody has kept the high and the day's first equity until now.
             self.desk.day_equity = self.desk.peak_equity = self.desk.equity()

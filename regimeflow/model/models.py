@@ -183,6 +183,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_data_age_ms: float | None = None
     symbols: tuple[str, ...] | None = None
 
+    @property
+    def on_losses(self) -> bool:
+        """Whether any of them is broken by losses."""
+        limits = (self.max_drawdown, self.daily_loss, self.daily_loss_pct)
+        return any(limit is not None for limit in limits)
+
     def __post_init__(self) -> None:
         if isinstance(self.symbols, str):
             raise ConfigError(

@@ -321,6 +321,8 @@ class MetricsFold:
             self._value.limit_peak = self._value.equity
             self._limit_day = min(self._limit_day, self._value.equity)
         elif isinstance(event, Resumed) and event.limits is not None:
+            if event.limits.on_losses and not self._limits.on_losses:
+                self._value.limit_peak = self._limit_day = self._value.equity
             self._limits = event.limits
         elif isinstance(event, History) and event.times:
             self._value.mark(event.symbol, event.close[-1], event.times[-1])
