@@ -37,12 +37,12 @@ from regimeflow.session.metrics import LiveMetrics
 from regimeflow.session.plan import Link, plan_of
 from regimeflow.session.records import Records
 from regimeflow.session.run_dir import (
-    BASELINE_NAME,
     KILL_NAME,
     continue_run,
     first_event,
     killed,
     leave_accounts,
+    leave_baseline,
     open_run,
 )
 from regimeflow.session.shelf import Shelf
@@ -163,7 +163,7 @@ class InProcess:
             journal = open_run(spec.run_dir, spec.manifest, spec.frozen, disk=spec.disk)
             try:
                 if spec.wish.baseline is not None:
-                    spec.wish.baseline.save(spec.run_dir / BASELINE_NAME)
+                    leave_baseline(spec.run_dir, spec.wish.baseline)
                 self.records.open(self.begin.run)
             except BaseException:
                 journal.close()

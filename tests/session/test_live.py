@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 import threading
 import time
 from pathlib import Path
@@ -463,12 +464,23 @@ def test_replay_gives_the_engine_as_it_stood(tmp_path, frame):
     assert engine.strategy.quick.value == live._worker.engine.strategy.quick.value
 
 
-def test_files_are_private(tmp_path: Path, frame):
-    session(Cross(), frame, tmp_path / "run").run()
+@pytest.fixture
+def open_handed():
+    """A user whose files are for everybody unless a program says otherwise."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def test_files_are_private(tmp_path: Path, frame, open_handed):
+    report = rf.backtest(Cross(), frame)
+    session(Cross(), frame, tmp_path / "run", baseline=report).run()
     modes = {p.name: p.stat().st_mode & 0o777 for p in (tmp_path / "run").iterdir()}
-    assert set(modes.values()) == {0o600}
+    assert {name for name, mode in modes.items() if mode != 0o600} == set()
     assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
-    assert {"manifest.json", "strategy.pkl", "journal-0001.jsonl"} <= set(modes)
+    assert {"manifest.json", "strategy.pkl", "journal-0001.jsonl", "baseline.json"} <= set(modes)
+    loaded = rf.Report.load(tmp_path / "run" / "baseline.json")
+    assert loaded.metrics == report.metrics
 
 
 @pytest.mark.parametrize("flavour", ["pandas", "polars"])
