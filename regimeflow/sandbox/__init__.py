@@ -23,6 +23,7 @@ _HOMES = {
     "Violation": "regimeflow.sandbox.checker",
     "check": "regimeflow.sandbox.checker",
     "check_venue": "regimeflow.sandbox.conformance",
+    "needs_control": "regimeflow.sandbox.conformance",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605  the table above is the list
@@ -48,6 +49,7 @@ if TYPE_CHECKING:  # the same table, for editors and type checkers
     from regimeflow.sandbox.checker import Violation as Violation
     from regimeflow.sandbox.checker import check as check
     from regimeflow.sandbox.conformance import check_venue as check_venue
+    from regimeflow.sandbox.conformance import needs_control as needs_control
     from regimeflow.sandbox.exchange import Exchange as Exchange
     from regimeflow.sandbox.process import VenueProcess as VenueProcess
     from regimeflow.sandbox.proxy import Proxy as Proxy
