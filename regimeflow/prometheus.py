@@ -26,7 +26,7 @@ from regimeflow.session.status import Status
 REGIMES = {"bull": 0, "neutral": 1, "bear": 2, "crisis": 3}
 CUSTOM_REGIME = 255
 
-_STATES = ("active", "reducing", "halted")
+_STATES = ("active", "reducing", "halted", "ended")
 _PHASES = ("new", "running", "stopped", "failed")
 _LONGEST_LABEL = 100
 

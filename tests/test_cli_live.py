@@ -210,7 +210,7 @@ def test_a_run_to_its_end(capsys):
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0] == "run directory  logs/my run"
-    assert lines[-2].startswith("stopped, trading halted")
+    assert lines[-2].startswith("stopped (end of data) · ")
     assert "2,000 of 2,000 events" in lines[-2]
     assert "10 SYN" in lines[-2]
     assert lines[-1] == "certify        regimeflow certify 'logs/my run'"
@@ -286,7 +286,7 @@ def test_an_interrupt_stops_cleanly(capsys, number):
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
-    assert "stopped, trading halted (interrupted)" in out
+    assert "stopped (interrupted) · " in out
     assert rf.certify("logs/my run").identical
 
 
@@ -372,7 +372,7 @@ def test_it_is_watched_scraped_stopped_and_certified_by_others():
     assert 'regimeflow_trading_state{state="active"} 1.0' in series
     assert (looked.startswith("running, trading active"), wrong) == (True, "")
     assert (process.returncode, err) == (0, "")
-    assert "stopped, trading halted (interrupted)" in out
+    assert "stopped (interrupted) · " in out
     with another("certify", "logs/my run") as judge:
         verdict, _ = judge.communicate(timeout=60)
     assert "IDENTICAL (" in verdict

@@ -13,7 +13,7 @@ import msgspec
 from regimeflow.analytics.drift import Drift
 from regimeflow.analytics.execution_quality import ExecutionQuality
 from regimeflow.analytics.report import Report
-from regimeflow.engine.desk import ACTIVE, REDUCING
+from regimeflow.engine.desk import ACTIVE, HALTED, REDUCING
 from regimeflow.engine.drive import drive
 from regimeflow.errors import JournalError, SessionError, StrategyError
 from regimeflow.journal import JournalWriter, Mark, Place, Position
@@ -48,6 +48,7 @@ from regimeflow.session.run_dir import (
 from regimeflow.session.shelf import Shelf
 from regimeflow.session.source import name_of
 from regimeflow.session.spec import Spec
+from regimeflow.session.state import ENDED
 from regimeflow.session.status import Status
 from regimeflow.session.upgrade import UpgradeWish, as_begun, last_upgrade, taken
 from regimeflow.session.worker import check_resume
@@ -446,6 +447,8 @@ class InProcess:
             state = engine.desk.state
             if state == ACTIVE and engine.held_back and engine.held_back == engine.symbol_set:
                 state = REDUCING
+            elif state == HALTED and keeper.state.state == ENDED:
+                state = ENDED
             working = sum(len(group) for group in engine.desk.working.values())
         error = self._error or engine.failure
         return Status(
@@ -470,7 +473,7 @@ class InProcess:
         if engine.start is None:
             return ""
         if engine.desk.state != ACTIVE:
-            return keeper.whole_why
+            return keeper.state.why
         return "; ".join(dict.fromkeys(engine.holds.values())) or keeper.why
 
 

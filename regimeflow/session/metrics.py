@@ -38,6 +38,7 @@ from regimeflow.model.market import Bar, Bars, History, Quote, Trade
 from regimeflow.model.models import Limits
 from regimeflow.model.timeframe import NS_PER_MS, NS_PER_SECOND
 from regimeflow.session.decisions import Decision, Decisions
+from regimeflow.session.state import StateFold
 from regimeflow.session.status import Status
 
 #: Stands for all that come after so many different names: what a venue says must not fill memory.
@@ -256,7 +257,7 @@ class MetricsFold:
         self._limits = Limits()
         self._day_equity = self._limit_day = 0.0
         self._regime = "neutral"
-        self._state = "active"
+        self._state = StateFold()
         self._held_back: set[str] = set()
         self._feeds: dict[str, tuple[bool, float]] = {}
         self._account: Account | None = None
@@ -272,6 +273,7 @@ class MetricsFold:
     def follow(self, event: Input, outputs: Sequence[Output]) -> None:
         """Take in an event and what it caused."""
         self._time = event.seen
+        self._state.take(event, outputs)
         if isinstance(event, Bar | Bars | Trade | Quote):
             self._market(event)
         else:
@@ -361,8 +363,8 @@ class MetricsFold:
             # A denied change carries the id of an order that left long ago.
             if data["order_id"] not in self.decisions.orders:
                 self._orders.update(("submitted", "submit_rejected"))
-        elif what == "state_changed":
-            self._change_state(data["symbol"], data["after"])
+        elif what == "state_changed" and data["symbol"]:
+            self._hold_back(data["symbol"], data["after"])
         elif what == "regime_changed":
             self._regime = data["after"]
 
@@ -375,10 +377,8 @@ class MetricsFold:
                 order.counted = (*order.counted, name)
                 self._orders[name] += 1
 
-    def _change_state(self, symbol: str, after: str) -> None:
-        if not symbol:
-            self._state = after
-        elif after == "active":
+    def _hold_back(self, symbol: str, after: str) -> None:
+        if after == "active":
             self._held_back.discard(symbol)
         else:
             self._held_back.add(symbol)
@@ -410,7 +410,7 @@ class MetricsFold:
             strategy=status.strategy if status is not None else "",
             venue=status.venue if status is not None else "",
             phase=status.phase if status is not None else "running",
-            state=self._state,
+            state=self._state.state,
             equity=value.equity,
             cash=value.cash,
             buying_power=value.cash if self._account is None else self._account.buying_power,

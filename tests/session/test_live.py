@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 import regimeflow as rf
+from regimeflow.cli.control import line
 from regimeflow.journal import events
 from regimeflow.model.events import Cancel, Failed, StateChanged, Submit
+from regimeflow.prometheus import dashboard_snapshot_to_prometheus, live_metrics_to_prometheus
 from regimeflow.session.certify import state_digest
 
 
@@ -250,7 +252,7 @@ def test_stop_ends_the_run_and_keeps_positions(tmp_path, frame):
     live.stop()
     live.stop()  # twice is once
     assert "stopped" in repr(live)
-    assert live.state == "halted"
+    assert live.state == "ended"
     assert live.status.done < 1_200
     assert rf.certify(tmp_path / "run").identical
     with pytest.raises(rf.SessionError, match="make a new one"):
@@ -345,6 +347,32 @@ class Fails(rf.Strategy):
             ctx.buy(bar.symbol, 1, limit=bar.close * 0.5)
         if self.seen == 100:
             raise ZeroDivisionError("a bug of mine")
+
+
+@pytest.mark.parametrize("how", ["data", "stop", "halt", "kill"])
+def test_only_a_run_that_was_halted_says_so_when_it_is_over(tmp_path, frame, how):
+    run_dir = tmp_path / "run"
+    live = session(Cross(), frame, run_dir, speed=None if how == "data" else 86_400.0)
+    live.start()
+    if how == "halt":
+        live.halt("lunch")
+        wait_for(lambda: live.state == "halted")
+    if how == "kill":
+        (run_dir / "kill").touch()
+        wait_for(lambda: live.state == "halted")
+    live.wait(progress=False) if how == "data" else live.stop()
+    halted = how in ("halt", "kill")
+    for look in (live, rf.attach(run_dir)):
+        status = look.status
+        assert (status.phase, status.state) == ("stopped", "halted" if halted else "ended")
+        for text in (repr(status), status._repr_html_(), line(status)):
+            assert ("halted" in text) is halted
+        for text in (
+            live_metrics_to_prometheus(look.metrics),
+            dashboard_snapshot_to_prometheus(status),
+        ):
+            assert f'regimeflow_trading_state{{state="halted"}} {float(halted)}' in text
+            assert f'regimeflow_trading_state{{state="ended"}} {float(not halted)}' in text
 
 
 def test_a_failing_strategy_halts_cancels_and_shows_itself(tmp_path, frame):
