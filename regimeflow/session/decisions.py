@@ -37,8 +37,8 @@ from regimeflow.model.ledger import Ledger
 from regimeflow.model.order import MOVES, TERMINAL, TOLD, Happening, Status
 from regimeflow.session.sayings import SAYINGS, number, picked, prices, set_limits
 
-#: The types of an audit log's entries: first those of the C++ RegimeFlow, each for one thing only, so
-#: that lines of a type can be counted; then ours, for what would be counted with them.
+#: The types of an audit log's entries: first those of the C++ RegimeFlow, each for one thing only,
+#: so that lines of a type can be counted; then ours, for what would be counted with them.
 TYPES = (
     "OrderSubmitted",
     "OrderAcknowledged",
