@@ -216,6 +216,7 @@ def _symbols(m: LiveMetrics) -> Iterator[Metric]:
 
 def _venue(m: LiveMetrics) -> Iterator[Metric]:
     yield _gauge("connection_up", "Whether the venue can be reached.", m.connected)
+    yield _gauge("clock_skew_ms", "Its clock less ours, when last asked.", m.clock_skew_ms)
     at = _unix(m.reconciled_at) if m.reconciled_at else None
     yield _gauge("reconciled_timestamp_seconds", "When the books were last compared.", at)
     age = (m.time - m.reconciled_at) / NS_PER_SECOND if m.reconciled_at else None

@@ -12,7 +12,7 @@ from regimeflow.model.given import Given
 
 
 def _finite(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
 
 
 def _not_negative(where: str, **values: float | None) -> None:

@@ -119,6 +119,7 @@ class InProcess:
             baseline,
             lambda: self._status,
             self._snapshot,
+            lambda: self.link.skew_ms,
             output_dir=spec.output_dir,
             audit_format=spec.audit_format,
             alert=spec.alert,
@@ -315,6 +316,8 @@ class InProcess:
         """Return what the session looks like."""
         if self._phase != "running":
             self._status = self._snapshot()
+        elif self.engine.start is None:  # so no event has made it anew
+            return msgspec.structs.replace(self._status, why=self.link.trouble)
         return self._status
 
     def failure(self) -> StrategyError | None:

@@ -152,6 +152,8 @@ class LiveMetrics(msgspec.Struct, frozen=True, kw_only=True):
         journal_events, journal_bytes: how long the journal is; bytes are those on the disk.
         limits_used: limit -> fraction of it that is used up by what is held and was sent.
         quality: execution quality, or None where nobody measures it.
+        clock_skew_ms: how far the venue's clock was ahead of ours when it was last asked; None
+            where it never was.
         failures: how often a snapshot could not be made.
     """
 
@@ -190,6 +192,7 @@ class LiveMetrics(msgspec.Struct, frozen=True, kw_only=True):
     journal_bytes: int = 0
     limits_used: dict[str, float] = {}
     quality: Quality | None = None
+    clock_skew_ms: float | None = None
     failures: int = 0
 
 
@@ -492,6 +495,7 @@ class Meter:
         now: makes it anew, on the engine's thread; ``status`` without it.
         quality: gives execution quality, where it is measured.
         run_dir: whose journal is weighed.
+        skew_ms: gives what the venue's clock is ahead of ours; no event tells it.
         clock: seconds that never go back.
     """
 
@@ -502,6 +506,7 @@ class Meter:
         now: Callable[[], Status] | None = None,
         quality: Callable[[], Quality | None] | None = None,
         run_dir: str | Path | None = None,
+        skew_ms: Callable[[], float | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.fold = MetricsFold()
@@ -509,6 +514,7 @@ class Meter:
         self._now = now or status
         self._quality = quality
         self._run_dir = None if run_dir is None else Path(run_dir)
+        self._skew_ms = skew_ms
         self._clock = clock
         self._due = clock()
         self._failures = 0
@@ -528,7 +534,10 @@ class Meter:
     def latest(self) -> LiveMetrics:
         """Return the newest snapshot; from any thread."""
         return msgspec.structs.replace(
-            self._made, phase=self._status().phase, failures=self._failures
+            self._made,
+            phase=self._status().phase,
+            clock_skew_ms=self._skew_ms(),
+            failures=self._failures,
         )
 
     def _measure(self) -> LiveMetrics:
