@@ -261,6 +261,9 @@ class Hold(rf.Strategy):
 
 def configure(tmp_path, monkeypatch, port: int, live: str) -> str:
     monkeypatch.chdir(tmp_path)
+    # Others have a strategy of that name, and look where this one was.
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setitem(sys.modules, "mine", None)
     (tmp_path / "mine.py").write_text(CODE)
     Path("c.yaml").write_text(
         f"live:\n  broker: loopback\n  symbols: [AAA]\n  broker_config: {{port: {port}}}\n"
