@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Self
+from typing import Protocol, Self, TypeVar
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -26,10 +26,11 @@ from regimeflow.session.status import Status
 REGIMES = {"bull": 0, "neutral": 1, "bear": 2, "crisis": 3}
 CUSTOM_REGIME = 255
 
-_STATES = ("active", "reducing", "halted")
+_STATES = ("active", "reducing", "halted", "ended")
 _PHASES = ("new", "running", "stopped", "failed")
 _LONGEST_LABEL = 100
 
+T = TypeVar("T")
 Number = float | int | bool | None
 Rows = Iterable[tuple[tuple[str, ...], Number]]
 
@@ -37,8 +38,26 @@ Rows = Iterable[tuple[tuple[str, ...], Number]]
 # ---------------------------------------------------------------- text
 
 
-def live_metrics_to_prometheus(metrics: LiveMetrics) -> str:
-    """Return a snapshot in Prometheus' text format; what is unknown is NaN."""
+class Watched(Protocol):
+    """What can be asked for its snapshots, such as a session."""
+
+    @property
+    def status(self) -> Status: ...
+    @property
+    def metrics(self) -> LiveMetrics: ...
+
+
+def live_metrics_to_prometheus(metrics: LiveMetrics | Watched) -> str:
+    """Return a snapshot in Prometheus' text format; what is unknown is NaN.
+
+    Args:
+        metrics: ``session.metrics``, or the session itself.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if not isinstance(metrics, LiveMetrics):
+        metrics = _asked(metrics, "metrics", LiveMetrics)
     return _text(
         [
             *_money(metrics),
@@ -52,13 +71,28 @@ def live_metrics_to_prometheus(metrics: LiveMetrics) -> str:
     )
 
 
-def dashboard_snapshot_to_prometheus(snapshot: Status) -> str:
-    """Return a session's status in Prometheus' text format: as much as a status knows."""
+def dashboard_snapshot_to_prometheus(snapshot: Status | Watched) -> str:
+    """Return a session's status in Prometheus' text format: as much as a status knows.
+
+    Args:
+        snapshot: ``session.status``; or the session itself, which also knows buying power, the
+            day's profit, its return and its deepest drawdown.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    more: list[Metric] = []
+    if not isinstance(snapshot, Status):
+        measured = _asked(snapshot, "metrics", LiveMetrics)
+        snapshot = _asked(snapshot, "status", Status)
+        # Before the first event nothing is measured.
+        more = [*_returns(measured)] if measured.time else []
     live, shadow, twin = snapshot.live, snapshot.shadow, snapshot.twin
     return _text(
         [
             _gauge("equity", "Cash plus positions at last prices, money.", live.equity),
             _gauge("cash", "Cash, money.", live.cash),
+            *more,
             _gauge("open_orders", "Orders that can still fill.", snapshot.working),
             _gauge("positions", "Symbols held.", len(live.positions)),
             _counter("fills", "Executions booked.", live.fills),
@@ -69,18 +103,32 @@ def dashboard_snapshot_to_prometheus(snapshot: Status) -> str:
     )
 
 
+def _asked(watched: object, name: str, kind: type[T]) -> T:
+    """Return a snapshot that something has, such as a session."""
+    found = getattr(watched, name, None)
+    if not isinstance(found, kind):
+        raise ConfigError(
+            f"metrics are made of a session, its status or its metrics, not of {watched!r}"
+        )
+    return found
+
+
 def _money(m: LiveMetrics) -> Iterator[Metric]:
     yield _gauge("equity", "Cash plus positions at last prices, money.", m.equity)
     yield _gauge("cash", "Cash, money.", m.cash)
+    yield from _returns(m)
+    yield _gauge("open_orders", "Orders that can still fill.", m.open_orders)
+    yield _gauge("positions", "Symbols held.", m.positions)
+    yield _counter("fills", "Executions booked.", m.executions)
+    yield _drift(m.drift_execution, m.drift_decisions)
+
+
+def _returns(m: LiveMetrics) -> Iterator[Metric]:
     yield _gauge("buying_power", "What can be bought for, by the venue; else cash.", m.buying_power)
     yield _gauge("daily_pnl", "Change of equity since the session day began, money.", m.daily_pnl)
     yield _gauge("total_return", "Return since the session began, fraction.", m.total_return)
     yield _gauge("drawdown", "From the highest equity, fraction.", m.drawdown)
     yield _gauge("max_drawdown", "Deepest from the highest equity, fraction.", m.max_drawdown)
-    yield _gauge("open_orders", "Orders that can still fill.", m.open_orders)
-    yield _gauge("positions", "Symbols held.", m.positions)
-    yield _counter("fills", "Executions booked.", m.executions)
-    yield _drift(m.drift_execution, m.drift_decisions)
 
 
 def _trading(m: LiveMetrics) -> Iterator[Metric]:
@@ -168,6 +216,7 @@ def _symbols(m: LiveMetrics) -> Iterator[Metric]:
 
 def _venue(m: LiveMetrics) -> Iterator[Metric]:
     yield _gauge("connection_up", "Whether the venue can be reached.", m.connected)
+    yield _gauge("clock_skew_ms", "Its clock less ours, when last asked.", m.clock_skew_ms)
     at = _unix(m.reconciled_at) if m.reconciled_at else None
     yield _gauge("reconciled_timestamp_seconds", "When the books were last compared.", at)
     age = (m.time - m.reconciled_at) / NS_PER_SECOND if m.reconciled_at else None

@@ -84,6 +84,9 @@ def venue(request, tmp_path_factory):
 def config(venue, tmp_path, monkeypatch) -> str:
     running, kind = venue
     monkeypatch.chdir(tmp_path)
+    # Others have a strategy of that name, and look where this one was.
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setitem(sys.modules, "mine", None)
     (tmp_path / "mine.py").write_text(CODE)
     tree = {
         "live": {

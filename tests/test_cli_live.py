@@ -89,6 +89,72 @@ def test_a_valid_file(capsys, option):
     assert run(capsys, "config", "--config", "c.yaml", *option) == (0, "c.yaml is valid\n", "")
 
 
+@pytest.mark.parametrize("command", ["config", "doctor"])
+def test_the_file_may_stand_alone(capsys, command):
+    given = run(capsys, command, "c.yaml")
+    assert given == run(capsys, command, "--config", "c.yaml")
+    assert given[0] != 1  # what a command that was not understood leaves with
+    with pytest.raises(SystemExit) as left:
+        cli.main((command, "c.yaml", "--config", "c.yaml"))
+    assert left.value.code == 1
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        (
+            "\n    failing: true\n    stuk: true",
+            "c.yaml:14: strategy.params.stuk: Hold has no parameter 'stuk'. Did you mean 'stuck'?",
+        ),
+        (
+            "{stuck: maybe}",
+            "c.yaml:12: strategy.params.stuck: Hold: stuck must be bool, got 'maybe'",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", ["config", "live"])
+def test_a_parameter_that_the_strategy_does_not_have(capsys, command, params, said):
+    write(params=params)
+    assert run(capsys, command, "--config", "c.yaml") == (1, "", f"regimeflow: {said}\n")
+    assert not Path("logs").exists()
+
+
+OWN = """
+import regimeflow as rf
+
+class Needs(rf.Strategy):
+    qty: float
+
+class Own(rf.Strategy):
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "params", "said"),
+    [
+        ("own.py:Needs", "{}", "c.yaml:12: strategy.params: Needs needs a value for qty"),
+        ("own.py:Own", "{sise: 3}", "c.yaml:12: strategy.params: Own.__init__() got an unexpected"),
+        ("own.py:Own", "{size: 3}", ""),
+        ("none.py:Own", "{}", "there is no file none.py"),
+        ("own.py:Ovn", "{}", "own.py has no 'Ovn'"),
+    ],
+)
+def test_what_config_says_of_a_strategy_is_what_live_says(capsys, here, place, params, said):
+    (here / "own.py").write_text(OWN)
+    write(params=params)
+    Path("c.yaml").write_text(Path("c.yaml").read_text().replace("mine.py:Hold", place))
+    told = run(capsys, "config", "c.yaml")
+    if not said:
+        assert told == (0, "c.yaml is valid\n", "")
+        return
+    assert told[0] == 1
+    assert said in told[2]
+    assert run(capsys, "live", "--config", "c.yaml")[2] == told[2]
+
+
 def test_an_invalid_file(capsys):
     write(more="engine: {}\n")
     code, out, err = run(capsys, "config", "--config", "c.yaml")
@@ -144,7 +210,7 @@ def test_a_run_to_its_end(capsys):
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0] == "run directory  logs/my run"
-    assert lines[-2].startswith("stopped, trading halted")
+    assert lines[-2].startswith("stopped (end of data) · ")
     assert "2,000 of 2,000 events" in lines[-2]
     assert "10 SYN" in lines[-2]
     assert lines[-1] == "certify        regimeflow certify 'logs/my run'"
@@ -220,7 +286,7 @@ def test_an_interrupt_stops_cleanly(capsys, number):
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
-    assert "stopped, trading halted (interrupted)" in out
+    assert "stopped (interrupted) · " in out
     assert rf.certify("logs/my run").identical
 
 
@@ -306,7 +372,7 @@ def test_it_is_watched_scraped_stopped_and_certified_by_others():
     assert 'regimeflow_trading_state{state="active"} 1.0' in series
     assert (looked.startswith("running, trading active"), wrong) == (True, "")
     assert (process.returncode, err) == (0, "")
-    assert "stopped, trading halted (interrupted)" in out
+    assert "stopped (interrupted) · " in out
     with another("certify", "logs/my run") as judge:
         verdict, _ = judge.communicate(timeout=60)
     assert "IDENTICAL (" in verdict

@@ -201,6 +201,11 @@ def test_regimes_are_numbered(regime, number):
     assert value(text, "current_regime") == number
 
 
+class Holds(rf.Strategy):
+    def on_bar(self, ctx, bar):
+        ctx.target(bar.symbol, qty=100)
+
+
 def test_a_status_shows_what_it_knows_under_the_same_names():
     account = Account(0, 400.0, 1_000.0, 0.0, {"SPY": 5.0}, 3)
     shadow = msgspec.structs.replace(account, equity=1_002.0)
@@ -215,6 +220,33 @@ def test_a_status_shows_what_it_knows_under_the_same_names():
     assert value(text, "trading_state", state="halted") == 1
     assert value(text, "drift", part="execution") == -2.0
     assert value(text, "drift", part="decisions") == 3.0
+
+
+def test_a_session_shows_its_snapshots(tmp_path):
+    frame = rf.datasets.synthetic(n=300, seed=3)
+    venue = rf.venues.Simulated(frame, speed=None)
+    session = rf.LiveSession(Holds, venue, run_dir=tmp_path / "run")
+    new = dashboard_snapshot_to_prometheus(session)
+    assert new == dashboard_snapshot_to_prometheus(session.status)
+    assert "buying_power" not in new  # nothing was measured yet
+    session.run(progress=False)
+    for watched in (session, rf.attach(tmp_path / "run")):
+        text, metrics = live_metrics_to_prometheus(watched), watched.metrics
+        assert text == live_metrics_to_prometheus(metrics)
+        board = series(dashboard_snapshot_to_prometheus(watched))
+        for name in ("buying_power", "daily_pnl", "total_return", "drawdown", "max_drawdown"):
+            assert board[f"regimeflow_{name}", ()] == getattr(metrics, name)
+        assert metrics.total_return != 0.0 < metrics.max_drawdown
+        assert board["regimeflow_equity", ()] == watched.status.live.equity
+        known = series(dashboard_snapshot_to_prometheus(watched.status))
+        assert {key: board[key] for key in known} == pytest.approx(known, nan_ok=True)
+
+
+@pytest.mark.parametrize("made", [live_metrics_to_prometheus, dashboard_snapshot_to_prometheus])
+@pytest.mark.parametrize("wrong", [None, 5, "runs/spy", rf.Limits()])
+def test_what_has_no_snapshots_is_refused(made, wrong):
+    with pytest.raises(ConfigError, match="made of a session, its status or its metrics, not of"):
+        made(wrong)
 
 
 HOSTILE = [

@@ -125,7 +125,6 @@ def line(status: Status) -> str:
     at = iso(account.time) if account.time else "not begun"
     held = ", ".join(f"{qty:g} {symbol}" for symbol, qty in account.positions.items()) or "flat"
     return (
-        f"{status.phase}, trading {status.state}{f' ({status.why})' if status.why else ''} · {at} "
-        f"· {status.progress} · equity {account.equity:,.2f} "
+        f"{status.standing} · {at} · {status.progress} · equity {account.equity:,.2f} "
         f"· {account.fills} fills · {held}{f' · {status.error}' if status.error else ''}"
     )

@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from regimeflow.cli import config_file
 from regimeflow.cli.codes import DIFFERENT, OK
 
 if TYPE_CHECKING:
     from regimeflow.session.check import Checkup
+    from regimeflow.session.settings import Settings
 
 
 def add(commands: Any) -> None:
@@ -25,7 +27,7 @@ def add(commands: Any) -> None:
         "way.",
     )
     parser.set_defaults(command=_doctor)
-    parser.add_argument("--config", required=True, metavar="FILE", help="YAML")
+    config_file.add(parser)
     parser.add_argument("--offline", action="store_true", help="do not ask the venue")
     _add_validate(commands)
 
@@ -85,10 +87,7 @@ def _told(found: Checkup, arguments: argparse.Namespace) -> int:
     return OK if found else DIFFERENT
 
 
-def _settings(arguments: argparse.Namespace) -> Any:
-    from regimeflow.session.settings import load_settings
-
-    settings = load_settings(arguments.config)
-    arguments.redactor = settings.redactor
+def _settings(arguments: argparse.Namespace) -> Settings:
+    settings = config_file.load(arguments)
     settings.redactor.guard()
     return settings

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from regimeflow.cli import config_file
 from regimeflow.cli.codes import INTERRUPTED, OK
 from regimeflow.cli.control import StatusLine, line
 
@@ -52,10 +53,11 @@ def _add_config(commands: Any) -> None:
     parser = commands.add_parser(
         "config",
         help="check a configuration file, or show what takes effect and why",
-        description="Check a configuration file without starting anything or fetching a secret.",
+        description="Check a configuration file and load its strategy, without starting anything "
+        "or fetching a secret.",
     )
     parser.set_defaults(command=_config)
-    parser.add_argument("--config", required=True, metavar="FILE", help="YAML")
+    config_file.add(parser)
     either = parser.add_mutually_exclusive_group()
     either.add_argument("--check", action="store_true", help="only say whether it is valid")
     either.add_argument(
@@ -67,15 +69,17 @@ def _add_config(commands: Any) -> None:
 
 def _config(arguments: argparse.Namespace) -> int:
     from regimeflow.session.explain import explain
-    from regimeflow.session.launch import check
+    from regimeflow.session.launch import check, strategy_of
 
-    settings = _settings(arguments)
+    settings = config_file.load(arguments)
+    settings.redactor.guard()  # the strategy's code may say something
     if arguments.explain:
         print(explain(settings))
         sys.stdout.flush()  # before a complaint
     check(settings)
+    strategy_of(settings)
     if not arguments.explain:
-        print(f"{arguments.config} is valid")
+        print(f"{settings.file} is valid")
         _tell(settings)
     return OK
 
@@ -83,7 +87,7 @@ def _config(arguments: argparse.Namespace) -> int:
 def _live(arguments: argparse.Namespace) -> int:
     from regimeflow.session.launch import session_of
 
-    settings = _settings(arguments)
+    settings = config_file.load(arguments)
     if arguments.run is not None:
         settings = settings.with_run(arguments.run)
     settings.redactor.guard()
@@ -128,14 +132,6 @@ def _introduce(session: LiveSession, metrics_url: str) -> None:
         others = "status, watch, halt, flatten, resume, stop"
         print(f"second window  regimeflow attach {place}   (or {others})")
     sys.stdout.flush()
-
-
-def _settings(arguments: argparse.Namespace) -> Settings:
-    from regimeflow.session.settings import load_settings
-
-    settings = load_settings(arguments.config)
-    arguments.redactor = settings.redactor
-    return settings
 
 
 def _tell(settings: Settings) -> None:

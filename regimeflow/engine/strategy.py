@@ -34,11 +34,7 @@ class Strategy:
     def __init__(self, **params: Any) -> None:
         names = _parameter_names(type(self))
         for name, value in params.items():
-            if name not in names:
-                raise ConfigError(
-                    f"{type(self).__name__} has no parameter {name!r}.{did_you_mean(name, names)}"
-                )
-            setattr(self, name, _typed(type(self), name, value))
+            setattr(self, name, parameter(type(self), name, value))
         missing = [name for name in names if not hasattr(self, name)]
         if missing:
             raise ConfigError(
@@ -144,6 +140,20 @@ def overridden(strategy: Strategy, callback: str) -> Any:
     # Not looked up in `__dict__`: before Python 3.13 an object whose `__dict__` was once asked for
     # is read several times slower from then on.
     return None if getattr(own, "__func__", own) is getattr(Strategy, callback) else own
+
+
+def parameter(strategy: type[Strategy], name: str, value: Any) -> Any:
+    """Return a parameter's value as the class wants it; an integer is accepted for a float.
+
+    Raises:
+        ConfigError: the class has no such parameter, or one of another type.
+    """
+    names = _parameter_names(strategy)
+    if name not in names:
+        raise ConfigError(
+            f"{strategy.__name__} has no parameter {name!r}.{did_you_mean(name, names)}"
+        )
+    return _typed(strategy, name, value)
 
 
 def _parameter_names(cls: type) -> list[str]:

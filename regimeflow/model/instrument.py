@@ -9,15 +9,14 @@ from __future__ import annotations
 import math
 from decimal import Decimal
 
-import msgspec
-
 from regimeflow.errors import ConfigError
+from regimeflow.model.given import Given
 
 # Half a millionth of a step: what float arithmetic may lose on the way, far below any real step.
 _SLACK = 5e-7
 
 
-class Instrument(msgspec.Struct, frozen=True):
+class Instrument(Given, frozen=True):
     """One instrument's trading rules.
 
     Attributes:

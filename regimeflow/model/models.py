@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import Literal
-
-import msgspec
+from numbers import Real
+from typing import Any, Literal
 
 from regimeflow.errors import ConfigError
+from regimeflow.model.given import Given
+
+
+def _finite(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
 
 
 def _not_negative(where: str, **values: float | None) -> None:
     for name, value in values.items():
-        if value is not None and not (math.isfinite(value) and value >= 0):
-            raise ConfigError(f"{where}: {name} must be a finite number of at least 0, got {value}")
+        if value is not None and not (_finite(value) and value >= 0):
+            raise ConfigError(
+                f"{where}: {name} must be a finite number of at least 0, got {value!r}"
+            )
 
 
-class Costs(msgspec.Struct, frozen=True, kw_only=True):
+class Costs(Given, frozen=True, kw_only=True):
     """What trading costs.
 
     Attributes:
@@ -46,8 +52,8 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
         # A maker rebate is a negative fee; every other cost is at least zero.
         fields = {f: getattr(self, f) for f in self.__struct_fields__ if f != "maker_bps"}
         _not_negative("Costs", **fields)
-        if self.maker_bps is not None and not math.isfinite(self.maker_bps):
-            raise ConfigError(f"Costs: maker_bps must be a finite number, got {self.maker_bps}")
+        if self.maker_bps is not None and not _finite(self.maker_bps):
+            raise ConfigError(f"Costs: maker_bps must be a finite number, got {self.maker_bps!r}")
         if self.commission_bps and (self.maker_bps is not None or self.taker_bps is not None):
             raise ConfigError("Costs: give commission_bps, or maker_bps and taker_bps, not both")
 
@@ -95,7 +101,7 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
         return self.slippage_bps + self.spread_bps / 2.0
 
 
-class FillModel(msgspec.Struct, frozen=True, kw_only=True):
+class FillModel(Given, frozen=True, kw_only=True):
     """When and at what price an order on bars fills.
 
     Attributes:
@@ -112,7 +118,7 @@ class FillModel(msgspec.Struct, frozen=True, kw_only=True):
             )
 
 
-class Latency(msgspec.Struct, frozen=True, kw_only=True):
+class Latency(Given, frozen=True, kw_only=True):
     """Delays of a simulation, milliseconds.
 
     Attributes:
@@ -137,7 +143,7 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
         return round(self.data_ms * 1e6)
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True):
+class Model(Given, frozen=True, kw_only=True):
     """Fill, cost and latency assumptions together, as a report carries them."""
 
     fills: FillModel = FillModel()
@@ -145,7 +151,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     latency: Latency = Latency()
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class Limits(Given, frozen=True, kw_only=True):
     """Risk limits; ``None`` is off.
 
     Attributes:

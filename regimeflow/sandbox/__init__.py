@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 #: Public name -> module it lives in; resolved when first used.
 _HOMES = {
-    "Alpaca": "alpaca",
-    "Binance": "binance",
-    "Bybit": "bybit",
-    "Exchange": "exchange",
-    "Fault": "script",
-    "Proxy": "proxy",
-    "TWS": "tws",
-    "VenueProcess": "process",
-    "Violation": "checker",
-    "check": "checker",
-    "check_venue": "conformance",
+    "Alpaca": "regimeflow.sandbox.alpaca",
+    "Binance": "regimeflow.sandbox.binance",
+    "Bybit": "regimeflow.sandbox.bybit",
+    "Exchange": "regimeflow.sandbox.exchange",
+    "Fault": "regimeflow.sandbox.script",
+    "Faulty": "regimeflow.venues.faulty",
+    "Proxy": "regimeflow.sandbox.proxy",
+    "TWS": "regimeflow.sandbox.tws",
+    "VenueProcess": "regimeflow.sandbox.process",
+    "Violation": "regimeflow.sandbox.checker",
+    "check": "regimeflow.sandbox.checker",
+    "check_venue": "regimeflow.sandbox.conformance",
+    "needs_control": "regimeflow.sandbox.conformance",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605  the table above is the list
@@ -31,7 +33,7 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'regimeflow.sandbox' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"regimeflow.sandbox.{home}"), name)
+    value = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value
 
@@ -47,8 +49,10 @@ if TYPE_CHECKING:  # the same table, for editors and type checkers
     from regimeflow.sandbox.checker import Violation as Violation
     from regimeflow.sandbox.checker import check as check
     from regimeflow.sandbox.conformance import check_venue as check_venue
+    from regimeflow.sandbox.conformance import needs_control as needs_control
     from regimeflow.sandbox.exchange import Exchange as Exchange
     from regimeflow.sandbox.process import VenueProcess as VenueProcess
     from regimeflow.sandbox.proxy import Proxy as Proxy
     from regimeflow.sandbox.script import Fault as Fault
     from regimeflow.sandbox.tws import TWS as TWS
+    from regimeflow.venues.faulty import Faulty as Faulty

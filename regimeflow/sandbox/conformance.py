@@ -6,6 +6,8 @@ the port (`regimeflow.venues.port`). They come one by one, so that pytest can sh
     @pytest.mark.parametrize("case", check_venue(make_adapter, control), ids=str)
     def test_adapter(case):
         case.run()
+
+Without a control only what needs no hand on the venue is tried; `needs_control` names the rest.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, cast
 
-from regimeflow.errors import NotThere, Refused, VenueError
+from regimeflow.errors import ConfigError, NotThere, Refused, VenueError
 from regimeflow.model.events import Cancel, Fill, OrderUpdate, Replace, Submit, exits_of
 from regimeflow.model.market import Bar, Quote, Trade
+from regimeflow.model.timeframe import NS_PER_SECOND
 from regimeflow.venues.port import Ack, Adapter, Capabilities, Disconnected, Pays, Said
 
 #: How long the venue may take to say something, seconds.
@@ -76,16 +79,59 @@ class Case(NamedTuple):
 
 
 def check_venue(
-    make_adapter: Callable[[], Adapter], control: Callable[[], Control]
+    adapter: Adapter | Callable[[], Adapter],
+    control: Control | Callable[[], Control] | None = None,
 ) -> Iterator[Case]:
     """Yield the cases that an adapter must pass.
 
     Args:
-        make_adapter: returns a new adapter to the venue, not connected.
-        control: returns what moves that venue; prices should stand still but for it.
+        adapter: to the venue, not connected; or what returns a new one for each case.
+        control: moves that venue, or returns what does; prices should stand still but for it.
+            Without it the cases that `needs_control` names are left out, and what is left places
+            no order that could be filled.
+
+    Raises:
+        ConfigError: it is no adapter.
     """
+    make_adapter = _maker(adapter)
+    make_control: Callable[[], Control] = (
+        cast(Any, _Nobody) if control is None else _maker_of(control)
+    )
     for name, promise in _PROMISES.items():
-        yield Case(name.replace("_", " "), _Bound(promise, make_adapter, control))
+        if control is not None or name in _ALONE:
+            yield Case(_words(name), _Bound(promise, make_adapter, make_control))
+
+
+def needs_control() -> tuple[str, ...]:
+    """Return the names of the cases that `check_venue` leaves out where it is given no control."""
+    return tuple(_words(name) for name in _PROMISES if name not in _ALONE)
+
+
+def _maker(adapter: Any) -> Callable[[], Adapter]:
+    if not isinstance(adapter, type) and hasattr(adapter, "submit"):
+        return lambda: cast(Adapter, adapter)
+    if not callable(adapter):
+        raise ConfigError(f"check_venue takes an adapter, or what makes one, and not {adapter!r}")
+    return cast(Callable[[], Adapter], adapter)
+
+
+def _maker_of(control: Control | Callable[[], Control]) -> Callable[[], Control]:
+    return control if callable(control) else lambda: control
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+class _Nobody:
+    """Stands where nobody moves the venue: what is asked of it then needs no symbol of the venue's,
+    and no price."""
+
+    symbols = ("", "")
+    timeframe = 60 * NS_PER_SECOND
+
+    def tick(self, symbol: str, price: float) -> None:
+        """Leave the market as it is."""
 
 
 class _Bound:
@@ -189,6 +235,8 @@ class Bench:
 
 
 _PROMISES: dict[str, Callable[[Bench], None]] = {}
+#: Those that need no hand on the venue, no symbol that it trades and no price.
+_ALONE: set[str] = set()
 
 
 def _promise(function: Callable[[Bench], None]) -> Callable[[Bench], None]:
@@ -196,14 +244,21 @@ def _promise(function: Callable[[Bench], None]) -> Callable[[Bench], None]:
     return function
 
 
+def _alone(function: Callable[[Bench], None]) -> Callable[[Bench], None]:
+    _ALONE.add(function.__name__.strip("_"))
+    return function
+
+
 # ---------------------------------------------------------------- before and around a connection
 
 
+@_alone
 @_promise
 def _it_has_a_name(bench: Bench) -> None:
     assert bench.adapter.name
 
 
+@_alone
 @_promise
 def _its_capabilities_are_stated(bench: Bench) -> None:
     able = bench.adapter.capabilities
@@ -214,11 +269,13 @@ def _its_capabilities_are_stated(bench: Bench) -> None:
     assert able.settle_ms > 0
 
 
+@_alone
 @_promise
 def _it_can_be_closed_before_it_was_connected(bench: Bench) -> None:
     bench.adapter.close()
 
 
+@_alone
 @_promise
 def _it_can_be_closed_twice(bench: Bench) -> None:
     bench.connect().adapter.close()
@@ -264,6 +321,7 @@ def _orders_outlive_the_connection(bench: Bench) -> None:
     assert bench.connect().adapter.order(order.order_id).status == "open"
 
 
+@_alone
 @_promise
 def _its_clock_goes_forward(bench: Bench) -> None:
     first = bench.connect().adapter.time()
@@ -352,6 +410,7 @@ _BAD: dict[str, dict[str, Any]] = {
 }
 for _name, _terms in _BAD.items():
     _PROMISES[f"an_order_{_name}_is_refused"] = _refuses(**_terms)
+_ALONE.add("an_order_of_an_unknown_symbol_is_refused")
 
 
 @_promise
@@ -519,6 +578,7 @@ def _a_second_cancel_does_no_harm(bench: Bench) -> None:
     assert bench.adapter.order(order.order_id).status == "canceled"
 
 
+@_alone
 @_promise
 def _a_cancel_of_nothing_is_refused(bench: Bench) -> None:
     bench.connect()
@@ -554,6 +614,7 @@ def _a_change_is_told_with_its_new_terms(bench: Bench) -> None:
     assert (row.qty, row.limit) == (20.0, 60.0)
 
 
+@_alone
 @_promise
 def _a_change_of_nothing_is_refused(bench: Bench) -> None:
     if bench.connect().adapter.capabilities.replace:
@@ -574,6 +635,7 @@ def _a_change_below_what_is_filled_is_refused(bench: Bench) -> None:
 # ---------------------------------------------------------------- questions
 
 
+@_alone
 @_promise
 def _an_unknown_order_is_not_there(bench: Bench) -> None:
     bench.connect()
@@ -663,6 +725,7 @@ def _held(bench: Bench) -> float:
     return sum(h.qty for h in bench.adapter.positions() if h.symbol == bench.symbol)
 
 
+@_alone
 @_promise
 def _money_is_finite_and_named(bench: Bench) -> None:
     money = bench.connect().adapter.balances()
@@ -710,6 +773,7 @@ def _rules_are_given_for_each_symbol(bench: Bench) -> None:
     assert [one.symbol for one in rules] == [bench.symbol, bench.other]
 
 
+@_alone
 @_promise
 def _rules_of_an_unknown_symbol_are_refused_by_name(bench: Bench) -> None:
     refusal = bench.connect().refused(lambda: bench.adapter.instruments(["NO-SUCH-SYMBOL"]))
@@ -719,6 +783,7 @@ def _rules_of_an_unknown_symbol_are_refused_by_name(bench: Bench) -> None:
 # ---------------------------------------------------------------- market data
 
 
+@_alone
 @_promise
 def _an_unknown_symbol_cannot_be_subscribed_to(bench: Bench) -> None:
     bench.connect()
@@ -771,6 +836,7 @@ def _history_lies_within_its_bounds_in_order(bench: Bench) -> None:
     assert all(low <= high for low, high in zip(told.low, told.high, strict=True))
 
 
+@_alone
 @_promise
 def _history_of_an_unknown_symbol_is_refused(bench: Bench) -> None:
     bench.connect()

@@ -31,7 +31,7 @@ from regimeflow.sandbox import verdict
 from regimeflow.sandbox.exchange import Exchange
 from regimeflow.session.companions import rolling_history
 from regimeflow.session.fold import Fold
-from regimeflow.venues.faulty import Faulty
+from regimeflow.venues.faulty import USUAL_RATES, Faulty
 from regimeflow.venues.gateway import Gateway
 from regimeflow.venues.intervals import Intervals
 from regimeflow.venues.runtime import Virtual
@@ -443,26 +443,9 @@ _UNASKED = (
 def _rates(rng: random.Random) -> dict[str, float]:
     """Return how often each fault happens: some seeds are calm, in some all goes wrong."""
     scale = rng.choice((0.0, 0.3, 1.0, 1.0, 2.0))
-    return {name: min(1.0, rate * scale * rng.uniform(0.3, 1.7)) for name, rate in _OFTEN.items()}
+    return {
+        name: min(1.0, rate * scale * rng.uniform(0.3, 1.7)) for name, rate in USUAL_RATES.items()
+    }
 
-
-_OFTEN = {
-    "request_lost": 0.08,
-    "response_lost": 0.1,
-    "refused": 0.05,
-    "duplicate_id": 0.05,
-    "query_failed": 0.06,
-    "connect_failed": 0.3,
-    "dropped": 0.06,
-    "doubled": 0.08,
-    "delayed": 0.1,
-    "fill_first": 0.2,
-    "nameless": 0.1,
-    "unknown_status": 0.03,
-    "garbled": 0.03,
-    "bad_number": 0.05,
-    "mute": 0.001,
-    "disconnected": 0.002,
-}
 
 __all__ = ["Outcome", "simulate"]

@@ -37,7 +37,8 @@ from regimeflow.model.ledger import Ledger
 from regimeflow.model.order import MOVES, TERMINAL, TOLD, Happening, Status
 from regimeflow.session.sayings import SAYINGS, number, picked, prices, set_limits
 
-#: The types of an audit log's entries.
+#: The types of an audit log's entries: first those of the C++ RegimeFlow, each for one thing only,
+#: so that lines of a type can be counted; then ours, for what would be counted with them.
 TYPES = (
     "OrderSubmitted",
     "OrderAcknowledged",
@@ -52,6 +53,17 @@ TYPES = (
     "SystemStart",
     "SystemStop",
     "Error",
+    "OrderCancelRequested",
+    "OrderCancelRejected",
+    "OrderReplaceRequested",
+    "OrderReplaced",
+    "OrderReplaceRejected",
+    "OrderExpired",
+    "Payment",
+    "Command",
+    "TradingState",
+    "StrategyUpgrade",
+    "VenueState",
 )
 
 #: What a venue says of an order -> the nearest type, and the sentence.
@@ -59,11 +71,11 @@ _SAID = {
     "accepted": ("OrderAcknowledged", "accepted"),
     "rejected": ("OrderRejected", "rejected by the venue"),
     "canceled": ("OrderCancelled", "canceled"),
-    "expired": ("OrderCancelled", "expired"),
+    "expired": ("OrderExpired", "expired"),
     "lost": ("Error", "unknown: the venue has not said what became of it"),
-    "replaced": ("OrderAcknowledged", "changed"),
-    "cancel_rejected": ("OrderRejected", "the cancel was refused, the order stands"),
-    "replace_rejected": ("OrderRejected", "the change was refused, the order stands"),
+    "replaced": ("OrderReplaced", "changed"),
+    "cancel_rejected": ("OrderCancelRejected", "the cancel was refused, the order stands"),
+    "replace_rejected": ("OrderReplaceRejected", "the change was refused, the order stands"),
     "never_sent": ("OrderRejected", "never left: the process ended before it was written down"),
 }
 #: They leave the order's state as it is, so each time they are said is news.
@@ -218,11 +230,11 @@ class Decisions:
         whose = f" of {note.symbol}" if note.symbol else ""
         by = f" (by {self._who})" if self._who else ""
         if note.after == "active":
-            type_ = "SystemStart"
+            type_ = "TradingState"
         elif self._fault:
             type_ = "Error"
         else:  # a human's word is no limit's doing
-            type_ = "SystemStop" if self._commanded else "RiskLimitBreached"
+            type_ = "TradingState" if self._commanded else "RiskLimitBreached"
         self._say(
             type_,
             "state_changed",
@@ -246,7 +258,7 @@ class Decisions:
 
     def _cancel(self, request: Cancel) -> None:
         self._say(
-            "OrderCancelled",
+            "OrderCancelRequested",
             "cancel",
             f"{self._name(request.order_id)}: cancel asked",
             **self._about(request.order_id),
@@ -254,7 +266,7 @@ class Decisions:
 
     def _replace(self, request: Replace) -> None:
         self._say(
-            "OrderSubmitted",
+            "OrderReplaceRequested",
             "replace",
             f"{self._name(request.order_id)}: change asked to {number(request.qty)}"
             f"{prices(request)}",
@@ -401,7 +413,7 @@ class Decisions:
             wrong.append(f"positions not ours in {', '.join(event.foreign)}")
         said = "; ".join(wrong) or "they agree"
         self._say(
-            "Error" if wrong else "SystemStart",
+            "Error" if wrong else "VenueState",
             "reconciled",
             f"books compared with the venue ({event.what}): {said}"
             f"{f' ({event.why})' if event.why else ''}",

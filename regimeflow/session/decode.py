@@ -165,6 +165,9 @@ def _sentence(
     for step in place[len(at) :]:
         value = _step_into(value, step)
         wanted = _type_at(wanted, step)
+    if value == [] and place and "length >= 1" in problem:
+        one = str(place[-1]).removesuffix("s")
+        return f"{stands}: {dotted(place)} must name at least one {one}, and is empty"
     return (
         f"{stands}: {dotted(place)} must be {_words(wanted)}, not {_shown(value)}"
         f"{_hint(wanted, value)}"

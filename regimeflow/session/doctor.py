@@ -81,7 +81,7 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
 
 
 def _strategy(settings: Settings) -> Iterator[Finding]:
-    strategy = launch.strategy_of(settings.config)
+    strategy = launch.strategy_of(settings)
     yield Finding("strategy", True, f"{name_of(strategy)} can be loaded")
 
 
@@ -139,7 +139,7 @@ def _limits(settings: Settings, venue: Any) -> Iterator[Finding]:
 
 def _within_capabilities(settings: Settings, venue: Adapter) -> Iterator[Finding]:
     config = settings.config
-    source = source_of(launch.strategy_of(config))
+    source = source_of(launch.strategy_of(settings))
     timeframe = parse_timeframe(config.live.timeframe) if config.live.timeframe else 0
     yield from within_capabilities(venue, source, launch.limits_of(config, venue), timeframe)
 

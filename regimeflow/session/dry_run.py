@@ -47,6 +47,16 @@ class DryRun:
                 ]
         self._link.send([o for o in outputs if not isinstance(o, Submit | Cancel | Replace)])
 
+    @property
+    def skew_ms(self) -> float | None:
+        """How far the venue's clock was ahead of ours when it was last asked; None: never."""
+        return self._link.skew_ms
+
+    @property
+    def trouble(self) -> str:
+        """Why the venue cannot be reached, or ""."""
+        return self._link.trouble
+
     def recall(self, event: Input, outputs: Sequence[Output]) -> None:
         """Live through an event of the run's earlier life."""
         kept = [o for o in outputs if not isinstance(o, Submit | Cancel | Replace)]

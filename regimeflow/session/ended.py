@@ -7,10 +7,10 @@ from pathlib import Path
 
 import msgspec
 
-from regimeflow.engine.desk import ACTIVE, HALTED
+from regimeflow.engine.desk import ACTIVE
 from regimeflow.errors import SessionError, StrategyError
 from regimeflow.journal import Position, Tail
-from regimeflow.model.events import Adjusted, Fill, Input, Output, Start, StateChanged
+from regimeflow.model.events import Adjusted, Fill, Input, Start
 from regimeflow.model.instrument import Instruments
 from regimeflow.model.ledger import Ledger
 from regimeflow.model.market import Bar, Bars, Quote, Trade
@@ -49,7 +49,7 @@ class Ended(FromJournal):
             if isinstance(event, Start):
                 start = event
             self._keeper.take(event, outputs)
-            account.take(event, outputs)
+            account.take(event)
         if start is None:
             raise SessionError(f"there is no run in {run_dir}")
         self.begin = start
@@ -70,8 +70,8 @@ class Ended(FromJournal):
             keeper.strategy or begin.strategy,
             venue,
             "stopped" if keeper.finished else "failed",
-            HALTED if keeper.finished else account.state,
-            keeper.why if account.state == ACTIVE else keeper.whole_why,
+            keeper.state.state,
+            keeper.why if keeper.state.state == ACTIVE else keeper.state.why,
             keeper.done,
             keeper.done,
             live,
@@ -145,17 +145,16 @@ class Ended(FromJournal):
 
 
 class AccountFold:
-    """Money, holdings and trading state as a journal tells them."""
+    """Money and holdings as a journal tells them."""
 
     def __init__(self) -> None:
-        self.state = ACTIVE
         self._ledger: Ledger | None = None
         self._prices: dict[str, float] = {}
         self._booked: set[str] = set()
         self._seen = 0
 
-    def take(self, event: Input, outputs: Sequence[Output]) -> None:
-        """Take in an event and what it caused."""
+    def take(self, event: Input) -> None:
+        """Take in an event."""
         self._seen = event.seen
         if isinstance(event, Bars):
             self._prices.update((bar.symbol, bar.close) for bar in event.bars)
@@ -169,9 +168,6 @@ class AccountFold:
             self._begin(event)
         elif isinstance(event, Fill | Adjusted) and self._ledger is not None:
             self._book(self._ledger, event)
-        for output in outputs:
-            if isinstance(output, StateChanged) and not output.symbol:
-                self.state = output.after
 
     def _begin(self, start: Start) -> None:
         instruments = Instruments()

@@ -13,7 +13,7 @@ import msgspec
 from regimeflow.analytics.drift import Drift
 from regimeflow.analytics.execution_quality import ExecutionQuality
 from regimeflow.analytics.report import Report
-from regimeflow.engine.desk import ACTIVE, REDUCING
+from regimeflow.engine.desk import ACTIVE, HALTED, REDUCING
 from regimeflow.engine.drive import drive
 from regimeflow.errors import JournalError, SessionError, StrategyError
 from regimeflow.journal import JournalWriter, Mark, Place, Position
@@ -37,17 +37,18 @@ from regimeflow.session.metrics import LiveMetrics
 from regimeflow.session.plan import Link, plan_of
 from regimeflow.session.records import Records
 from regimeflow.session.run_dir import (
-    BASELINE_NAME,
     KILL_NAME,
     continue_run,
     first_event,
     killed,
     leave_accounts,
+    leave_baseline,
     open_run,
 )
 from regimeflow.session.shelf import Shelf
 from regimeflow.session.source import name_of
 from regimeflow.session.spec import Spec
+from regimeflow.session.state import ENDED
 from regimeflow.session.status import Status
 from regimeflow.session.upgrade import UpgradeWish, as_begun, last_upgrade, taken
 from regimeflow.session.worker import check_resume
@@ -118,6 +119,7 @@ class InProcess:
             baseline,
             lambda: self._status,
             self._snapshot,
+            lambda: self.link.skew_ms,
             output_dir=spec.output_dir,
             audit_format=spec.audit_format,
             alert=spec.alert,
@@ -163,7 +165,7 @@ class InProcess:
             journal = open_run(spec.run_dir, spec.manifest, spec.frozen, disk=spec.disk)
             try:
                 if spec.wish.baseline is not None:
-                    spec.wish.baseline.save(spec.run_dir / BASELINE_NAME)
+                    leave_baseline(spec.run_dir, spec.wish.baseline)
                 self.records.open(self.begin.run)
             except BaseException:
                 journal.close()
@@ -314,6 +316,8 @@ class InProcess:
         """Return what the session looks like."""
         if self._phase != "running":
             self._status = self._snapshot()
+        elif self.engine.start is None:  # so no event has made it anew
+            return msgspec.structs.replace(self._status, why=self.link.trouble)
         return self._status
 
     def failure(self) -> StrategyError | None:
@@ -446,6 +450,8 @@ class InProcess:
             state = engine.desk.state
             if state == ACTIVE and engine.held_back and engine.held_back == engine.symbol_set:
                 state = REDUCING
+            elif state == HALTED and keeper.state.state == ENDED:
+                state = ENDED
             working = sum(len(group) for group in engine.desk.working.values())
         error = self._error or engine.failure
         return Status(
@@ -470,7 +476,7 @@ class InProcess:
         if engine.start is None:
             return ""
         if engine.desk.state != ACTIVE:
-            return keeper.whole_why
+            return keeper.state.why
         return "; ".join(dict.fromkeys(engine.holds.values())) or keeper.why
 
 

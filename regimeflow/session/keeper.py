@@ -20,6 +20,7 @@ from regimeflow.model.events import (
 )
 from regimeflow.model.market import Bar, Bars, Book, Quote, Trade
 from regimeflow.session.recorded import OrderFold
+from regimeflow.session.state import StateFold
 
 _KEPT_LOG = 10_000
 
@@ -78,8 +79,10 @@ class Keeper:
         self.fold = OrderFold()
         self.log: list[tuple[int, str, str]] = []
         self.done = 0
-        #: Why the trading state changed last, of a symbol or the whole; and of the whole.
-        self.why = self.whole_why = ""
+        #: The trading state of the whole session.
+        self.state = StateFold()
+        #: Why the trading state changed last, of a symbol or the whole.
+        self.why = ""
         self.health: Health | None = None
         self.failed: Failed | None = None
         #: Name of the strategy that took over last, "" while the first one decides.
@@ -97,13 +100,12 @@ class Keeper:
         elif isinstance(event, Resumed):
             self.finished = False
         self.fold.take(event, outputs)
+        self.state.take(event, outputs)
         for output in outputs:
             if isinstance(output, Logged):
                 self.note(output.seen, output.level, output.text)
             elif isinstance(output, StateChanged):
                 self.why = output.why
-                if not output.symbol:
-                    self.whole_why = output.why
                 self.note(
                     output.seen, "warning", f"{output.before} -> {output.after}: {output.why}"
                 )

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from regimeflow.analytics.report import Report
-from regimeflow.engine.strategy import Strategy, as_strategy
+from regimeflow.engine.strategy import Strategy, as_strategy, parameter
 from regimeflow.errors import ConfigError
 from regimeflow.model.models import Costs, FillModel, Latency, Limits, Model
 from regimeflow.session.brokers import broker_of, keys_of, venue_of
 from regimeflow.session.config import Config, Execution, TransactionCost
+from regimeflow.session.decode import dotted, where
 from regimeflow.session.live import LiveSession
 from regimeflow.session.load_strategy import load_strategy
 from regimeflow.session.paths import root_of, under
 from regimeflow.session.real_money import NEEDED_LIMITS, conditions_of, packages
 from regimeflow.session.settings import Settings
 from regimeflow.session.source import name_of
+from regimeflow.session.yaml_tree import Place
 from regimeflow.venues.intervals import Intervals
 
 #: An age that no price reaches: a session without a heartbeat.
 _NO_AGE_MS = 1e15
+_PARAMS: Place = ("strategy", "params")
 _ONE_PLACE = (
     "the journal stays in the run directory, beside what proves it: choose another place for both "
     "with live.log_dir and live.run"
@@ -41,7 +46,7 @@ def session_of(settings: Settings, *, live_money: bool = False) -> LiveSession:
     check(settings)
     live = settings.config.live
     check_consent(settings, live_money)
-    strategy = strategy_of(settings.config)
+    strategy = strategy_of(settings)
     venue = venue_of(settings, model_of(settings.config))
     run_dir = run_dir_of(settings.config, name_of(strategy))
     session = LiveSession(
@@ -128,15 +133,37 @@ def real_money_obstacles(settings: Settings) -> list[str]:
 # ---------------------------------------------------------------- strategy and places
 
 
-def strategy_of(config: Config) -> Strategy:
-    """Return the strategy with its parameters."""
-    name, params = config.strategy.name, config.strategy.params
+def strategy_of(settings: Settings) -> Strategy:
+    """Return the strategy with its parameters.
+
+    Raises:
+        ConfigError: it cannot be loaded, or has no such parameter; the message names the key.
+        StrategyError: the code around it raised.
+    """
+    name, params = settings.config.strategy.name, settings.config.strategy.params
     found = load_strategy(name)
-    if not params:
-        return as_strategy(found)
-    if not (isinstance(found, type) and issubclass(found, Strategy)):
+    a_class = isinstance(found, type) and issubclass(found, Strategy)
+    if params and not a_class:
         raise ConfigError(f"strategy.params are for a strategy class, which {name} is not")
-    return found(**params)
+    if not a_class:
+        return as_strategy(found)
+    if found.__init__ is Strategy.__init__:  # else the class says itself what it takes
+        for key, value in params.items():
+            with _about(settings, (*_PARAMS, key)):
+                parameter(found, key, value)
+    with _about(settings, _PARAMS):
+        strategy: Strategy = found(**params)
+        return strategy
+
+
+@contextmanager
+def _about(settings: Settings, place: Place) -> Iterator[None]:
+    """Let a complaint say which key it is about, and where that stands."""
+    try:
+        yield
+    except (ConfigError, TypeError) as error:
+        stands = where(settings.file, settings.lines, place)
+        raise ConfigError(f"{stands}: {dotted(place)}: {error}") from error
 
 
 def baseline_of(config: Config) -> Report | None:

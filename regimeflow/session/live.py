@@ -474,7 +474,7 @@ class LiveSession:
 
     @property
     def state(self) -> str:
-        """Trading state: "active", "reducing" or "halted"."""
+        """Trading state: "active", "reducing", "halted", or "ended"; see `Status`."""
         return self.status.state
 
     @property

@@ -38,6 +38,7 @@ from regimeflow.model.market import Bar, Bars, History, Quote, Trade
 from regimeflow.model.models import Limits
 from regimeflow.model.timeframe import NS_PER_MS, NS_PER_SECOND
 from regimeflow.session.decisions import Decision, Decisions
+from regimeflow.session.state import StateFold
 from regimeflow.session.status import Status
 
 #: Stands for all that come after so many different names: what a venue says must not fill memory.
@@ -151,6 +152,8 @@ class LiveMetrics(msgspec.Struct, frozen=True, kw_only=True):
         journal_events, journal_bytes: how long the journal is; bytes are those on the disk.
         limits_used: limit -> fraction of it that is used up by what is held and was sent.
         quality: execution quality, or None where nobody measures it.
+        clock_skew_ms: how far the venue's clock was ahead of ours when it was last asked; None
+            where it never was.
         failures: how often a snapshot could not be made.
     """
 
@@ -189,6 +192,7 @@ class LiveMetrics(msgspec.Struct, frozen=True, kw_only=True):
     journal_bytes: int = 0
     limits_used: dict[str, float] = {}
     quality: Quality | None = None
+    clock_skew_ms: float | None = None
     failures: int = 0
 
 
@@ -256,7 +260,7 @@ class MetricsFold:
         self._limits = Limits()
         self._day_equity = self._limit_day = 0.0
         self._regime = "neutral"
-        self._state = "active"
+        self._state = StateFold()
         self._held_back: set[str] = set()
         self._feeds: dict[str, tuple[bool, float]] = {}
         self._account: Account | None = None
@@ -272,6 +276,7 @@ class MetricsFold:
     def follow(self, event: Input, outputs: Sequence[Output]) -> None:
         """Take in an event and what it caused."""
         self._time = event.seen
+        self._state.take(event, outputs)
         if isinstance(event, Bar | Bars | Trade | Quote):
             self._market(event)
         else:
@@ -363,8 +368,8 @@ class MetricsFold:
             # A denied change carries the id of an order that left long ago.
             if data["order_id"] not in self.decisions.orders:
                 self._orders.update(("submitted", "submit_rejected"))
-        elif what == "state_changed":
-            self._change_state(data["symbol"], data["after"])
+        elif what == "state_changed" and data["symbol"]:
+            self._hold_back(data["symbol"], data["after"])
         elif what == "regime_changed":
             self._regime = data["after"]
 
@@ -377,10 +382,8 @@ class MetricsFold:
                 order.counted = (*order.counted, name)
                 self._orders[name] += 1
 
-    def _change_state(self, symbol: str, after: str) -> None:
-        if not symbol:
-            self._state = after
-        elif after == "active":
+    def _hold_back(self, symbol: str, after: str) -> None:
+        if after == "active":
             self._held_back.discard(symbol)
         else:
             self._held_back.add(symbol)
@@ -412,7 +415,7 @@ class MetricsFold:
             strategy=status.strategy if status is not None else "",
             venue=status.venue if status is not None else "",
             phase=status.phase if status is not None else "running",
-            state=self._state,
+            state=self._state.state,
             equity=value.equity,
             cash=value.cash,
             buying_power=value.cash if self._account is None else self._account.buying_power,
@@ -494,6 +497,7 @@ class Meter:
         now: makes it anew, on the engine's thread; ``status`` without it.
         quality: gives execution quality, where it is measured.
         run_dir: whose journal is weighed.
+        skew_ms: gives what the venue's clock is ahead of ours; no event tells it.
         clock: seconds that never go back.
     """
 
@@ -504,6 +508,7 @@ class Meter:
         now: Callable[[], Status] | None = None,
         quality: Callable[[], Quality | None] | None = None,
         run_dir: str | Path | None = None,
+        skew_ms: Callable[[], float | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.fold = MetricsFold()
@@ -511,6 +516,7 @@ class Meter:
         self._now = now or status
         self._quality = quality
         self._run_dir = None if run_dir is None else Path(run_dir)
+        self._skew_ms = skew_ms
         self._clock = clock
         self._due = clock()
         self._failures = 0
@@ -530,7 +536,10 @@ class Meter:
     def latest(self) -> LiveMetrics:
         """Return the newest snapshot; from any thread."""
         return msgspec.structs.replace(
-            self._made, phase=self._status().phase, failures=self._failures
+            self._made,
+            phase=self._status().phase,
+            clock_skew_ms=self._skew_ms(),
+            failures=self._failures,
         )
 
     def _measure(self) -> LiveMetrics:

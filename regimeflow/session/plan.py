@@ -42,6 +42,14 @@ _DUPLICATE_WINDOW_MS = 250.0
 class Link(Protocol):
     """One session's connection to its venue: a source of events and a sink of requests."""
 
+    @property
+    def skew_ms(self) -> float | None:
+        """How far the venue's clock was ahead of ours when it was last asked; None: never."""
+
+    @property
+    def trouble(self) -> str:
+        """Why the venue cannot be reached, or "". From any thread, as `skew_ms`."""
+
     def events(self) -> Iterator[Input]:
         """Yield events as they come; blocks."""
 

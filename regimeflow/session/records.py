@@ -32,6 +32,7 @@ class Records:
         baseline: what was expected, or None.
         status: gives the session's status, as it was a moment ago.
         now: makes it anew, on the engine's thread.
+        skew_ms: gives what the venue's clock is ahead of ours.
         output_dir: where the drift files go; ``run_dir`` without it.
         audit_format: "csv" or "jsonl".
         alert: who is told of degraded states, or None.
@@ -47,6 +48,7 @@ class Records:
         baseline: Report | None,
         status: Callable[[], Status],
         now: Callable[[], Status],
+        skew_ms: Callable[[], float | None],
         *,
         output_dir: Path | None = None,
         audit_format: str = "csv",
@@ -59,7 +61,9 @@ class Records:
         self._redact = redact
         self.quality = QualityFold()
         self.drift = DriftFold(engine, shadow, twin, baseline)
-        self.meter = Meter(status, now=now, quality=self.quality.result, run_dir=run_dir)
+        self.meter = Meter(
+            status, now=now, quality=self.quality.result, run_dir=run_dir, skew_ms=skew_ms
+        )
         self.audit: AuditLog | None = None
         self._files: DriftFiles | None = None
         self._alerts = Alerts(alert, redact) if alert is not None else None

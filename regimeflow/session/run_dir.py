@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from regimeflow.analytics.report import Report
+from regimeflow.analytics.save import encode
 from regimeflow.errors import SessionError
 from regimeflow.journal import Disk, JournalWriter, Place, events
 from regimeflow.model.events import Input, Output, Start
@@ -16,7 +18,6 @@ from regimeflow.session.freeze import FROZEN_NAME, MANIFEST_NAME, Manifest
 
 #: A file of this name in the run directory halts the session.
 KILL_NAME = "kill"
-#: The baseline report, so that whoever attaches later measures against the same.
 BASELINE_NAME = "baseline.json"
 ACCOUNTS_NAME = "accounts.json"
 
@@ -95,6 +96,18 @@ def first_event(run_dir: Path) -> Start | None:
     if not isinstance(first[1], Start):
         raise SessionError(f"{run_dir} holds a journal that does not begin with a start event")
     return first[1]
+
+
+def leave_baseline(run_dir: Path, baseline: Report) -> None:
+    """Leave the baseline report, so that whoever attaches later measures against the same.
+
+    Raises:
+        SessionError: the directory cannot be written.
+    """
+    try:
+        write_private(run_dir / BASELINE_NAME, encode(baseline))
+    except OSError as error:
+        raise SessionError(f"cannot write into {run_dir}: {error}") from error
 
 
 def leave_accounts(run_dir: Path, accounts: Accounts) -> None:

@@ -94,7 +94,7 @@ def _upgraded(event: Upgraded) -> Saying:
     moment = "once flat" if event.when == "flat" else "with the next bar or tick"
     why = f": {event.why}" if event.why else ""
     return Saying(
-        "SystemStart",
+        "StrategyUpgrade",
         "upgraded",
         f"{who} lets {event.strategy} take over {moment}{why}",
         {
@@ -106,7 +106,7 @@ def _upgraded(event: Upgraded) -> Saying:
 
 def _changed(note: StrategyChanged) -> Saying:
     return Saying(
-        "SystemStart",
+        "StrategyUpgrade",
         "strategy_changed",
         f"{note.strategy} decides from here on",
         picked(note, "strategy", "frozen_sha256"),
@@ -120,7 +120,7 @@ def _finish(event: Finish) -> Saying:
 def _command(event: Command) -> Saying:
     who, why = event.who or "someone", event.why or event.name
     return Saying(
-        "SystemStart" if event.name == "resume" else "SystemStop",
+        "Command",
         "command",
         f"{who} asks to {event.name.replace('_', ' ')}: {why}",
         {"command": event.name, **picked(event, "who", "why")},
@@ -177,7 +177,7 @@ def _denied(note: Denied) -> Saying:
 def _adjusted(event: Adjusted) -> Saying:
     if event.payment_id:  # what a position has paid, or was paid, for being held
         return Saying(
-            "OrderFilled",
+            "Payment",
             "paid",
             f"{event.cash:+.12g} of cash: {event.why}",
             picked(event, "symbol", "cash", "payment_id"),
@@ -200,7 +200,7 @@ def _adjusted(event: Adjusted) -> Saying:
 def _connection(event: Connection) -> Saying:
     said = "the venue can be reached" if event.up else "the way to the venue is lost"
     return Saying(
-        "SystemStart" if event.up else "Error",
+        "VenueState" if event.up else "Error",
         "connection",
         f"{said}: {event.why}" if event.why else said,
         picked(event, "up", "why"),
@@ -211,7 +211,7 @@ def _feed(event: Feed) -> Saying:
     age = f"{event.age_ms / 1e3:.1f} s old, {event.limit_ms / 1e3:.1f} s are allowed"
     said = f"stale: {age}" if event.stale else "fresh again"
     return Saying(
-        "Error" if event.stale else "SystemStart",
+        "Error" if event.stale else "VenueState",
         "feed",
         f"data of {event.symbol} are {said}",
         picked(event, "symbol", "stale", "age_ms", "limit_ms"),
@@ -222,7 +222,7 @@ def _rules(event: Rules) -> Saying:
     rules = event.instrument
     said = f"by new rules: tick {number(rules.tick)}, lot {number(rules.lot)}"
     return Saying(
-        "SystemStart" if event.tradable else "Error",
+        "VenueState" if event.tradable else "Error",
         "rules",
         f"{rules.symbol} trades {said if event.tradable else 'no more'}",
         {

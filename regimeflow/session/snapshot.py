@@ -121,7 +121,9 @@ _TIES: dict[str, frozenset[str]] = {
     "QualityFold": frozenset({"_lock", "_handlers"}),
     "DriftFold": frozenset({"_engine", "_report", "purses", "_beside", "total"}),
     "_Purse": frozenset({"_account", "_worth", "_engine"}),
-    "Meter": frozenset({"_status", "_now", "_quality", "_run_dir", "_clock", "_due", "_made"}),
+    "Meter": frozenset(
+        {"_status", "_now", "_quality", "_run_dir", "_skew_ms", "_clock", "_due", "_made"}
+    ),
     "AuditLog": frozenset({"path", "failure", "_fd", "_render", "_last", "_already"}),
     "DriftFiles": frozenset({"error", "_fold", "_csv", "_json", "_due", "_last"}),
     "Alerts": frozenset(

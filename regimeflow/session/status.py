@@ -8,6 +8,7 @@ import msgspec
 
 from regimeflow.model.timeframe import iso
 from regimeflow.session.companions import Account
+from regimeflow.session.state import ENDED
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -15,7 +16,8 @@ class Status(msgspec.Struct, frozen=True):
 
     Attributes:
         phase: "new", "running", "stopped" or "failed".
-        state: trading state: "active", "reducing" or "halted".
+        state: trading state: "active", "reducing", "halted", or "ended" where a run is over that
+            nobody has halted.
         why: what the trading state is due to, or what last changed it.
         done, total: market events handled, and how many the venue has; 0 where nobody knows.
         live, shadow, twin: the three accounts.
@@ -38,6 +40,13 @@ class Status(msgspec.Struct, frozen=True):
     error: str = ""
 
     @property
+    def standing(self) -> str:
+        """Phase and trading state in words."""
+        over = self.state == ENDED and self.phase == "stopped"
+        why = f" ({self.why})" if self.why else ""
+        return f"{self.phase}{'' if over else f', trading {self.state}'}{why}"
+
+    @property
     def progress(self) -> str:
         """How far it is, in words."""
         return f"{self.done:,} of {self.total:,} events" if self.total else f"{self.done:,} events"
@@ -45,14 +54,15 @@ class Status(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         at = iso(self.live.time) if self.live.time else "not begun"
         error = f", {self.error}" if self.error else ""
+        over = self.state == ENDED and self.phase == "stopped"
+        state = self.phase if over else f"{self.phase}, {self.state}"
         return (
-            f"<{self.strategy} on {self.venue}: {self.phase}, {self.state}, {at}, "
+            f"<{self.strategy} on {self.venue}: {state}, {at}, "
             f"equity {self.live.equity:,.2f}, {self.live.fills} fills{error}>"
         )
 
     def _repr_html_(self) -> str:
         at = iso(self.live.time) if self.live.time else "not begun"
-        state = f"trading {self.state}{f' ({self.why})' if self.why else ''}"
         facts = (
             f"{at} · {self.progress} · {self.working} working orders · "
             f"live − shadow, execution: {self.live.equity - self.shadow.equity:,.2f} · "
@@ -68,7 +78,7 @@ class Status(msgspec.Struct, frozen=True):
         return (
             "<div>"
             f"<div><b>{html.escape(self.strategy)}</b> on {html.escape(self.venue)}: "
-            f"{self.phase}, {html.escape(state)}</div>"
+            f"{html.escape(self.standing)}</div>"
             f"<div style='{_DIM}'>{facts}</div>{error}"
             "<table style='margin:.4em 0'><thead><tr><th></th>"
             f"{heads}</tr></thead><tbody>{rows}</tbody></table></div>"

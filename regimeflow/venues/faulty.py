@@ -28,6 +28,8 @@ from regimeflow.venues.port import (
     Disconnected,
     Emit,
     Garbled,
+    KeepsHours,
+    Opening,
     Payment,
     Pays,
     Said,
@@ -52,6 +54,26 @@ FAULTS: dict[str, str] = {
     "mute": "the stream says nothing for a while, though it stands",
     "disconnected": "the stream ends, and what is said until the next connection is lost",
 }
+#: How often each happens where nobody says: enough that an hour of trading meets all of them, and
+#: few enough that a session comes through. The simulations of `regimeflow.sandbox` scale these.
+USUAL_RATES: dict[str, float] = {
+    "request_lost": 0.08,
+    "response_lost": 0.1,
+    "refused": 0.05,
+    "duplicate_id": 0.05,
+    "query_failed": 0.06,
+    "connect_failed": 0.3,
+    "dropped": 0.06,
+    "doubled": 0.08,
+    "delayed": 0.1,
+    "fill_first": 0.2,
+    "nameless": 0.1,
+    "unknown_status": 0.03,
+    "garbled": 0.03,
+    "bad_number": 0.05,
+    "mute": 0.001,
+    "disconnected": 0.002,
+}
 _BAD = (float("nan"), float("inf"), -1.0, 0.0, 1e308, None, "12.5")
 _MARKET = (Bar, Trade, Quote, Book)
 
@@ -62,12 +84,17 @@ class Faulty:
     Args:
         adapter: the one that is wrapped.
         seed: of all that goes wrong.
-        rates: name of a fault -> how often it happens, in 0..1; see `FAULTS`.
+        rates: name of a fault -> how often it happens, in 0..1; see `FAULTS`. One that is not named
+            never happens; without any rates all do, as often as in `USUAL_RATES`.
         later: does something after a time in nanoseconds; a thread's timer without it.
         longest_ns: how late what is delayed may be, and how long a mute stream says nothing.
 
     Attributes:
         fired: name of a fault -> how often it has happened.
+
+    Raises:
+        ConfigError: there is no such fault, or nothing between a session and its venue that could
+            go wrong.
     """
 
     def __init__(
@@ -75,10 +102,16 @@ class Faulty:
         adapter: Adapter,
         seed: int,
         *,
-        rates: Mapping[str, float],
+        rates: Mapping[str, float] | None = None,
         later: Callable[[int, Callable[[], None]], None] | None = None,
         longest_ns: int = 5 * NS_PER_SECOND,
     ) -> None:
+        if not hasattr(adapter, "submit") or not hasattr(adapter, "capabilities"):
+            raise ConfigError(
+                "Faulty wraps an adapter, such as rf.venues.Loopback or rf.venues.Alpaca, and not "
+                f"{adapter!r}"
+            )
+        rates = USUAL_RATES if rates is None else rates
         for name, rate in rates.items():
             if name not in FAULTS:
                 raise ConfigError(f"there is no fault {name!r}.{did_you_mean(name, FAULTS)}")
@@ -88,6 +121,7 @@ class Faulty:
         self.name = adapter.name
         self.capabilities = adapter.capabilities
         self.paper = adapter.paper
+        self.calendar = str(getattr(adapter, "calendar", ""))
         self.fired: Counter[str] = Counter()
         self._rates = dict(rates)
         self._random = random.Random(seed)
@@ -169,6 +203,11 @@ class Faulty:
         """Return payments, or fail."""
         paid: list[Payment] = self._ask(lambda: cast(Pays, self.adapter).payments(since))
         return paid
+
+    def openings(self, start: int, end: int) -> list[Opening]:
+        """Return sessions, or fail."""
+        told: list[Opening] = self._ask(lambda: cast(KeepsHours, self.adapter).openings(start, end))
+        return told
 
     def positions(self) -> list[Holding]:
         """Return what is held, or fail."""

@@ -148,6 +148,8 @@ class Gateway:
         self._untold = 0  # timers that came due and were not told yet
         self._soon: list[Input] = []
         self._clock_at = self._health_at = self._skew_at = _NEVER
+        #: How far the venue's clock was ahead of ours when it was last asked.
+        self.skew_ms: float | None = None
         self._kill_told = ""
         self._garbled = 0
         self._closing: tuple[int, str] | None = None
@@ -184,6 +186,11 @@ class Gateway:
                 self._set_timer(output)
             elif isinstance(output, StateChanged) and _halts(output):
                 self._soon += self.outbox.withdraw(f"trading is halted: {output.why}")
+
+    @property
+    def trouble(self) -> str:
+        """Why the venue cannot be reached, or ""."""
+        return self._line.why
 
     def recall(self, event: Input, outputs: Sequence[Output]) -> None:
         """Live through an event of the run's earlier life: of it timers are left, and what is
@@ -481,6 +488,7 @@ class Gateway:
         if answer.error is not None:
             return self._not_connected(f"cannot connect: {answer.error}")
         self._skew_at = now + self.intervals.ns("skew_poll_ms")
+        self.skew_ms = answer.value["skew_ms"]
         if why := self._off(answer.value["skew_ms"]):
             return self._not_connected(why)
         if self._account and not same_account(self._account, answer.value["account"]):
@@ -518,7 +526,10 @@ class Gateway:
 
     def _timed(self, answer: Answer) -> list[Input]:
         """Connect anew where our clock is off: nothing is risked until it is right."""
-        why = self._off(answer.value) if answer.error is None and self._line.up else ""
+        if answer.error is not None:
+            return []  # the next comparison of the books tells whether it can be reached
+        self.skew_ms = answer.value
+        why = self._off(answer.value) if self._line.up else ""
         return self._lose_line(why) if why else []
 
     def _start(self, facts: dict[str, Any]) -> list[Input]:

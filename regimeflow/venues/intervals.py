@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 
-import msgspec
-
 from regimeflow.errors import ConfigError
+from regimeflow.model.given import Given
 from regimeflow.model.timeframe import NS_PER_MS
 
 
-class Intervals(msgspec.Struct, frozen=True, kw_only=True):
+class Intervals(Given, frozen=True, kw_only=True):
     """Intervals and time-outs of a live session, milliseconds.
 
     Attributes:

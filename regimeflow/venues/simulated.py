@@ -133,7 +133,14 @@ class SimulatedLink:
         killed: returns why everything must halt, or ""; asked between events.
         probe: returns the health of the process, asked for while the feed waits for its pace;
             None leaves it out.
+
+    Attributes:
+        skew_ms: None: it has no clock but the session's.
+        trouble: "": it can always be reached.
     """
+
+    skew_ms: float | None = None
+    trouble = ""
 
     def __init__(
         self,

@@ -5,10 +5,13 @@ from __future__ import annotations
 import random
 
 import pytest
+from child import settings
 from sockets import Child, await_, found
 
+import regimeflow as rf
 from regimeflow.sandbox.process import VenueProcess
 from regimeflow.sandbox.proxy import Proxy
+from regimeflow.sandbox.simulation import Busy
 from tests.soak.rig import AMBIGUOUS, HALTS, KILLS, LOST_FILLS, ambiguous, halts, kills, lost_fills
 
 SEED = 1
@@ -68,3 +71,21 @@ def test_resets_black_holes_and_slices_on_the_way_lose_nothing(venue, tmp_path):
         child.stop()
     assert found(venue, run_dir) == []
     assert sum(row.kind == "submit" for row in venue.rows()) > 5  # it traded between the rounds
+
+
+def test_a_session_comes_through_the_usual_faults(venue, tmp_path):
+    faulty = rf.venues.Faulty(rf.venues.Loopback(port=venue.port), SEED)
+    session = rf.LiveSession(
+        Busy,
+        faulty,
+        symbols=["AAA"],
+        timeframe="100ms",
+        run_dir=tmp_path / "run",
+        intervals=settings(),
+    )
+    session.start()
+    await_(lambda: len(session.orders) > 3 and faulty.fired.total() > 20, "orders among faults")
+    session.stop()
+    assert session.status.phase == "stopped"
+    assert rf.certify(tmp_path / "run").identical
+    assert found(venue, tmp_path / "run") == []

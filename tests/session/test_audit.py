@@ -83,14 +83,14 @@ TABLE = [
     ("accepted", said("accepted"), [], [("OrderAcknowledged", "accepted", "accepted")]),
     ("rejected", said("rejected", "no"), [], [("OrderRejected", "rejected", "by the venue (no)")]),
     ("canceled", said("canceled"), [], [("OrderCancelled", "canceled", "canceled")]),
-    ("expired", said("expired"), [], [("OrderCancelled", "expired", "expired")]),
+    ("expired", said("expired"), [], [("OrderExpired", "expired", "expired")]),
     ("lost", said("lost", "timeout"), [], [("Error", "lost", "unknown: the venue has not said")]),
-    ("replaced", said("replaced"), [], [("OrderAcknowledged", "replaced", "changed")]),
+    ("replaced", said("replaced"), [], [("OrderReplaced", "replaced", "changed")]),
     (
         "cancel refused",
         said("cancel_rejected", "too late"),
         [],
-        [("OrderRejected", "cancel_rejected", "the order stands (too late)")],
+        [("OrderCancelRejected", "cancel_rejected", "the order stands (too late)")],
     ),
     ("never sent", said("never_sent"), [], [("OrderRejected", "never_sent", "never left")]),
     (
@@ -98,8 +98,8 @@ TABLE = [
         Clock(3, 3),
         [Replace(3, 3, "demo-0-1", 5.0, limit=470.0), Cancel(3, 3, "demo-0-1")],
         [
-            ("OrderSubmitted", "replace", "change asked to 5 limit 470"),
-            ("OrderCancelled", "cancel", "cancel asked"),
+            ("OrderReplaceRequested", "replace", "change asked to 5 limit 470"),
+            ("OrderCancelRequested", "cancel", "cancel asked"),
         ],
     ),
     (
@@ -143,8 +143,8 @@ TABLE = [
         Command(3, 3, "halt", "lunch", "anna"),
         [StateChanged(3, 3, "active", "halted", "lunch")],
         [
-            ("SystemStop", "command", "anna asks to halt: lunch"),
-            ("SystemStop", "state_changed", "active -> halted: lunch (by anna)"),
+            ("Command", "command", "anna asks to halt: lunch"),
+            ("TradingState", "state_changed", "active -> halted: lunch (by anna)"),
         ],
     ),
     (
@@ -152,8 +152,8 @@ TABLE = [
         Command(3, 3, "resume", "", "anna"),
         [StateChanged(3, 3, "halted", "active", "resume")],
         [
-            ("SystemStart", "command", "anna asks to resume"),
-            ("SystemStart", "state_changed", "halted -> active"),
+            ("Command", "command", "anna asks to resume"),
+            ("TradingState", "state_changed", "halted -> active"),
         ],
     ),
     (
@@ -169,7 +169,7 @@ TABLE = [
         "fresh feed",
         Feed(3, 3, "SPY", False, 1.0, 60_000.0),
         [],
-        [("SystemStart", "feed", "fresh again")],
+        [("VenueState", "feed", "fresh again")],
     ),
     (
         "strategy error",
@@ -190,7 +190,7 @@ TABLE = [
         [("RegimeChange", "regime_changed", "bull -> bear")],
     ),
     ("link lost", Connection(3, 3, False, "reset"), [], [("Error", "connection", "lost: reset")]),
-    ("link back", Connection(3, 3, True), [], [("SystemStart", "connection", "can be reached")]),
+    ("link back", Connection(3, 3, True), [], [("VenueState", "connection", "can be reached")]),
     ("gap", Gap(3, 3, "overflow", ("SPY",)), [], [("Error", "gap", "of SPY were lost: overflow")]),
     (
         "books differ",
@@ -202,7 +202,7 @@ TABLE = [
         "new rules",
         Rules(3, 3, Instrument("SPY", tick=0.05, lot=10.0)),
         [],
-        [("SystemStart", "rules", "SPY trades by new rules: tick 0.05, lot 10")],
+        [("VenueState", "rules", "SPY trades by new rules: tick 0.05, lot 10")],
     ),
     (
         "trades no more",
@@ -213,7 +213,7 @@ TABLE = [
             ("Error", "state_changed", "trading of SPY active -> reducing"),
         ],
     ),
-    ("books agree", Reconciled(3, 3, True), [], [("SystemStart", "reconciled", "they agree")]),
+    ("books agree", Reconciled(3, 3, True), [], [("VenueState", "reconciled", "they agree")]),
     ("no answer", Reconciled(3, 3, False), [], [("Error", "reconciled", "did not answer")]),
     (
         "resumed",
@@ -254,8 +254,30 @@ def test_what_was_said_before_is_not_said_again(tmp_path):
         tmp_path, [(START, []), (Clock(2, 2), [BUY]), *[(event, []) for event in told]]
     )
     assert [row["type"] for row in made[2:]] == [
-        "OrderAcknowledged", "OrderFilled", "PositionOpened", "SystemStart",
+        "OrderAcknowledged", "OrderFilled", "PositionOpened", "VenueState",
     ]  # fmt: skip
+
+
+def test_a_run_begins_once_and_ends_once_whatever_it_is_told_meanwhile(tmp_path):
+    run = [(START, []), (Clock(2, 2), [BUY])]
+    for n, (name, before, after) in enumerate(
+        [
+            ("halt", "active", "halted"),
+            ("resume", "halted", "active"),
+            ("flatten", "active", "reducing"),
+            ("stop", "reducing", "halted"),
+        ],
+        start=3,
+    ):
+        change = StateChanged(n, n, before, after, name)
+        outputs = [change] if name != "flatten" else [change, Cancel(n, n, "demo-0-1")]
+        run.append((Command(n, n, name, "", "anna"), outputs))
+    run += [(said("canceled"), []), (Finish(9, 9, "stop"), [])]
+    _, log = log_of(tmp_path, run)
+    assert log.counts == {
+        "SystemStart": 1, "OrderSubmitted": 1, "Command": 4, "TradingState": 4,
+        "OrderCancelRequested": 1, "OrderCancelled": 1, "SystemStop": 1,
+    }  # fmt: skip
 
 
 def test_an_acknowledgement_that_a_fill_overtook_is_still_one(tmp_path):
@@ -317,7 +339,7 @@ def test_any_text_makes_one_well_formed_line(tmp_path_factory, format, texts):
     made, _ = log_of(tmp_path_factory.mktemp("any"), run, format)
     assert [r["type"] for r in made] == [
         "SystemStart", "OrderSubmitted", "OrderRejected",
-        "SystemStart" if reason == "resume" else "SystemStop", "SystemStop",
+        "Command", "SystemStop",
     ]  # fmt: skip
     assert all(isinstance(row["metadata"], dict) for row in made)
     if format == "csv":
@@ -478,10 +500,13 @@ def test_the_log_made_from_the_journal_is_the_live_one_to_the_byte(tmp_path, for
     assert log.whats["denied"] == sum(isinstance(o, Denied) for o in told) > 5
     assert log.whats["filled"] + log.whats["partly_filled"] == len(session.fills)
     orders = session.orders
-    assert (
-        log.counts["OrderAcknowledged"] - log.whats["replaced"]
-        == (orders["status"] != "denied").sum()
-    )
+    # Lines of a type can be counted.
+    assert log.counts["OrderSubmitted"] == log.whats["submit"]
+    assert log.counts["OrderAcknowledged"] == (orders["status"] != "denied").sum()
+    assert log.counts["OrderCancelled"] == (orders["status"] == "canceled").sum() > 5
+    assert log.counts["OrderExpired"] == (orders["status"] == "expired").sum()
+    assert log.counts["OrderFilled"] == len(session.fills)
+    assert log.counts["SystemStart"] == log.counts["SystemStop"] == 1
     # Each line names the record that caused it.
     causes = {seq: event for seq, event, _ in events(tmp_path / "run")}
     for row in made:

@@ -95,7 +95,7 @@ def test_a_baseline_of_another_strategy(tmp_path, strategy, text):
 
 def test_a_session_that_was_stopped(tmp_path):
     live = session(tmp_path).run(progress=False)
-    assert "stopped, halted" in found(live, "trading").text
+    assert "stopped, ended (end of data)" in found(live, "trading").text
     assert "holds a run that is taken up again" in found(live, "run directory").text
     assert not live.check()
 

@@ -384,7 +384,22 @@ def test_a_signal_is_a_kill_switch(run_dir):
     assert session.status.why == "SIGUSR1"
 
 
-# ---------------------------------------------------------------- the socket
+# ---------------------------------------------------------------- files and the socket
+
+
+def test_everything_that_a_detached_session_leaves_is_the_users_own(run_dir):
+    before = os.umask(0)
+    try:
+        baseline = rf.backtest(Grows(), detached_strategies.FRAME[:500])
+        session = detached(run_dir, baseline=baseline)
+        until(lambda: session.status.done > 5)
+        session.stop()
+    finally:
+        os.umask(before)
+    left = {path.name: path.stat().st_mode & 0o777 for path in run_dir.rglob("*")}
+    assert {name for name, mode in left.items() if mode != 0o600} == set()
+    assert run_dir.stat().st_mode & 0o777 == 0o700
+    assert {"baseline.json", "host.log", "audit.log", "live_drift.csv"} <= set(left)
 
 
 def test_a_socket_is_the_users_own_and_its_path_is_short(run_dir, tmp_path):

@@ -443,18 +443,18 @@ def test_names_stay_under_their_root(here, name, key):
 
 
 def test_parameters_have_the_types_of_the_class(here):
-    strategy = strategy_of(load(params="qty: 5").config)
+    strategy = strategy_of(load(params="qty: 5"))
     assert (strategy.qty, type(strategy.qty)) == (5.0, float)
     with pytest.raises(rf.ConfigError, match="Did you mean 'qty'"):
-        strategy_of(load(params="qtty: 5").config)
+        strategy_of(load(params="qtty: 5"))
     settings = load(params="qty: 5")
     text = Path("c.yaml").read_text().replace("mine.py:Hold", "mine.py:hold")
     Path("c.yaml").write_text(text)
     settings = load_settings("c.yaml")
     with pytest.raises(rf.ConfigError, match=r"strategy.params are for a strategy class"):
-        strategy_of(settings.config)
+        strategy_of(settings)
     Path("c.yaml").write_text(text.replace("qty: 5", ""))
-    assert repr(strategy_of(load_settings("c.yaml").config)) == "hold"
+    assert repr(strategy_of(load_settings("c.yaml"))) == "hold"
 
 
 def test_a_session_is_the_same_as_one_made_by_hand(here):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 import threading
 import time
 from pathlib import Path
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 
 import regimeflow as rf
+from regimeflow.cli.control import line
 from regimeflow.journal import events
 from regimeflow.model.events import Cancel, Failed, StateChanged, Submit
+from regimeflow.prometheus import dashboard_snapshot_to_prometheus, live_metrics_to_prometheus
 from regimeflow.session.certify import state_digest
 
 
@@ -249,7 +252,7 @@ def test_stop_ends_the_run_and_keeps_positions(tmp_path, frame):
     live.stop()
     live.stop()  # twice is once
     assert "stopped" in repr(live)
-    assert live.state == "halted"
+    assert live.state == "ended"
     assert live.status.done < 1_200
     assert rf.certify(tmp_path / "run").identical
     with pytest.raises(rf.SessionError, match="make a new one"):
@@ -384,6 +387,32 @@ def test_a_strategy_that_exits_halts_like_one_that_raises(tmp_path, frame):
     assert rf.certify(tmp_path / "run").identical
 
 
+@pytest.mark.parametrize("how", ["data", "stop", "halt", "kill"])
+def test_only_a_run_that_was_halted_says_so_when_it_is_over(tmp_path, frame, how):
+    run_dir = tmp_path / "run"
+    live = session(Cross(), frame, run_dir, speed=None if how == "data" else 86_400.0)
+    live.start()
+    if how == "halt":
+        live.halt("lunch")
+        wait_for(lambda: live.state == "halted")
+    if how == "kill":
+        (run_dir / "kill").touch()
+        wait_for(lambda: live.state == "halted")
+    live.wait(progress=False) if how == "data" else live.stop()
+    halted = how in ("halt", "kill")
+    for look in (live, rf.attach(run_dir)):
+        status = look.status
+        assert (status.phase, status.state) == ("stopped", "halted" if halted else "ended")
+        for text in (repr(status), status._repr_html_(), line(status)):
+            assert ("halted" in text) is halted
+        for text in (
+            live_metrics_to_prometheus(look.metrics),
+            dashboard_snapshot_to_prometheus(status),
+        ):
+            assert f'regimeflow_trading_state{{state="halted"}} {float(halted)}' in text
+            assert f'regimeflow_trading_state{{state="ended"}} {float(not halted)}' in text
+
+
 def test_a_failing_strategy_halts_cancels_and_shows_itself(tmp_path, frame):
     live = session(Fails(), frame, tmp_path / "run").run()
     assert live.state == "halted"
@@ -501,12 +530,23 @@ def test_replay_gives_the_engine_as_it_stood(tmp_path, frame):
     assert engine.strategy.quick.value == live._worker.engine.strategy.quick.value
 
 
-def test_files_are_private(tmp_path: Path, frame):
-    session(Cross(), frame, tmp_path / "run").run()
+@pytest.fixture
+def open_handed():
+    """A user whose files are for everybody unless a program says otherwise."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def test_files_are_private(tmp_path: Path, frame, open_handed):
+    report = rf.backtest(Cross(), frame)
+    session(Cross(), frame, tmp_path / "run", baseline=report).run()
     modes = {p.name: p.stat().st_mode & 0o777 for p in (tmp_path / "run").iterdir()}
-    assert set(modes.values()) == {0o600}
+    assert {name for name, mode in modes.items() if mode != 0o600} == set()
     assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
-    assert {"manifest.json", "strategy.pkl", "journal-0001.jsonl"} <= set(modes)
+    assert {"manifest.json", "strategy.pkl", "journal-0001.jsonl", "baseline.json"} <= set(modes)
+    loaded = rf.Report.load(tmp_path / "run" / "baseline.json")
+    assert loaded.metrics == report.metrics
 
 
 @pytest.mark.parametrize("flavour", ["pandas", "polars"])

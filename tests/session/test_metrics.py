@@ -38,6 +38,7 @@ from regimeflow.session.metrics import (
     OrderCounts,
     recorded_metrics,
 )
+from regimeflow.session.state import StateFold
 
 S = 10**9
 START = Start(0, 0, "demo", 0, ("SPY", "QQQ"), (60 * S, 60 * S), 1_000.0)
@@ -193,6 +194,52 @@ def test_names_from_outside_do_not_fill_memory():
 
 
 # ---------------------------------------------------------------- state, feed, venue
+
+
+COMMAND = {
+    name: Command(1, 1, name, name, "user") for name in ("halt", "flatten", "stop", "resume")
+}
+
+
+def moved(name, before, after):
+    """Return a command that moves the trading state."""
+    return COMMAND[name], [StateChanged(1, 1, before, after, name)]
+
+
+@pytest.mark.parametrize(
+    ("happened", "state", "why"),
+    [
+        ([(Finish(2, 2, "end of data"), [])], "ended", "end of data"),
+        ([moved("stop", "active", "halted")], "ended", "stop"),
+        ([moved("stop", "active", "halted"), (Finish(2, 2, "stop"), [])], "ended", "stop"),
+        ([moved("halt", "active", "halted"), (Finish(2, 2, "end of data"), [])], "halted", "halt"),
+        ([moved("halt", "active", "halted"), (COMMAND["stop"], [])], "halted", "halt"),
+        ([moved("flatten", "active", "reducing")], "reducing", "flatten"),
+        (
+            [moved("flatten", "active", "reducing"), (Finish(2, 2, "end of data"), [])],
+            "ended",
+            "end of data",
+        ),
+        ([moved("stop", "active", "halted"), moved("resume", "halted", "active")], "active",
+         "resume"),
+        # Taken up again: stopped while it traded it goes on, else it is what it was.
+        (
+            [
+                moved("stop", "active", "halted"),
+                (Resumed(3, 3, 1), [StateChanged(1, 3, "halted", "active", "resumed")]),
+            ],
+            "active",
+            "resumed",
+        ),
+        ([moved("stop", "reducing", "halted"), (Resumed(3, 3, 1), [])], "halted", "stop"),
+    ],
+)  # fmt: skip
+def test_a_run_that_is_over_was_not_halted(happened, state, why):
+    fold = StateFold()
+    for event, outputs in happened:
+        fold.take(event, outputs)
+    assert (fold.state, fold.why) == (state, why)
+    assert measured(*happened).state == state
 
 
 def test_trading_state_of_the_session_and_of_symbols():

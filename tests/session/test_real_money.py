@@ -14,6 +14,7 @@ import pytest
 
 import regimeflow as rf
 from regimeflow import cli
+from regimeflow.prometheus import live_metrics_to_prometheus
 from regimeflow.sandbox.process import VenueProcess
 from regimeflow.session.real_money import is_real_money
 from regimeflow.venues.gateway import same_account
@@ -55,6 +56,33 @@ def refused(live: rf.LiveSession) -> str:
     assert live.status.phase == "new"
     assert not live.run_dir.exists()
     return str(error.value)
+
+
+@pytest.mark.parametrize("how", ["venue", "paper", "dry_run"])
+def test_what_the_clocks_differ_by_is_shown(venue, tmp_path, how):
+    live = session(venue, tmp_path, paper=True, dry_run=how == "dry_run")
+    if how == "paper":
+        live = rf.LiveSession(
+            Hold, rf.venues.Paper(venue.venue()), symbols=["AAA"], timeframe="100ms",
+            run_dir=tmp_path / "run",
+        )  # fmt: skip
+    assert live.metrics.clock_skew_ms is None
+    live.start()
+    try:
+        until(lambda: live.metrics.clock_skew_ms is not None, "the venue's clock")
+        assert abs(live.metrics.clock_skew_ms) < 1_000.0
+        assert "regimeflow_clock_skew_ms NaN" not in live_metrics_to_prometheus(live)
+    finally:
+        live.stop()
+
+
+def test_a_session_that_cannot_begin_says_why(venue, tmp_path):
+    strict = rf.venues.Intervals(max_skew_ms=1e-6, reconnect_initial_ms=20, reconnect_max_ms=20)
+    live = session(venue, tmp_path, paper=True, intervals=strict)
+    live.start()
+    until(lambda: "off the venue's" in live.status.why, "the reason")
+    assert (live.status.phase, live.status.live.time) == ("running", 0)
+    live.stop()
 
 
 def until(condition, what: str) -> None:
@@ -233,6 +261,9 @@ class Hold(rf.Strategy):
 
 def configure(tmp_path, monkeypatch, port: int, live: str) -> str:
     monkeypatch.chdir(tmp_path)
+    # Others have a strategy of that name, and look where this one was.
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setitem(sys.modules, "mine", None)
     (tmp_path / "mine.py").write_text(CODE)
     Path("c.yaml").write_text(
         f"live:\n  broker: loopback\n  symbols: [AAA]\n  broker_config: {{port: {port}}}\n"

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+import regimeflow as rf
 from regimeflow.errors import ConfigError, Refused, VenueError
 from regimeflow.model.events import Cancel, Fill, OrderUpdate, Submit
 from regimeflow.model.market import Bar, Quote, Trade
 from regimeflow.sandbox.exchange import Exchange
-from regimeflow.venues.faulty import FAULTS, Faulty
+from regimeflow.venues.faulty import FAULTS, USUAL_RATES, Faulty
 from regimeflow.venues.port import Disconnected, Garbled
 from regimeflow.venues.runtime import Virtual
 
@@ -219,3 +220,26 @@ def test_rates_are_checked() -> None:
         World(droped=0.1)
     with pytest.raises(ConfigError, match=r"must lie in 0\.\.1"):
         World(dropped=2.0)
+
+
+def test_without_rates_everything_happens_as_often_as_is_usual() -> None:
+    assert list(USUAL_RATES) == list(FAULTS)
+    assert all(0.0 < rate <= 0.5 for rate in USUAL_RATES.values())
+    exchange = Exchange(lambda: BEGIN, whole=1.0, seed=1)
+    assert Faulty(exchange, 1)._rates == USUAL_RATES
+    assert Faulty(exchange, 1, rates={})._rates == {}
+    assert Faulty(exchange, 1)._rates is not USUAL_RATES
+    Faulty(exchange, 1).heal()
+    assert len(USUAL_RATES) == len(FAULTS)  # the next one has them all again
+
+
+def test_what_is_no_adapter_is_refused() -> None:
+    frame = rf.datasets.sp500()
+    feed = rf.venues.Paper(Exchange(lambda: BEGIN))
+    for venue in (rf.venues.Simulated(frame), feed, None):
+        with pytest.raises(ConfigError, match="wraps an adapter"):
+            Faulty(venue, 1)  # type: ignore[arg-type]
+
+
+def test_it_is_part_of_the_rig() -> None:
+    assert rf.sandbox.Faulty is rf.venues.Faulty is Faulty

@@ -438,6 +438,43 @@ def test_a_clock_that_comes_to_be_off_holds_entries_until_it_is_right(ahead_ns: 
     assert rig.at(Denied) == [15.0]
     assert rig.at(Submit) == [40.0]
     assert rig.engine.holds == {}
+    assert rig.gateway.skew_ms == pytest.approx(0.0, abs=1.0)
+
+
+@pytest.mark.parametrize("ahead_ms", [-700.0, 0.0, 700.0])
+def test_what_the_clocks_differ_by_is_asked_for_at_each_connection_and_each_hour(
+    ahead_ms: float,
+) -> None:
+    told: list[float | None] = []
+
+    def set_clock(ahead: float) -> Any:
+        return lambda rig: setattr(rig.exchange, "ahead_ns", int(ahead * 1e6))
+
+    def look(rig: Rig) -> None:
+        told.append(rig.gateway.skew_ms)
+
+    Rig(
+        {},
+        {0.0: set_clock(ahead_ms), 2.0: look, 5.0: set_clock(300.0), 3_590.0: look, 3_610.0: look},
+        until_s=3_620.0,
+        intervals=msgspec.structs.replace(INTERVALS, clock_ms=5_000.0, heartbeat_ms=1e9),
+    )
+    assert told == [pytest.approx(x, abs=1.0) for x in (ahead_ms, ahead_ms, 300.0)]
+
+
+def test_a_clock_that_is_off_from_the_start_keeps_the_run_from_beginning() -> None:
+    said: list[tuple[bool, str]] = []
+    rig = Rig(
+        {6.0: buy()},
+        {0.0: lambda r: setattr(r.exchange, "ahead_ns", 30 * SECOND),
+         3.0: lambda r: said.append((r.engine.start is None, r.gateway.trouble)),
+         4.0: lambda r: setattr(r.exchange, "ahead_ns", 0)},
+        until_s=12.0,
+        intervals=msgspec.structs.replace(INTERVALS, reconnect_max_ms=1_000.0),
+    )  # fmt: skip
+    assert said == [(True, "our clock is 30.0 s off the venue's")]
+    assert rig.gateway.trouble == ""
+    assert rig.engine.start is not None
 
 
 def test_defect_8_a_mute_feed_is_held_subscribed_and_connected_again_then_trades() -> None:
