@@ -17,7 +17,7 @@ from regimeflow.engine.desk import ACTIVE, REDUCING
 from regimeflow.engine.drive import drive
 from regimeflow.errors import JournalError, SessionError, StrategyError
 from regimeflow.journal import JournalWriter, Mark, Place, Position
-from regimeflow.model.events import Command, Fill, Input, Output, Start
+from regimeflow.model.events import Command, Fill, Input, Output, Start, StateChanged
 from regimeflow.session import freeze, snapshot
 from regimeflow.session.collector import rare_collections
 from regimeflow.session.companions import (
@@ -364,7 +364,8 @@ class InProcess:
     def _work(self) -> None:
         journal = self._journal
         try:
-            drive(self.engine, self.link, journal, (self.records, self, self._snapshots))
+            companions = (self.records, self, self._snapshots)
+            drive(self.engine, self.link, self, companions, self.link.pressing)
         except BaseException as error:
             self._error = error
             self._keeper.note(self.engine.event.seen, "error", f"the session broke: {error}")
@@ -422,6 +423,17 @@ class InProcess:
             self._keeper.note(at, "error", str(error))
         self.follow(event, outputs)
 
+    def record(self, event: Input, outputs: Sequence[Output]) -> None:
+        """Write an event and its outputs down, and show at once what a command has changed."""
+        assert self._journal is not None
+        self._journal.record(event, outputs)
+        if event.__class__ is Command:
+            for output in outputs:
+                if isinstance(output, StateChanged) and not output.symbol:
+                    self._status = msgspec.structs.replace(
+                        self._status, state=output.after, why=output.why
+                    )
+
     def follow(self, event: Input, outputs: Sequence[Output]) -> None:
         """Keep what notebooks ask for; called on the engine's thread after each event."""
         keeper = self._keeper
@@ -430,7 +442,7 @@ class InProcess:
             keeper.note(event.seen, "info", REMARK)
         keeper.take(event, outputs)
         now = time.monotonic()
-        if now >= keeper.snapshot_due:
+        if now >= keeper.snapshot_due or event.__class__ is Command:  # who asked looks at once
             keeper.snapshot_due = now + _SNAPSHOT_S
             self._status = self._snapshot()
 

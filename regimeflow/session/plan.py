@@ -63,6 +63,9 @@ class Link(Protocol):
     def command(self, name: str, why: str, who: str) -> None:
         """Pass a command to the engine, from any thread."""
 
+    def pressing(self) -> bool:
+        """Whether what comes next is a halt, or was asked for before one that has arrived."""
+
     def upgrade(self, event: Upgraded) -> None:
         """Pass an upgrade to the engine, from any thread; it overtakes the market."""
 
