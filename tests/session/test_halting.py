@@ -16,7 +16,7 @@ from regimeflow import cli
 from regimeflow.journal import events
 from regimeflow.model.events import Command, OrderUpdate, StateChanged, Submit
 from regimeflow.sandbox.process import VenueProcess
-from regimeflow.session.host import open_to_others
+from regimeflow.session.host import open_to_others, steered_by_signals
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 
@@ -101,12 +101,10 @@ HALTS = {
 
 
 @pytest.mark.parametrize("how", HALTS)
-def test_nothing_leaves_after_a_halt_that_a_callback_is_in_the_way_of(
-    venue, folder, tmp_path, how
-):
+def test_nothing_leaves_after_a_halt_that_a_callback_is_in_the_way_of(venue, folder, tmp_path, how):
     run_dir = tmp_path / "run"
     live = session(venue, folder, run_dir)
-    with open_to_others(live.start()):
+    with steered_by_signals(live, bool), open_to_others(live.start()):
         await_((folder / "live").exists)
         HALTS[how](live)
         await_(lambda: live.worker.link.outbox.halting)
