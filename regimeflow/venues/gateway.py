@@ -277,6 +277,8 @@ class Gateway:
                 yield msgspec.structs.replace(event, ts=seen, seen=seen)
             else:
                 yield msgspec.structs.replace(event, seen=seen)
+            if type(event) is Finish:
+                return  # what is asked for now comes too late
             self._given = True
             self._is_handled()
             if isinstance(event, Fill | Adjusted):

@@ -376,6 +376,17 @@ def test_a_second_signal_ends_at_once(run_dir):
     assert rf.certify(run_dir).identical
 
 
+def test_the_end_of_a_terminal_means_nothing_to_a_session_without_one(run_dir):
+    session = detached(run_dir)
+    until(lambda: session.status.working)
+    os.kill(pid_of(run_dir), signal.SIGHUP)
+    done = session.status.done
+    until(lambda: session.status.done > done + 100)
+    session.stop()
+    (stop,) = [e for _, e, _ in events(run_dir) if isinstance(e, Command)]
+    assert (stop.name, stop.who) == ("stop", "user")
+
+
 def test_a_signal_is_a_kill_switch(run_dir):
     session = detached(run_dir)
     until(lambda: session.status.working)
