@@ -259,8 +259,8 @@ class Gateway:
         """Yield events with the time at which they are let in, and what follows of each at once."""
         waiting = list(events)
         while True:
-            if self._halting and self._given:
-                waiting[:0] = self._pressing_ones()
+            if self._halting and self._given and not any(type(e) in _ASKED for e in waiting):
+                waiting[:0] = self._asked_next()
             if not waiting:
                 return
             event = waiting.pop(0)
@@ -288,13 +288,10 @@ class Gateway:
             waiting[:0] = self._soon
             self._soon = []
 
-    def _pressing_ones(self) -> list[Input]:
-        """Return what humans ask for: with a halt among it, it overtakes what was let in with it,
-        too."""
-        told: list[Input] = []
-        while (message := self.runtime.urgent()) is not None:
-            told += self._take(message)
-        return told
+    def _asked_next(self) -> list[Input]:
+        """Return what is asked for next: up to a halt it overtakes what was let in already, too."""
+        message = self.runtime.urgent()
+        return [] if message is None else self._take(message)
 
     def _is_handled(self) -> None:
         """The engine has handled a command: what may leave is by the trading state again."""
@@ -853,6 +850,8 @@ def _over(message: Message | None) -> str:
     return ""
 
 
+#: What humans ask for, in the order in which they do.
+_ASKED = frozenset({Command, Upgraded})
 #: Events that carry a venue's own words.
 _WORDY = frozenset({Trade, OrderUpdate, Fill, Connection, Gap, Reconciled, Adjusted, Command})
 _COLUMNS = ("times", "open", "high", "low", "close", "volume")

@@ -575,6 +575,32 @@ def test_a_halt_overtakes_what_came_due_with_it() -> None:
     assert 8.0 <= halt <= rig.at(Timer)[0]
 
 
+@pytest.mark.parametrize(
+    ("names", "state"),
+    [
+        ("halt resume", "active"),
+        ("resume halt", "halted"),
+        ("halt halt resume", "active"),
+        ("halt resume halt", "halted"),
+        ("flatten halt resume", "active"),
+        ("pause halt resume", "active"),
+    ],
+)
+def test_what_is_asked_for_at_once_is_done_in_its_order(names: str, state: str) -> None:
+    def ask(rig: Rig) -> None:
+        for name in names.split():
+            rig.gateway.command(name, name, "test")
+
+    states: list[str] = []
+    rig = Rig(
+        {1.0: rest}, {5.0: ask, 10.0: lambda r: states.append(r.engine.desk.state)}, until_s=11.0
+    )
+    assert states == [state]
+    asked = [event.name for event, _ in rig.told if isinstance(event, Command)]
+    assert asked == [*names.split(), "stop"]
+    assert not rig.gateway.outbox.halting
+
+
 def test_a_flatten_that_is_asked_for_twice_at_once_leaves_all() -> None:
     def twice(rig: Rig) -> None:
         for _ in range(2):
