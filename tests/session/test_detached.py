@@ -365,8 +365,12 @@ def test_a_signal_to_end_stops_cleanly(run_dir, number):
 
 def test_a_second_signal_ends_at_once(run_dir):
     marker = run_dir.with_name("stuck")
-    session = detached(run_dir, Stuck(marker=str(marker)))
+    patience = rf.venues.Intervals(clock_ms=20.0, stall_ms=200.0)
+    session = detached(run_dir, Stuck(marker=str(marker)), intervals=patience)
     until(marker.exists)
+    until(lambda: "Stuck has held the engine's thread" in session.status.stalled)
+    assert session.health.loop_lag_ms >= 200.0
+    assert "engine" in [finding.name for finding in session.check() if not finding.ok]
     pid = pid_of(run_dir)
     os.kill(pid, signal.SIGTERM)
     assert not session._worker.ended(0.3)  # it is stuck, and two signals at once would be one

@@ -14,6 +14,7 @@ from regimeflow.model.events import Clock, Start
 from regimeflow.prometheus import live_metrics_to_prometheus
 from regimeflow.session.companions import rolling_history
 from regimeflow.session.watchdog import STALLED, WELL_AGAIN, Watchdog
+from regimeflow.venues.runtime import Virtual
 
 
 def await_(condition: Callable[[], object], seconds: float = 30.0) -> None:
@@ -168,3 +169,17 @@ def test_a_kill_file_is_seen_while_a_callback_is_in_the_way_and_said_once(tmp_pa
 def test_a_limit_is_positive(limit_ms):
     with pytest.raises(rf.ConfigError, match="stall_ms"):
         rf.venues.Intervals(stall_ms=limit_ms)
+
+
+def test_virtual_time_is_not_watched(tmp_path):
+    class Elsewhere(rf.venues.Loopback):
+        def runtime(self):
+            return Virtual(1, 0)
+
+    watched = {
+        kind: rf.LiveSession(
+            rf.Strategy, kind(port=1), symbols=["AAA"], run_dir=tmp_path / kind.__name__
+        ).worker._plan.real_time
+        for kind in (rf.venues.Loopback, Elsewhere)
+    }
+    assert watched == {rf.venues.Loopback: True, Elsewhere: False}
