@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -18,7 +19,9 @@ import pytest
 import regimeflow as rf
 from regimeflow import cli
 from regimeflow.journal import events
-from regimeflow.model.events import Command, Submit
+from regimeflow.model.events import Cancel, Command, Finish, Submit
+from regimeflow.sandbox.process import VenueProcess
+from regimeflow.sandbox.script import Fault
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -42,6 +45,17 @@ class Hold(rf.Strategy):
             print("there", flush=True)
             if self.stuck:
                 threading.Event().wait()
+
+class Rest(rf.Strategy):
+    def initialize(self, ctx):
+        self.seen = 0
+
+    def on_bar(self, ctx, bar):
+        self.seen += 1
+        if self.seen == 1:
+            ctx.buy(bar.symbol, 1, limit=ctx.instrument(bar.symbol).round_price(bar.close * 0.5))
+        if ctx.orders() and ctx.orders()[0].status == "open":
+            print("there", flush=True)
 """
 
 FILE = """
@@ -56,6 +70,17 @@ live:
 strategy:
   name: mine.py:Hold
   params: {}
+"""
+
+
+REST = """
+live:
+  broker: loopback
+  symbols: [SYN]
+  timeframe: 100ms
+  run: r
+  broker_config: {{port: {port}, timeout_ms: 60000}}
+strategy: {{name: "mine.py:Rest"}}
 """
 
 
@@ -279,15 +304,93 @@ def started(said: list[str] | None = None) -> subprocess.Popen[str]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_stops_cleanly(capsys, number):
+@pytest.mark.parametrize(
+    ("name", "who", "why"),
+    [
+        ("SIGINT", "user", "interrupted"),
+        ("SIGTERM", "signal", "SIGTERM"),
+        ("SIGHUP", "signal", "SIGHUP"),
+    ],
+)
+def test_a_signal_stops_cleanly_and_is_blamed_on_who_sent_it(name, who, why):
     write(speed="3000")
     with started() as process:
-        process.send_signal(number)
+        process.send_signal(getattr(signal, name))
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
-    assert "stopped (interrupted) · " in out
+    assert f"stopped ({why}) · " in out
+    (stop,) = [e for _, e, _ in events("logs/my run") if isinstance(e, Command)]
+    assert (stop.name, stop.who, stop.why) == ("stop", who, why)
     assert rf.certify("logs/my run").identical
+
+
+TAKE_THE_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, "-m", "regimeflow", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no terminals of this kind")
+def test_the_end_of_its_terminal_stops_it_cleanly():
+    write(speed="3000")
+    ours, its = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", TAKE_THE_TERMINAL, "live", "--config", "c.yaml"],
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+    )
+    os.close(its)
+    said = b""
+    while said.count(b"there") < 2:  # the session and its twin
+        said += os.read(ours, 1_000)
+    os.close(ours)
+    assert process.wait(60) == 0
+    (stop,) = [e for _, e, _ in events("logs/my run") if isinstance(e, Command)]
+    assert (stop.name, stop.who, stop.why) == ("stop", "signal", "SIGHUP")
+    assert rf.certify("logs/my run").identical
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_where_nobody_wants_to_hear_of_the_terminal_its_end_means_nothing():
+    write(speed="3000")
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does for what it begins
+    try:
+        process = started()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with process:
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "(interrupted)" in out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_second_signal_does_not_wait_for_a_venue_that_confirms_no_cancel(tmp_path, name, code):
+    mute = Fault("cancel", "ignore", times=10_000)
+    with VenueProcess(symbols=["SYN"], timeframe="100ms", faults=[mute]) as venue:
+        Path("c.yaml").write_text(REST.format(port=venue.port))
+        with started() as process:
+            process.send_signal(getattr(signal, name))
+            while b'"name":"stop"' not in b"".join(
+                p.read_bytes() for p in Path("logs/r").glob("j*l")
+            ):
+                assert process.poll() is None
+                time.sleep(0.01)  # a file cannot be waited for
+            process.send_signal(getattr(signal, name))
+            out, err = process.communicate(timeout=10)  # a clean stop would wait for 15 s
+    assert (process.returncode, err) == (code, "")
+    assert "stopped at once; the journal holds everything that was sent" in out
+    told = [thing for _, event, outputs in events("logs/r") for thing in (event, *outputs)]
+    assert sum(isinstance(thing, Submit) for thing in told) == 1
+    assert any(isinstance(thing, Cancel) for thing in told)
+    assert not any(isinstance(thing, Finish) for thing in told)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")

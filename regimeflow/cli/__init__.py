@@ -4,7 +4,7 @@ resume | stop``.
 
 Exit codes: 0 for a result, 1 for something wrong with the command, the data or a file, 2 where the
 strategy failed, a recorded run is not what its strategy decides, or doctor or validate found
-something, 130 after a second interrupt.
+something; after a second signal 128 and its number, 130 for Ctrl-C and 143 for SIGTERM.
 """
 
 from __future__ import annotations

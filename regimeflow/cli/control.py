@@ -124,7 +124,8 @@ def line(status: Status) -> str:
     account = status.live
     at = iso(account.time) if account.time else "not begun"
     held = ", ".join(f"{qty:g} {symbol}" for symbol, qty in account.positions.items()) or "flat"
+    wrong = status.error or status.stalled
     return (
         f"{status.standing} · {at} · {status.progress} · equity {account.equity:,.2f} "
-        f"· {account.fills} fills · {held}{f' · {status.error}' if status.error else ''}"
+        f"· {account.fills} fills · {held}{f' · {wrong}' if wrong else ''}"
     )

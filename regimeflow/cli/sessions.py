@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from regimeflow.cli import config_file
-from regimeflow.cli.codes import INTERRUPTED, OK
+from regimeflow.cli.codes import OK
 from regimeflow.cli.control import StatusLine, line
 
 if TYPE_CHECKING:
@@ -32,8 +30,8 @@ def _add_live(commands: Any) -> None:
         "live",
         help="run a live session from a configuration file",
         description="Run a live session in the foreground. Ctrl-C stops it cleanly, a second one "
-        "at once. A run that died is taken up again where its directory is the same: with live.run "
-        "in the file, or --run.",
+        "at once; so do SIGTERM and the end of the terminal. A run that died is taken up again "
+        "where its directory is the same: with live.run in the file, or --run.",
     )
     parser.set_defaults(command=_live)
     parser.add_argument("--config", required=True, metavar="FILE", help="YAML")
@@ -95,12 +93,7 @@ def _live(arguments: argparse.Namespace) -> int:
     session = session_of(settings, live_money=arguments.live)
     with ExitStack() as held:
         _introduce(session, _metrics_url(session, settings, held))
-        held.enter_context(_interruptible())
-        try:
-            _follow(session, settings.redactor)
-        except KeyboardInterrupt:
-            print("\nstopped at once; the journal holds everything that was sent")
-            return INTERRUPTED
+        _follow(session, settings.redactor)
     print(f"\n{settings.redactor.text(line(session.status))}")
     print(f"certify        regimeflow certify {shlex.quote(str(session.run_dir))}")
     if session.failure is not None:
@@ -139,31 +132,30 @@ def _tell(settings: Settings) -> None:
         print(f"note: {finding}", file=sys.stderr)
 
 
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C and the signal to terminate interrupt, also where a shell ignores the first."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        for number in before:
-            signal.signal(number, signal.default_int_handler)
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _follow(session: LiveSession, redactor: Redactor) -> None:
-    """Run a session to its end with a status line; the first interrupt stops it cleanly."""
-    from regimeflow.session.host import open_to_others
+    """Run a session to its end with a status line; signals stop it."""
+    from regimeflow.session.host import open_to_others, steered_by_signals
 
     show = StatusLine(redactor)
-    try:
-        with open_to_others(session.start()):
-            while session.status.phase not in ("stopped", "failed"):
+    # Before it begins: a signal that came in between would leave its orders to themselves.
+    with steered_by_signals(session, _at_once), open_to_others(session.start()):
+        while session.status.phase not in ("stopped", "failed"):
+            try:
                 show(session.status)
-                session.wait(timeout_s=show.every_s, progress=False)
-    except KeyboardInterrupt:  # one that came between two waits
-        session.stop(why="interrupted")
+            except OSError:  # the terminal is gone, and the orders are not
+                _into_nothing()
+            session.wait(timeout_s=show.every_s, progress=False)
+
+
+def _into_nothing() -> None:
+    """Let whatever is said from now on be read by nobody."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nothing, stream.fileno())
+    os.close(nothing)
+
+
+def _at_once() -> None:
+    """Say so, from a signal's handler: not through what it may have interrupted."""
+    with suppress(OSError):
+        os.write(1, b"\nstopped at once; the journal holds everything that was sent\n")

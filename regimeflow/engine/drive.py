@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from regimeflow.engine.engine import Engine
@@ -52,8 +52,14 @@ def drive(
     venue: Venue,
     journal: Journal | None = None,
     companions: Sequence[Companion] = (),
+    pressing: Callable[[], bool] = bool,
 ) -> None:
-    """Run an engine on a venue until the venue has no more events."""
+    """Run an engine on a venue until the venue has no more events.
+
+    Args:
+        pressing: whether a halt comes next: those who have no say follow after it then, in order.
+    """
+    late: list[tuple[Input, Sequence[Output]]] = []
     step, send = engine.step, venue.send
     followed = journal is not None or bool(companions)
     for event in venue.events():
@@ -64,8 +70,18 @@ def drive(
             journal.record(event, outputs)
         if outputs:
             send(outputs)  # only what is recorded leaves
+        if companions:
+            late.append((event, outputs))
+            if not pressing():
+                _follow(companions, late)
+    _follow(companions, late)
+
+
+def _follow(companions: Sequence[Companion], late: list[tuple[Input, Sequence[Output]]]) -> None:
+    for event, outputs in late:
         for companion in companions:
             companion.follow(event, outputs)
+    late.clear()
 
 
 def race(engine: Engine, venue: QuietVenue, *, bars_alone: bool) -> None:

@@ -6,6 +6,7 @@ import inspect
 import json
 import queue
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
@@ -88,6 +89,15 @@ class Alerts:
                 self._queue.put_nowait(entry)
             except queue.Full:
                 self.failure = _SLOW
+
+    def say(self, reason: str, text: str) -> None:
+        """Pass on what no event tells, from any thread."""
+        if self._thread is None:
+            return
+        try:
+            self._queue.put_nowait(Decision(time.time_ns(), 0, 0, "Error", reason, text, {}))
+        except queue.Full:
+            self.failure = _SLOW
 
     def close(self) -> None:
         """Tell what still waits, and end; whoever takes too long is not waited for."""

@@ -1,7 +1,8 @@
 """The audit log: every decision of a run on one line, linked to its cause in the journal.
 
 Each line is a function of the journal, so the log can be made anew from it (`audit_of`), and a log
-that is continued after a crash says what its last process did not come to write.
+that is continued after a crash says what its last process did not come to write. One kind is not:
+``broken`` says what ended a session that could handle no further event.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import math
 import os
 import re
 import stat
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -93,11 +95,16 @@ class AuditLog:
         self._newest = (entries[-1].epoch, entries[-1].seq)
         news = [entry for entry in entries if not self._is_there(entry)]
         if news and self._fd >= 0:
-            try:
-                self._write("".join([self._render.line(entry) for entry in news]))
-            except Exception as error:
-                # What it says may hold what `redact` was to take out.
-                self._fail(f"event {news[0].seq} could not be written: {type(error).__name__}")
+            self._put(news)
+
+    def broke(self, text: str) -> None:
+        """Write down what ended the session, which stands in no journal; after the last event."""
+        known, now = self._decisions, time.time_ns()
+        entry = Decision(now, known.epoch, known.seq, "Error", "broken", text, {})
+        self.counts[entry.type] += 1
+        self.whats[entry.what] += 1
+        if self._fd >= 0:
+            self._put([entry])
 
     def holds(self, newest: tuple[int, int]) -> bool:
         """Whether the file that was there goes as far as an event, by epoch and number.
@@ -121,6 +128,13 @@ class AuditLog:
             self._already -= 1
             return True
         return place < self._last
+
+    def _put(self, entries: Sequence[Decision]) -> None:
+        try:
+            self._write("".join([self._render.line(entry) for entry in entries]))
+        except Exception as error:
+            # What it says may hold what `redact` was to take out.
+            self._fail(f"event {entries[0].seq} could not be written: {type(error).__name__}")
 
     def _write(self, text: str) -> None:
         data = text.encode()

@@ -82,6 +82,7 @@ def check_session(
         lambda: iter(real) if real else complete(start.limits),
         lambda: _baseline(baseline, start),
         lambda: _trading(status),
+        lambda: _engine(status),
         lambda: _files(failures),
         lambda: iter(()) if real else packages(),
         asyncio_of,
@@ -149,6 +150,11 @@ def _trading(status: Status) -> Iterator[Finding]:
     yield Finding(
         "trading", fine, f"{status.phase}, {status.state}{f' ({why})' if why and not fine else ''}"
     )
+
+
+def _engine(status: Status) -> Iterator[Finding]:
+    if status.stalled:
+        yield Finding("engine", False, status.stalled)
 
 
 def _files(failures: Sequence[str]) -> Iterator[Finding]:

@@ -81,6 +81,10 @@ class DryRun:
         """Pass a command to the engine, from any thread."""
         self._link.command(name, why, who)
 
+    def pressing(self) -> bool:
+        """What is simulated comes before a halt: nothing that follows can change places with it."""
+        return False
+
     def upgrade(self, event: Upgraded) -> None:
         """Pass an upgrade to the engine, from any thread."""
         self._link.upgrade(event)

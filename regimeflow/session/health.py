@@ -38,6 +38,20 @@ class Vitals(msgspec.Struct, frozen=True):
     disk_free_mb: float
 
 
+def lagging(health: Health | None, lag_ms: float) -> Health | None:
+    """Return a look at the process that knows for how long the engine's thread is already busy.
+
+    Args:
+        health: the last look, made by that very thread; None before the first.
+        lag_ms: of the event it is busy with, 0 where it is not.
+    """
+    if not lag_ms:
+        return health
+    if health is None:
+        return Health(0, 0, lag_ms, 0, UNKNOWN, UNKNOWN, UNKNOWN)
+    return msgspec.structs.replace(health, loop_lag_ms=max(lag_ms, health.loop_lag_ms))
+
+
 class Probe:
     """Looks at this process; each look costs tens of microseconds.
 

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -29,50 +29,87 @@ if TYPE_CHECKING:
 
 #: How long the main thread waits at a time; signals are answered in between at once.
 _SLICE_S = 1.0
-STOPPED_AT_ONCE = 130
+#: A process that a signal ends exits with this and the signal's number, as shells say it.
+_ENDED_BY = 128
 
 
 class Signals:
     """What signals mean to a session that a process lives for.
 
-    The first to terminate or interrupt stops it cleanly, the second at once: the journal holds
-    everything that was sent. SIGUSR1 is the kill switch.
+    The first to terminate, interrupt or hang up stops it cleanly, the second at once: the journal
+    holds everything that was sent, and the exit code names the signal. SIGUSR1 is the kill switch.
 
     Args:
         worker: the session's work.
+        attended: whether somebody sits at the process's terminal: an interrupt is his, and the
+            terminal's end is the session's. Else there is none, and nothing to hang up.
+        last_words: called before it ends at once.
     """
 
-    def __init__(self, worker: InProcess) -> None:
+    def __init__(
+        self,
+        worker: InProcess,
+        *,
+        attended: bool = False,
+        last_words: Callable[[], object] = bool,
+    ) -> None:
         self._worker = worker
-        self._asked = False
+        self._attended = attended
+        self._last_words = last_words
+        self._asked = 0
+        #: Where a strategy's own output goes, while the terminal is there.
+        self._terminals = [fd for fd in (1, 2) if attended and os.isatty(fd)]
 
-    def listen(self) -> None:
-        """Obey from now on; from the main thread."""
-        signal.signal(signal.SIGTERM, self._stop)
-        signal.signal(signal.SIGINT, self._stop)
-        signal.signal(signal.SIGUSR1, self._halt)
+    def listen(self) -> dict[int, Any]:
+        """Obey from now on; from the main thread. Return what was done before, by signal."""
+        before: dict[int, Any] = {}
+        for name, handler in (
+            ("SIGTERM", self._stop),
+            ("SIGINT", self._stop),
+            ("SIGHUP", self._hang_up if self._attended else signal.SIG_IGN),
+            ("SIGUSR1", self._halt),
+        ):
+            number = getattr(signal, name, None)  # Windows has two of them
+            # Whoever began us with `nohup` wants the end of the terminal to mean nothing.
+            if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
+                continue
+            before[number] = signal.signal(number, handler)
+        return before
 
     @contextlib.contextmanager
-    def kill_switch(self) -> Iterator[None]:
-        """Obey SIGUSR1 for a while, and leave the other signals to whoever has them."""
+    def obeyed(self) -> Iterator[None]:
+        """Obey for a while, where this is the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.signal(signal.SIGUSR1, self._halt)
+        before = self.listen()
         try:
             yield
         finally:
-            signal.signal(signal.SIGUSR1, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _hang_up(self, number: int, frame: Any) -> None:
+        """Stop; printing from now on must not fail, as it does where the terminal is gone."""
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        for fd in self._terminals:
+            os.dup2(nothing, fd)
+        os.close(nothing)
+        self._stop(number, frame)
 
     def _stop(self, number: int, frame: Any) -> None:
-        name = signal.Signals(number).name
-        if self._asked:
+        self._asked += 1
+        if self._asked > 1:
             try:
-                self._worker.flush()
+                if self._asked == 2:  # a third one waits for no disk
+                    self._worker.flush()
+                    self._last_words()
             finally:
-                os._exit(STOPPED_AT_ONCE)
-        self._asked = True
-        self._worker.command("stop", name, "signal")
+                os._exit(_ENDED_BY + number)
+        if self._attended and number == signal.SIGINT:
+            self._worker.command("stop", "interrupted", "user")
+        else:
+            self._worker.command("stop", signal.Signals(number).name, "signal")
 
     def _halt(self, number: int, frame: Any) -> None:
         self._worker.command("halt", signal.Signals(number).name, "signal")
@@ -125,14 +162,28 @@ def _begun(redactor: Redactor, held: contextlib.ExitStack) -> InProcess:
 def open_to_others(session: LiveSession) -> Iterator[None]:
     """Let other processes look at a session of this one and steer it, while it runs.
 
-    The process that calls this is the session's controller: nobody else's end is a loss. SIGUSR1
-    halts the session meanwhile, where this is the main thread.
+    The process that calls this is the session's controller: nobody else's end is a loss.
     """
     worker = session._worker
     if sys.platform == "win32" or not isinstance(worker, InProcess):
         yield
         return
-    with served(worker, session.run_dir), Signals(worker).kill_switch():
+    with served(worker, session.run_dir):
+        yield
+
+
+@contextlib.contextmanager
+def steered_by_signals(session: LiveSession, last_words: Callable[[], object]) -> Iterator[None]:
+    """Obey signals for a session of this process, which somebody watches; begun or about to be.
+
+    Args:
+        last_words: called where a second signal ends the process at once.
+    """
+    worker = session._worker
+    if isinstance(worker, InProcess):
+        with Signals(worker, attended=True, last_words=last_words).obeyed():
+            yield
+    else:
         yield
 
 

@@ -15,9 +15,9 @@ from regimeflow.analytics.execution_quality import ExecutionQuality
 from regimeflow.analytics.report import Report
 from regimeflow.engine.desk import ACTIVE, HALTED, REDUCING
 from regimeflow.engine.drive import drive
-from regimeflow.errors import JournalError, SessionError, StrategyError
+from regimeflow.errors import JournalError, RegimeflowError, SessionError, StrategyError
 from regimeflow.journal import JournalWriter, Mark, Place, Position
-from regimeflow.model.events import Command, Fill, Input, Output, Start
+from regimeflow.model.events import Command, Fill, Input, Output, Start, StateChanged
 from regimeflow.session import freeze, snapshot
 from regimeflow.session.collector import rare_collections
 from regimeflow.session.companions import (
@@ -38,9 +38,9 @@ from regimeflow.session.plan import Link, plan_of
 from regimeflow.session.records import Records
 from regimeflow.session.run_dir import (
     KILL_NAME,
+    KillFile,
     continue_run,
     first_event,
-    killed,
     leave_accounts,
     leave_baseline,
     open_run,
@@ -51,6 +51,7 @@ from regimeflow.session.spec import Spec
 from regimeflow.session.state import ENDED
 from regimeflow.session.status import Status
 from regimeflow.session.upgrade import UpgradeWish, as_begun, last_upgrade, taken
+from regimeflow.session.watchdog import STALLED, Watchdog
 from regimeflow.session.worker import check_resume
 
 #: How often a snapshot is made while events rush past.
@@ -107,8 +108,12 @@ class InProcess:
         anchor = functools.partial(anchor_of, self.engine)
         self.twin = Twin(freeze.thaw(frozen), basis, model, plan.kinds, anchor, load)
         probe = Probe(spec.run_dir)
-        link = plan.link(self.engine, lambda: probe.event(0, 0, 0.0, 0), self.killed)
+        self._kill_file = KillFile(spec.run_dir)
+        link = plan.link(self.engine, lambda: probe.event(0, 0, 0.0, 0), self._kill_file.news)
         self.link: Link = DryRun(link) if spec.dry_run else link
+        self._watchdog = Watchdog(
+            self.engine, spec.wish.intervals, self._stalled, self._look_for_the_kill_file
+        )
         self._keeper = Keeper()
         self._shelf = Shelf(spec.run_dir)
         self.records = Records(
@@ -117,7 +122,7 @@ class InProcess:
             self._shadow,
             self.twin,
             baseline,
-            lambda: self._status,
+            self.status,
             self._snapshot,
             lambda: self.link.skew_ms,
             output_dir=spec.output_dir,
@@ -149,7 +154,7 @@ class InProcess:
 
     def killed(self) -> str:
         """Return why everything must halt, or "" where nothing must."""
-        return killed(self._spec.run_dir)
+        return self._kill_file.why()
 
     # ------------------------------------------------------------ begin and end
 
@@ -188,6 +193,8 @@ class InProcess:
         self._remark_due = True
         self._status = self._snapshot()
         # Before the feed can say anything, all of it is on the disk: who and what runs here.
+        if self._plan.real_time:
+            self._watchdog.begin(self._thread)
         self._thread.start()
 
     def _take_up(self, earlier: Start) -> JournalWriter:
@@ -236,7 +243,21 @@ class InProcess:
         return self._journal.mark()
 
     def _tell(self, text: str) -> None:
-        self._keeper.note(self.engine.event.seen, "warning", text)
+        self._tell_as("warning", text)
+
+    def _tell_as(self, level: str, text: str) -> None:
+        self._keeper.note(self.engine.event.seen, level, text)
+
+    def _stalled(self, reason: str, text: str) -> None:
+        """Tell that the engine's thread is stuck, or back; on the watchdog's thread."""
+        self._tell_as("error" if reason == STALLED else "warning", text)
+        self.records.say(reason, text)
+
+    def _look_for_the_kill_file(self) -> None:
+        """Halt where the file is there, though the engine's thread may be stuck."""
+        why = self._kill_file.news()
+        if why:
+            self.link.command("halt", why, "kill file")
 
     def when_over(self, told: Callable[[], None]) -> None:
         """Call ``told`` on the engine's thread once everything is over."""
@@ -318,7 +339,10 @@ class InProcess:
             self._status = self._snapshot()
         elif self.engine.start is None:  # so no event has made it anew
             return msgspec.structs.replace(self._status, why=self.link.trouble)
-        return self._status
+        status, watchdog = self._status, self._watchdog
+        if watchdog.lag_ms and self._phase == "running":
+            return msgspec.structs.replace(status, lag_ms=watchdog.lag_ms, stalled=watchdog.stalled)
+        return status
 
     def failure(self) -> StrategyError | None:
         """Return what the strategy raised, or None."""
@@ -351,7 +375,8 @@ class InProcess:
     @property
     def failures(self) -> Sequence[str]:
         """What could not be kept or told."""
-        return self.records.failures
+        watchdog = self._watchdog.failure
+        return [*self.records.failures, *([watchdog] if watchdog else [])]
 
     def flush(self) -> Position | None:
         """Have everything up to now in the journal's files, and return how far that is."""
@@ -368,18 +393,20 @@ class InProcess:
     def _work(self) -> None:
         journal = self._journal
         try:
-            drive(self.engine, self.link, journal, (self.records, self, self._snapshots))
+            companions = (self.records, self, self._snapshots, self._watchdog)
+            drive(self.engine, self.link, self, companions, self.link.pressing)
         except BaseException as error:
-            self._error = error
-            self._keeper.note(self.engine.event.seen, "error", f"the session broke: {error}")
+            self._watchdog.close()
+            self._broke(error)
             self._cancel_everything()
         finally:
-            for part in (journal, self.link, self.records):
+            for part in (self._watchdog, journal, self.link, self.records):
                 try:
                     if part is not None:
                         part.close()
                 except BaseException as error:  # the session is over all the same, and says why
-                    self._error = self._error or error
+                    if self._error is None:
+                        self._broke(error)
             self._phase = "failed" if self._error is not None else "stopped"
             self._status = status = self._snapshot()
             with contextlib.suppress(OSError):  # the journal has all of it
@@ -388,6 +415,14 @@ class InProcess:
             self._over.set()
             for told in self._when_over:
                 told()
+
+    def _broke(self, error: BaseException) -> None:
+        """Say what ended the session, wherever somebody may look: no event tells of it."""
+        self._error = error
+        ours = isinstance(error, RegimeflowError)
+        what = str(error) if ours else f"{type(error).__name__}: {error}"
+        self._tell_as("error", f"the session broke: {what}")
+        self.records.broke(f"the session broke: {what}")
 
     def _cancel_everything(self) -> None:
         """Take back what works at the venue: the one request that needs no journal."""
@@ -426,6 +461,17 @@ class InProcess:
             self._keeper.note(at, "error", str(error))
         self.follow(event, outputs)
 
+    def record(self, event: Input, outputs: Sequence[Output]) -> None:
+        """Write an event and its outputs down, and show at once what a command has changed."""
+        assert self._journal is not None
+        self._journal.record(event, outputs)
+        if event.__class__ is Command:
+            for output in outputs:
+                if isinstance(output, StateChanged) and not output.symbol:
+                    self._status = msgspec.structs.replace(
+                        self._status, state=output.after, why=output.why
+                    )
+
     def follow(self, event: Input, outputs: Sequence[Output]) -> None:
         """Keep what notebooks ask for; called on the engine's thread after each event."""
         keeper = self._keeper
@@ -434,7 +480,7 @@ class InProcess:
             keeper.note(event.seen, "info", REMARK)
         keeper.take(event, outputs)
         now = time.monotonic()
-        if now >= keeper.snapshot_due:
+        if now >= keeper.snapshot_due or event.__class__ is Command:  # who asked looks at once
             keeper.snapshot_due = now + _SNAPSHOT_S
             self._status = self._snapshot()
 

@@ -33,6 +33,7 @@ from regimeflow.session.check import Checkup, check_session
 from regimeflow.session.companions import Account
 from regimeflow.session.control import Gone
 from regimeflow.session.detached import Detached, launch, worker_of
+from regimeflow.session.health import lagging
 from regimeflow.session.in_process import InProcess, same_run
 from regimeflow.session.metrics import LiveMetrics
 from regimeflow.session.plan import Wish
@@ -548,7 +549,7 @@ class LiveSession:
     @property
     def health(self) -> Health | None:
         """How the process that trades is doing, None before it was looked at."""
-        return self._worker.history().health
+        return lagging(self._worker.history().health, self.status.lag_ms)
 
     @property
     def slippage(self) -> Any:

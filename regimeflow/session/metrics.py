@@ -38,6 +38,7 @@ from regimeflow.model.market import Bar, Bars, History, Quote, Trade
 from regimeflow.model.models import Limits
 from regimeflow.model.timeframe import NS_PER_MS, NS_PER_SECOND
 from regimeflow.session.decisions import Decision, Decisions
+from regimeflow.session.health import lagging
 from regimeflow.session.state import StateFold
 from regimeflow.session.status import Status
 
@@ -426,7 +427,7 @@ class MetricsFold:
             open_orders=len(decisions.working),
             positions=len(value.stakes),
             regime=self._regime,
-            health=self._health,
+            health=lagging(self._health, status.lag_ms if status is not None else 0.0),
             executions=self._executions,
             fills=dict(self._fills),
             orders=OrderCounts(**self._orders),
@@ -535,11 +536,13 @@ class Meter:
 
     def latest(self) -> LiveMetrics:
         """Return the newest snapshot; from any thread."""
+        status, made = self._status(), self._made
         return msgspec.structs.replace(
-            self._made,
-            phase=self._status().phase,
+            made,
+            phase=status.phase,
             clock_skew_ms=self._skew_ms(),
             failures=self._failures,
+            health=lagging(made.health, status.lag_ms),
         )
 
     def _measure(self) -> LiveMetrics:

@@ -71,6 +71,9 @@ class Link(Protocol):
     def command(self, name: str, why: str, who: str) -> None:
         """Pass a command to the engine, from any thread."""
 
+    def pressing(self) -> bool:
+        """Whether what comes next is a halt, or was asked for before one that has arrived."""
+
     def upgrade(self, event: Upgraded) -> None:
         """Pass an upgrade to the engine, from any thread; it overtakes the market."""
 
@@ -107,12 +110,14 @@ class Plan(Protocol):
         start: the session's first event; a live venue fills in what it knows better.
         kinds: symbol -> what its orders match against in a simulation, as in `Matcher`.
         total: how many market events there are, 0 where nobody knows.
+        real_time: whether its clock is the real one.
     """
 
     name: str
     start: Start
     kinds: dict[str, str | int]
     total: int
+    real_time: bool
 
     def link(
         self, engine: Engine, probe: Callable[[], Health] | None, killed: Callable[[], str]
@@ -135,6 +140,8 @@ def plan_of(strategy: Strategy, venue: Any, wish: Wish, run: str) -> Plan:
 
 class SimulatedPlan:
     """Historical data that are played."""
+
+    real_time = True  # at any speed the callbacks take the time they take
 
     def __init__(self, strategy: Strategy, venue: Simulated, wish: Wish, run: str) -> None:
         self.name = venue.name
@@ -180,6 +187,7 @@ class VenuePlan:
         self._adapter: Adapter = venue.feed if isinstance(venue, Paper) else venue
         self.name = venue.name
         self.total = 0
+        self.real_time = not hasattr(self._adapter, "runtime")
         if not wish.symbols:
             raise ConfigError(f"a session on {self.name} needs symbols=: which to trade")
         self._wish = wish

@@ -110,6 +110,17 @@ class Records:
         for follower in self._followers:
             follower.follow(event, outputs)
 
+    def say(self, reason: str, text: str) -> None:
+        """Tell somebody what no event tells, from any thread."""
+        if self._alerts is not None:
+            self._alerts.say(reason, text)
+
+    def broke(self, text: str) -> None:
+        """Write into the audit log what ended the session, and tell somebody; never raises."""
+        if self.audit is not None:
+            self.audit.broke(text)
+        self.say("broken", text)
+
     def close(self) -> None:
         """Write what is left, and close the files."""
         if self._files is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,6 +135,30 @@ def killed(run_dir: Path) -> str:
     except OSError:
         return ""
     return f"kill file: {text}" if text else "kill file"
+
+
+class KillFile:
+    """The kill file of a run, looked at by several threads: whoever sees it first says so.
+
+    Args:
+        run_dir: of the run.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._lock = threading.Lock()
+        self._told = ""
+
+    def why(self) -> str:
+        """Return why everything must halt, or "" without the file."""
+        return killed(self._run_dir)
+
+    def news(self) -> str:
+        """Return the same, once for each text of the file; "" if that was said before."""
+        with self._lock:
+            why, told = self.why(), self._told
+            self._told = why
+        return why if why != told else ""
 
 
 def write_private(path: Path, content: bytes) -> None:

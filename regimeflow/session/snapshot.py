@@ -333,6 +333,7 @@ class Snapshots:
         self._frozen_sha256 = ""
         self._dir = run_dir
         self._parts = parts
+        self._engine: Any = parts["engine"]
         self._shelf = shelf
         self._link = link
         self._mark = mark
@@ -369,6 +370,8 @@ class Snapshots:
         self._shelf.follow(event, outputs)
         if event.__class__ is Command and event.name == "stop":
             self._wanted = self._since >= LEAST_EVENTS
+        if event is not self._engine.event:
+            return  # the engine is further by now: a halt could not wait
         if not self._wanted and not self._since % _PUT_EVERY and not self._failed:
             self._put(event)
         if not self._wanted and (self._since < self._every or time.monotonic() < self._due):

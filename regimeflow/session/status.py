@@ -23,6 +23,8 @@ class Status(msgspec.Struct, frozen=True):
         live, shadow, twin: the three accounts.
         working: orders that can still fill.
         error: what ended it, or "".
+        lag_ms: for how long the engine's thread is already busy with one event; 0 while it is not.
+        stalled: a sentence while that is too long, else "".
     """
 
     run: str
@@ -38,6 +40,8 @@ class Status(msgspec.Struct, frozen=True):
     twin: Account
     working: int
     error: str = ""
+    lag_ms: float = 0.0
+    stalled: str = ""
 
     @property
     def standing(self) -> str:
@@ -53,7 +57,8 @@ class Status(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         at = iso(self.live.time) if self.live.time else "not begun"
-        error = f", {self.error}" if self.error else ""
+        wrong = self.error or self.stalled
+        error = f", {wrong}" if wrong else ""
         over = self.state == ENDED and self.phase == "stopped"
         state = self.phase if over else f"{self.phase}, {self.state}"
         return (
@@ -68,7 +73,8 @@ class Status(msgspec.Struct, frozen=True):
             f"live − shadow, execution: {self.live.equity - self.shadow.equity:,.2f} · "
             f"shadow − twin, decisions: {self.shadow.equity - self.twin.equity:,.2f}"
         )
-        error = f"<div style='{_WRONG}'>{html.escape(self.error)}</div>" if self.error else ""
+        wrong = self.error or self.stalled
+        error = f"<div style='{_WRONG}'>{html.escape(wrong)}</div>" if wrong else ""
         heads = "".join(
             f"<th style='text-align:{side}'>{name}</th>"
             for name, side in zip(_HEADS, ("right",) * 4 + ("left",), strict=True)

@@ -9,7 +9,9 @@ Invariants:
 1. no entry leaves before our books were compared with the venue's and nothing was left to do: at
    the start, after every lost connection, and after a restart;
 2. ``seen`` grows strictly, and is the only time that the engine knows;
-3. a connection that is there is not a feed that is fresh: each symbol has an age of its own.
+3. a connection that is there is not a feed that is fresh: each symbol has an age of its own;
+4. once a halt, a flatten or a stop has arrived, nothing new leaves, whatever the engine is busy
+   with; and it is the next event that the engine is given.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from regimeflow.engine.desk import HALTED
+from regimeflow.engine.desk import ACTIVE
 from regimeflow.engine.engine import Engine
 from regimeflow.errors import Refused
 from regimeflow.model.events import (
@@ -142,6 +144,7 @@ class Gateway:
         )
         self._booked = Booked(lambda symbol: engine.desk.instruments[symbol].multiplier)
         self._line = Line(intervals, runtime)
+        self._halting = self.outbox.halting
         self._seen = engine.event.seen
         self._timers: list[tuple[int, int, str, int]] = []
         self._timer_count = 0
@@ -151,6 +154,8 @@ class Gateway:
         #: How far the venue's clock was ahead of ours when it was last asked.
         self.skew_ms: float | None = None
         self._kill_told = ""
+        self._handling: Command | None = None  # what the engine is given just now
+        self._given = False  # whether it was given anything in this life
         self._garbled = 0
         self._closing: tuple[int, str] | None = None
         self._backfill: set[str] = set()
@@ -177,6 +182,7 @@ class Gateway:
 
     def send(self, outputs: Sequence[Output]) -> None:
         """Carry out the requests among ``outputs``."""
+        self._is_handled()  # before the exits of a flatten, which must not wait for themselves
         for output in outputs:
             if isinstance(output, Submit | Cancel | Replace):
                 for name in _names_in(output):
@@ -185,7 +191,7 @@ class Gateway:
             elif isinstance(output, SetTimer):
                 self._set_timer(output)
             elif isinstance(output, StateChanged) and _halts(output):
-                self._soon += self.outbox.withdraw(f"trading is halted: {output.why}")
+                self._soon += self.outbox.withdraw(f"trading is {output.after}: {output.why}")
 
     @property
     def trouble(self) -> str:
@@ -220,7 +226,13 @@ class Gateway:
 
     def command(self, name: str, why: str, who: str) -> None:
         """Pass a command to the engine, from any thread."""
-        self.runtime.command(Command(0, 0, name, why, who))
+        command = Command(0, 0, name, why, who)
+        self._halting.arrived(command)  # from here on nothing new leaves
+        self.runtime.command(command)
+
+    def pressing(self) -> bool:
+        """Whether a halt has arrived, and what comes next is that or what was asked before it."""
+        return bool(self._halting) and self._given and self.runtime.pressing()
 
     def upgrade(self, event: Upgraded) -> None:
         """Pass an upgrade to the engine, from any thread."""
@@ -253,8 +265,14 @@ class Gateway:
     def _stamped(self, events: Iterable[Input]) -> Iterator[Input]:
         """Yield events with the time at which they are let in, and what follows of each at once."""
         waiting = list(events)
-        while waiting:
+        while True:
+            if self._halting and self._given and not any(type(e) in _ASKED for e in waiting):
+                waiting[:0] = self._asked_next()
+            if not waiting:
+                return
             event = waiting.pop(0)
+            if type(event) is Command:
+                self._handling = event
             if type(event) in _WORDY:
                 event = writable(event)
             seen = self._seen = max(self.runtime.now(), self._seen + 1)
@@ -266,12 +284,27 @@ class Gateway:
                 yield msgspec.structs.replace(event, ts=seen, seen=seen)
             else:
                 yield msgspec.structs.replace(event, seen=seen)
+            if type(event) is Finish:
+                return  # what is asked for now comes too late
+            self._given = True
+            self._is_handled()
             if isinstance(event, Fill | Adjusted):
                 self._booked.take(event)
                 waiting[:0] = self._booked.owed(event.execution_id)
             # What the engine sent on this event may have been answered at once.
             waiting[:0] = self._soon
             self._soon = []
+
+    def _asked_next(self) -> list[Input]:
+        """Return what is asked for next: up to a halt it overtakes what was let in already, too."""
+        message = self.runtime.urgent()
+        return [] if message is None else self._take(message)
+
+    def _is_handled(self) -> None:
+        """The engine has handled a command: what may leave is by the trading state again."""
+        if self._handling is not None:
+            self._halting.handled(self._handling)
+            self._handling = None
 
     # ------------------------------------------------------------ messages
 
@@ -666,7 +699,7 @@ class Gateway:
         told: list[Input] = [Clock(now, 0)]
         why = self._killed()
         if why and why != self._kill_told:
-            told.append(Command(now, 0, "halt", why, "kill file"))
+            self.command("halt", why, "kill file")
         self._kill_told = why
         ended = self.hours.ended(now, self.intervals.ns("grace_ms") + self.intervals.ns("clock_ms"))
         if ended is not None:
@@ -809,7 +842,8 @@ def _names_in(request: Submit | Cancel | Replace) -> list[str]:
 
 
 def _halts(changed: StateChanged) -> bool:
-    return changed.after == HALTED and not changed.symbol
+    """Return whether all that works is taken back: by a halt, or before everything is left."""
+    return changed.after != ACTIVE and not changed.symbol
 
 
 def _skew_ms(adapter: Adapter, runtime: Runtime) -> float:
@@ -827,6 +861,8 @@ def _over(message: Message | None) -> str:
     return ""
 
 
+#: What humans ask for, in the order in which they do.
+_ASKED = frozenset({Command, Upgraded})
 #: Events that carry a venue's own words.
 _WORDY = frozenset({Trade, OrderUpdate, Fill, Connection, Gap, Reconciled, Adjusted, Command})
 _COLUMNS = ("times", "open", "high", "low", "close", "volume")

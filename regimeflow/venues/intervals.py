@@ -23,6 +23,7 @@ class Intervals(Given, frozen=True, kw_only=True):
         reconnect_initial_ms, reconnect_max_ms: first and longest wait before connecting again.
         stop_ms: how long a stop waits for cancels to be confirmed.
         health_ms: how often the process looks at itself.
+        stall_ms: how long the engine may be busy with one event before somebody is told.
         max_skew_ms: how far our clock may be from the venue's.
         skew_poll_ms: how often that is looked at again; it is at each connection, too.
         hold_when_stale, cancel_when_stale: what old data do to entries.
@@ -43,6 +44,7 @@ class Intervals(Given, frozen=True, kw_only=True):
     reconnect_max_ms: float = 30_000.0
     stop_ms: float = 15_000.0
     health_ms: float = 10_000.0
+    stall_ms: float = 5_000.0
     max_skew_ms: float = 1_000.0
     skew_poll_ms: float = 3_600_000.0
     hold_when_stale: bool = True

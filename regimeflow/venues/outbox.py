@@ -8,7 +8,8 @@ Invariants:
    unknown order is asked for until the venue tells, or says often and late enough that it has none;
 3. a cancel or change waits until the venue has answered for the order itself;
 4. what waits to be sent can be withdrawn, and is then never sent: by a halt, with the connection,
-   or when its time is over. So nothing that was given up leaves later;
+   or when its time is over. So nothing that was given up leaves later. A halt that has arrived
+   holds it from that moment on, though the engine is still busy: `halting`;
 5. requests leave no faster than the limits allow, however many waited: `wire_rate`;
 6. an exit waits for no entry, and a cancel for neither: each kind has a lane of its own;
 7. an entry and its exits are one request: what becomes of that is told of each of them.
@@ -33,6 +34,7 @@ from regimeflow.model.events import (
 from regimeflow.model.models import Limits
 from regimeflow.model.order import Order, Status
 from regimeflow.model.timeframe import NS_PER_MS, NS_PER_SECOND
+from regimeflow.venues.halting import Halting
 from regimeflow.venues.intervals import Intervals
 from regimeflow.venues.port import Ack, Adapter, VenueOrder
 from regimeflow.venues.runtime import Answer, Runtime
@@ -55,6 +57,9 @@ class Outbox:
         adapter, runtime, intervals: of the gateway.
         orders: the engine's orders by id; only read.
         limits: of the engine, for the rate; only read.
+
+    Attributes:
+        halting: the halts that the engine has not handled yet.
     """
 
     def __init__(
@@ -72,7 +77,10 @@ class Outbox:
         #: Order id -> until when an answer to its submit is waited for.
         self._submitting: dict[str, int] = {}
         self._leaving: dict[tuple[str, str], Passage] = {}
+        #: Orders that were withdrawn: there is nothing to cancel.
+        self._never_left: set[str] = set()
         self._rate = WireRate(limits, runtime.now)
+        self.halting = Halting()
         self._remembered = False
         self._held: dict[str, list[Cancel | Replace]] = {}
         self._changing: dict[str, int] = {}
@@ -105,6 +113,8 @@ class Outbox:
             self._held.setdefault(sent_with, []).append(request)
             return []
         if isinstance(request, Cancel):
+            if sent_with in self._never_left:
+                return told
             self._canceling[request.order_id] = request
             self._cancel_due(now)
             return told
@@ -136,9 +146,13 @@ class Outbox:
         """Have a request sent, unless it is withdrawn before its turn comes."""
         passage = self._leaving[what, order_id] = Passage()
         runtime, times = self._runtime, self._submitting if what == "submit" else self._changing
+        order = self._orders().get(order_id)
+        exit_ = order is not None and order.as_exit
+        halting = self.halting
 
         def work() -> Ack:
-            if not passage.leave(runtime.now()):
+            # What a halt holds here is withdrawn as soon as the engine has handled that.
+            if halting.holds(exit_=exit_) or not passage.leave(runtime.now()):
                 raise _Withdrawn
             return request()
 
@@ -148,8 +162,6 @@ class Outbox:
 
         passage.go = go
         self._remembered = True  # what is there from now on is this life's own
-        order = self._orders().get(order_id)
-        exit_ = order is not None and order.as_exit
         lane = "exits" if exit_ else "orders"
         self._rate.hand(passage, exit_=exit_)
 
@@ -170,6 +182,7 @@ class Outbox:
         if what == "submit":
             self._submitting.pop(order_id, None)
             self._held.pop(order_id, None)
+            self._never_left.add(order_id)
         else:
             self._changing.pop(order_id, None)
         return True
@@ -205,7 +218,7 @@ class Outbox:
         """Return what an answer says of its order; of one that was looked up, when it was asked."""
         what, order_id = answer.key
         if isinstance(answer.error, _Withdrawn):
-            return [], None  # told when it was withdrawn
+            return [], None  # told when it is withdrawn
         self._leaving.pop((what, order_id), None)
         if what == "submit":
             return self._submitted(order_id, answer.value, answer.error), None

@@ -116,6 +116,10 @@ class PaperLink:
         """Pass a command to the engine, from any thread."""
         self._gateway.command(name, why, who)
 
+    def pressing(self) -> bool:
+        """What is simulated comes before a halt: nothing that follows can change places with it."""
+        return False
+
     def upgrade(self, event: Upgraded) -> None:
         """Pass an upgrade to the engine, from any thread."""
         self._gateway.upgrade(event)

@@ -69,6 +69,12 @@ class Runtime(Protocol):
     def command(self, command: Urgent) -> None:
         """Take a command, from any thread; it overtakes what waits."""
 
+    def urgent(self) -> Urgent | None:
+        """Return the next command, None where there is none."""
+
+    def pressing(self) -> bool:
+        """Return whether there is one."""
+
     def waiting(self) -> tuple[int, float]:
         """Return how many messages wait, and how long the oldest has, in milliseconds."""
 
@@ -91,7 +97,8 @@ class Threads:
         self.random = random.Random()
         self._wall = time.time_ns()
         self._anchor = time.monotonic_ns()
-        self._mutex = threading.Lock()
+        # Entered again by a signal's handler, where that interrupts the thread that is inside.
+        self._mutex = threading.RLock()
         self._bell = _Bell()
         self._messages: deque[tuple[int, Any]] = deque()
         self._urgent: deque[Urgent] = deque()
@@ -151,6 +158,13 @@ class Threads:
         with self._mutex:
             self._urgent.append(command)
             self._bell.ring()
+
+    def urgent(self) -> Urgent | None:
+        with self._mutex:
+            return self._urgent.popleft() if self._urgent else None
+
+    def pressing(self) -> bool:
+        return bool(self._urgent)
 
     def _answered(self, answer: Answer) -> None:
         with self._mutex:
@@ -342,6 +356,12 @@ class Virtual:
 
     def command(self, command: Urgent) -> None:
         self._urgent.append(command)
+
+    def urgent(self) -> Urgent | None:
+        return self._urgent.popleft() if self._urgent else None
+
+    def pressing(self) -> bool:
+        return bool(self._urgent)
 
     def waiting(self) -> tuple[int, float]:
         oldest = self._messages[0][0] if self._messages else self._now

@@ -220,6 +220,10 @@ class SimulatedLink:
             self._stop.set()
             self.inbox.close(why, self._answer_ns)
 
+    def pressing(self) -> bool:
+        """What is simulated comes before a halt: nothing that follows can change places with it."""
+        return False
+
     def upgrade(self, event: Upgraded) -> None:
         """Pass an upgrade to the engine, from any thread."""
         self.inbox.urgent(event)

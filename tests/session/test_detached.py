@@ -365,8 +365,12 @@ def test_a_signal_to_end_stops_cleanly(run_dir, number):
 
 def test_a_second_signal_ends_at_once(run_dir):
     marker = run_dir.with_name("stuck")
-    session = detached(run_dir, Stuck(marker=str(marker)))
+    patience = rf.venues.Intervals(clock_ms=20.0, stall_ms=200.0)
+    session = detached(run_dir, Stuck(marker=str(marker)), intervals=patience)
     until(marker.exists)
+    until(lambda: "Stuck has held the engine's thread" in session.status.stalled)
+    assert session.health.loop_lag_ms >= 200.0
+    assert "engine" in [finding.name for finding in session.check() if not finding.ok]
     pid = pid_of(run_dir)
     os.kill(pid, signal.SIGTERM)
     assert not session._worker.ended(0.3)  # it is stuck, and two signals at once would be one
@@ -374,6 +378,17 @@ def test_a_second_signal_ends_at_once(run_dir):
     assert session._worker.ended(20.0)
     assert session.status.phase == "failed"
     assert rf.certify(run_dir).identical
+
+
+def test_the_end_of_a_terminal_means_nothing_to_a_session_without_one(run_dir):
+    session = detached(run_dir)
+    until(lambda: session.status.working)
+    os.kill(pid_of(run_dir), signal.SIGHUP)
+    done = session.status.done
+    until(lambda: session.status.done > done + 100)
+    session.stop()
+    (stop,) = [e for _, e, _ in events(run_dir) if isinstance(e, Command)]
+    assert (stop.name, stop.who) == ("stop", "user")
 
 
 def test_a_signal_is_a_kill_switch(run_dir):

@@ -17,6 +17,7 @@ from regimeflow.cli.control import line
 from regimeflow.journal import events
 from regimeflow.model.events import Cancel, Failed, StateChanged, Submit
 from regimeflow.prometheus import dashboard_snapshot_to_prometheus, live_metrics_to_prometheus
+from regimeflow.session.audit import audit_of
 from regimeflow.session.certify import state_digest
 
 
@@ -457,6 +458,37 @@ def test_a_journal_that_fails_stops_the_session_with_nothing_sent(tmp_path, fram
         o.order_id for _, _, outs in events(tmp_path / "run") for o in outs if isinstance(o, Submit)
     }
     assert {o.order_id for o in sent if isinstance(o, Submit)} == recorded
+
+
+def test_a_session_that_breaks_says_so_in_the_audit_log_and_to_whoever_is_alerted(
+    tmp_path, frame, monkeypatch
+):
+    heard: list[tuple[str, str]] = []
+    live = session(Resting(), frame, tmp_path / "run", alert=lambda *said: heard.append(said))
+    count: list[int] = []
+    real_send = live._worker.link.send
+
+    def failing(outputs):
+        count.append(1)
+        if len(count) == 20:
+            raise MemoryError
+        real_send(outputs)
+
+    monkeypatch.setattr(live._worker.link, "send", failing)
+    with pytest.raises(rf.SessionError, match="broke"):
+        live.run()
+    assert heard == [("broken", "the session broke: MemoryError: ")]
+    assert "the session broke: MemoryError: " in list(live.log["text"])
+    whole = (tmp_path / "run" / "audit.log").read_text()
+    assert whole.splitlines()[-1].split(",")[2:4] == ["Error", "the session broke: MemoryError: "]
+    known = whole.splitlines()[:-1]  # the last event's outputs were still to be followed
+    assert known == audit_of(tmp_path / "run").splitlines()[: len(known)]
+    # Taken up again, the log goes on behind that line.
+    session(Resting(), frame, tmp_path / "run").run()
+    again = (tmp_path / "run" / "audit.log").read_text()
+    assert again.startswith(whole)
+    rest = [row for row in again.splitlines() if '""broken""' not in row]
+    assert rest == audit_of(tmp_path / "run").splitlines()
 
 
 # ---------------------------------------------------------------- frozen

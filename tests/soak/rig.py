@@ -139,7 +139,7 @@ def halts(seed: int) -> Outcome:
         world.venue.hand.fault(Fault("submit", "delay", times=10_000, ms=2 * _CARRIED_MS))
         with Child(world.venue.port, world.run_dir) as child:
             for turn in range(HALTS):
-                child.wait_for("bar", world.dice.randint(1, 3))
+                child.wait_for("bar", world.dice.randint(6, 12))
                 time.sleep(world.dice.uniform(0.0, 0.03))
                 if turn % 2:
                     kill.write_text("enough")

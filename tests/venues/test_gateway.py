@@ -14,6 +14,7 @@ from regimeflow.engine.strategy import Strategy
 from regimeflow.model.events import (
     Adjusted,
     Cancel,
+    Command,
     Connection,
     Denied,
     Feed,
@@ -604,6 +605,61 @@ def test_a_fill_in_another_symbol_halts() -> None:
     rig = Rig({2.0: lambda ctx: ctx.buy("AAA", 1, limit=10.0)}, {3.0: wrong}, until_s=4.0)
     assert rig.engine.desk.ledger.snapshot() == {"BBB": 1.0}
     assert any("odd is not what was ordered" in state for state in rig.states())
+
+
+def test_a_halt_overtakes_what_came_due_with_it() -> None:
+    """A kill file and a timer, seen at one moment: the timer's callback finds trading halted."""
+    killed: list[str] = []
+
+    def late(rig: Rig) -> None:
+        killed.append("kill file: enough")
+        rig.runtime.pause(3 * SECOND)
+
+    rig = Rig({5.5: buy()}, {5.0: late}, killed=lambda: killed[0] if killed else "")
+    assert rig.at(Submit) == []
+    assert rig.at(Denied) == rig.at(Timer)
+    (halt,) = rig.at(Command, name="halt")
+    assert 8.0 <= halt <= rig.at(Timer)[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "state"),
+    [
+        ("halt resume", "active"),
+        ("resume halt", "halted"),
+        ("halt halt resume", "active"),
+        ("halt resume halt", "halted"),
+        ("flatten halt resume", "active"),
+        ("pause halt resume", "active"),
+    ],
+)
+def test_what_is_asked_for_at_once_is_done_in_its_order(names: str, state: str) -> None:
+    def ask(rig: Rig) -> None:
+        for name in names.split():
+            rig.gateway.command(name, name, "test")
+
+    states: list[str] = []
+    rig = Rig(
+        {1.0: rest}, {5.0: ask, 10.0: lambda r: states.append(r.engine.desk.state)}, until_s=11.0
+    )
+    assert states == [state]
+    asked = [event.name for event, _ in rig.told if isinstance(event, Command)]
+    assert asked == [*names.split(), "stop"]
+    assert not rig.gateway.outbox.halting
+
+
+def test_a_flatten_that_is_asked_for_twice_at_once_leaves_all() -> None:
+    def twice(rig: Rig) -> None:
+        for _ in range(2):
+            rig.gateway.command("flatten", "out", "test")
+
+    rig = Rig({1.0: buy(), 2.0: rest}, {5.0: twice}, until_s=15.0)
+    assert rig.engine.desk.ledger.position("AAA").qty == 0.0
+    assert [state.split(":")[0] for state in rig.states()][-2:] == [
+        "session reducing",
+        "session halted",
+    ]
+    assert not rig.gateway.outbox.halting
 
 
 def test_an_exit_waits_for_the_connection_and_for_the_clock() -> None:

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regimeflow.errors import NotThere, Refused
-from regimeflow.model.events import Cancel, OrderUpdate, Replace, Submit
+from regimeflow.model.events import Cancel, Command, OrderUpdate, Replace, Submit
 from regimeflow.model.models import Limits
 from regimeflow.model.order import Happening, Order
+from regimeflow.venues.halting import Halting
 from regimeflow.venues.intervals import Intervals
 from regimeflow.venues.outbox import NOT_SENT, Outbox
 from regimeflow.venues.port import Ack, Capabilities
@@ -91,6 +92,63 @@ def test_what_waits_when_trading_halts_never_leaves() -> None:
     assert venue.asked == ["submit a"]
     assert words(out.answered(first)[0]) == ["a accepted"]
     assert not out.busy
+
+
+@pytest.mark.parametrize("name", ["halt", "stop", "flatten"])
+def test_a_halt_that_has_arrived_holds_what_was_handed_over_until_it_is_handled(name: str) -> None:
+    out, lanes, venue = outbox()
+    command = Command(0, 0, name, "enough", "user")
+    out.send(submit("a"))
+    out.send(Replace(1, 1, "c", 5.0))
+    out.halting.arrived(command)  # from another thread, while a callback runs
+    out.send(submit("b"))
+    out.send(Cancel(1, 1, "d"))
+    while lanes.work:
+        out.answered(lanes.do_next())
+    assert venue.asked == ["cancel d"]
+    assert {"a", "b", "c"} <= out.in_flight  # nothing is said of them before the halt is handled
+    out.halting.handled(msgspec.structs.replace(command, ts=5, seen=5))
+    told = words(out.withdraw("trading is halted: enough"))
+    assert told == ["a never_sent", "c replace_rejected", "b never_sent"]
+    out.send(Cancel(2, 2, "a"))  # as the halt asks for each order that was at work
+    assert not lanes.work
+    out.send(submit("e"))  # after a resume
+    lanes.do_next()
+    assert venue.asked == ["cancel d", "submit e"]
+
+
+def test_the_mark_stays_until_each_halt_was_handled() -> None:
+    halting = Halting()
+    halt, stop = Command(0, 0, "halt", "a", "user"), Command(0, 0, "stop", "b", "signal")
+    for command in (halt, stop, Command(0, 0, "resume"), Command(0, 0, "pause"), halt):
+        halting.arrived(command)
+    for command in (Command(0, 0, "halt", "the disk is full", "journal"), halt, stop):
+        assert halting
+        halting.handled(msgspec.structs.replace(command, ts=1, seen=1))
+    assert halting  # the second of two that say the same
+    halting.handled(halt)
+    assert not halting
+
+
+@pytest.mark.parametrize(
+    ("names", "entries", "exits"),
+    [
+        ([], False, False),
+        (["flatten"], True, False),
+        (["flatten", "flatten"], True, False),
+        (["halt"], True, True),
+        (["flatten", "stop"], True, True),
+        (["resume", "pause", "cancel_all"], False, False),
+    ],
+)
+def test_exits_pass_a_flatten_and_nothing_passes_a_halt(
+    names: list[str], entries: bool, exits: bool
+) -> None:
+    halting = Halting()
+    for name in names:
+        halting.arrived(Command(0, 0, name))
+    assert halting.holds(exit_=False) is entries
+    assert halting.holds(exit_=True) is exits
 
 
 def test_what_waits_too_long_is_known_not_to_have_left() -> None:
