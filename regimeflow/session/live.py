@@ -454,7 +454,7 @@ class LiveSession:
         phase = self.status.phase
         if phase != "running":
             raise SessionError(f"this session is {phase}: there is nothing to {name}")
-        self._worker.command(name, whole_text(why), whole_text(who))
+        self._worker.command(name, why, who)
 
     def _raise(self) -> None:
         error = self._worker.broken_by()
