@@ -1,9 +1,9 @@
 # Everything runs in .venv, which the first target that needs it makes from requirements.lock.
-#   make demo | lab | docs | test | matrix | check | format | esm | bench | soak | lock | clean
+#   make demo | lab | docs | binder | test | matrix | check | format | esm | bench | soak | lock | clean
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo lab docs test notebooks matrix check format esm bench soak lock clean
+.PHONY: help demo lab docs binder test notebooks matrix check format esm bench soak lock clean
 
 PY := .venv/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -37,6 +37,9 @@ lab: .venv/.installed ## open the first notebook in JupyterLab
 docs: .venv/.installed ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 	@echo "site/index.html"
+
+binder: .venv/.installed ## name the repository that Binder opens (REPOSITORY=owner/name)
+	@$(PY) scripts/binder_links.py $(REPOSITORY)
 
 # The tests run first, so that pytest's closing line is the last thing printed in either case.
 # The hash seed is fixed, and bars of progress are off, since the notebooks' saved outputs are

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import tomllib
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+TUTORIALS = sorted(f"tutorials/{path.name}" for path in (ROOT / "tutorials").glob("*.ipynb"))
+
+
+def _script(name: str) -> ModuleType:
+    spec = spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+binder_links = _script("binder_links")
 
 #: Name on PyPI -> name on conda-forge, where they differ.
 _ELSEWHERE = {
@@ -58,19 +76,52 @@ def test_the_last_step_can_be_executed() -> None:
     assert os.access(script, os.X_OK)
 
 
-def test_the_readme_leads_to_every_tutorial() -> None:
-    readme = (ROOT / "README.md").read_text()
-    missing = [
-        p.name for p in (ROOT / "tutorials").glob("*.ipynb") if f"tutorials/{p.name}" not in readme
-    ]
-    assert not missing
+@pytest.mark.parametrize(("page", "up"), [("README.md", ""), ("docs/binder.md", "../")])
+def test_each_tutorial_can_be_read_and_run_from_the_page(page: str, up: str) -> None:
+    text = (ROOT / page).read_text()
+    for name in TUTORIALS:
+        assert f"]({up}{name})" in text
+        assert f"]({binder_links.link(name, binder_links.address())})" in text
 
 
-def test_each_tutorial_has_its_link() -> None:
-    page = (ROOT / "docs" / "binder.md").read_text()
-    missing = [
-        p.name
-        for p in (ROOT / "tutorials").glob("*.ipynb")
-        if f"/HEAD?urlpath=lab/tree/tutorials/{p.name}`" not in page
-    ]
-    assert not missing
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_each_tutorial_says_how_to_run_it(name: str) -> None:
+    first = "".join(json.loads((ROOT / name).read_text())["cells"][0]["source"])
+    assert f"]({binder_links.link(name, binder_links.address())})" in first
+
+
+def _named(root: Path) -> set[str]:
+    """Return the repositories that links of all pages name."""
+    pages = [path for pattern in binder_links.PAGES for path in root.glob(pattern)]
+    return {
+        name
+        for path in pages
+        for name in re.findall(r"mybinder\.org/v2/gh/([^/]+/[^/]+)/", path.read_text())
+    }
+
+
+def test_every_link_opens_the_repository_that_is_set() -> None:
+    assert _named(ROOT) == {binder_links.address()}
+
+
+def test_the_address_is_written_everywhere_and_nothing_else_is(tmp_path: Path) -> None:
+    names = ["pyproject.toml", "README.md", "docs/binder.md", *TUTORIALS]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    binder_links.main(["some-body/their.name"], tmp_path)
+    assert binder_links.address(tmp_path) == "some-body/their.name"
+    assert _named(tmp_path) == {"some-body/their.name"}
+    binder_links.main([binder_links.address()], tmp_path)
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (ROOT / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "words", [["mine"], ["https://github.com/me/mine"], ["a/b", "c/d"], ['a/"b'], ["a/b\n"], [""]]
+)
+def test_what_is_no_address_is_refused(tmp_path: Path, words: list[str]) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    with pytest.raises(SystemExit, match="owner/name"):
+        binder_links.main(words, tmp_path)
+    assert (tmp_path / "pyproject.toml").read_bytes() == (ROOT / "pyproject.toml").read_bytes()

@@ -441,7 +441,7 @@ def test_another_terminal_looks_and_steers(capsys):
         assert (code, "running, trading active" in out) == (0, True)
         rf.attach("logs/my run").halt("from a notebook")
         process.send_signal(signal.SIGUSR1)
-        code, out, _ = run(capsys, "stop", "logs/my run", "--why", "enough")
+        code, out, _ = run(capsys, "stop", "logs/my run", "--why", "enou\udc67gh")
         assert (code, "stopped, trading halted" in out) == (0, True)
         _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
@@ -451,6 +451,7 @@ def test_another_terminal_looks_and_steers(capsys):
         ("halt", "signal"),
         ("stop", "terminal"),
     }
+    assert "enou?gh" in {e.why for e in said}  # a byte of the terminal that is no text
     assert rf.certify("logs/my run").identical
 
 

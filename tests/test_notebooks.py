@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 from PIL import Image
 
 import regimeflow as rf
@@ -207,6 +208,17 @@ def test_every_exercise_is_asked_somewhere() -> None:
     texts = "\n".join("\n".join(_texts(path)) for path in TUTORIALS)
     asked = re.findall(r"^### Exercise (\d+\.\d)$", texts, re.MULTILINE)
     assert sorted(asked, key=float) == sorted(_answers().EXERCISES, key=float)
+
+
+def test_the_alert_that_is_taught_is_written_as_ours() -> None:
+    rules = yaml.safe_load((ROOT / "docs" / "operations" / "alert-rules.yml").read_text())
+    ours = "\n".join(rule["expr"] for group in rules["groups"] for rule in group["rules"])
+    taught = "\n".join(_texts(ROOT / "tutorials" / "10-headless.ipynb"))
+    form = r"regimeflow_drawdown ([<>]=?) (-?[\d.]+)"
+    (compared, level), *others = re.findall(form, taught)
+    assert not others
+    assert compared in {found for found, _ in re.findall(form, ours)}
+    assert (compared, level) == (">", "0.1")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Every example that a page shows is run, as the one script that its blocks form."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -47,6 +49,24 @@ def test_the_readme_shows_a_proof_and_a_failed_one(tmp_path: Path) -> None:
     assert out.startswith("IDENTICAL (")
     assert "\nDIFFERENT at event" in out
     assert "parameter fast was 50 and is 40" in out
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    _every_command_works(tmp_path)
+
+
+def _every_command_works(folder: Path) -> None:
+    """Run the README's command line, line by line, where its first example has run."""
+    part = (ROOT / "README.md").read_text().partition("## Command line\n")[2]
+    lines = part.split("```")[1].strip().splitlines()
+    assert len(lines) > 6
+    place = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for line in lines:
+        done = subprocess.run(
+            ["sh", "-c", line], cwd=folder, env=os.environ | {"PATH": place},
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        # The doctor counts what needs attention first.
+        assert done.returncode in ((0, 2) if "doctor" in line else (0,)), line + done.stderr
+    assert (folder / "out" / "report.html").exists()
 
 
 @pytest.mark.parametrize(
@@ -123,6 +143,17 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_pages_know_nothing_of_the_machine_they_were_written_on() -> None:
     told = [p.name for p in PAGES if re.search(r"/(work|root|home|tmp)/", p.read_text())]
     assert not told
+
+
+def test_what_a_dashboard_costs_is_what_was_measured() -> None:
+    measured = (ROOT / "docs" / "performance.md").read_text()
+    told = (ROOT / "docs" / "dashboard.md").read_text()
+    rows = re.findall(r"([\d,.]+) us p99, ([\d,.]+) us alone, (-?)([\d.]+) %", measured)
+    assert len(rows) == 2
+    for beside, alone, less, percent in rows:
+        assert f"{beside} us" in told
+        assert f"{alone} " in told
+        assert f"({'−' if less else '+'}{float(percent):.0f} %" in told
 
 
 def test_the_picture_of_the_readme_is_small() -> None:

@@ -191,7 +191,10 @@ def load(
         f"{_names(names)}: timeframe {format_timeframe(ns)} inferred"
         for ns, names in inferred.items()
     )
-    notes.extend(f"{symbol}: {count} bad rows dropped" for symbol, count in dropped.items())
+    notes.extend(
+        f"{symbol}: {count} bad row{'' if count == 1 else 's'} dropped"
+        for symbol, count in dropped.items()
+    )
     order = chosen or list(dict.fromkeys(one.symbol for one in series))
     return Dataset(
         bars=_bars(series, order),

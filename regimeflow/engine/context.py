@@ -19,6 +19,7 @@ from regimeflow.model.instrument import Instrument
 from regimeflow.model.ledger import Position
 from regimeflow.model.market import Bar, Book, Quote
 from regimeflow.model.order import Order, OrderHandle
+from regimeflow.model.text import whole_text
 from regimeflow.model.timeframe import parse_timeframe
 
 if TYPE_CHECKING:
@@ -463,13 +464,13 @@ class Context:
         length = parse_timeframe(interval)
         engine = self._engine
         first = start if start is not None else engine.event.seen + length
-        full = engine.timer_prefix + name
+        full = engine.timer_prefix + whole_text(name)
         engine.out.append(SetTimer(engine.seq, engine.event.seen, full, first, length))
 
     def at(self, when: int, name: str = "timer") -> None:
         """Fire ``on_timer`` once at ``when``, UTC nanoseconds."""
         engine = self._engine
-        full = engine.timer_prefix + name
+        full = engine.timer_prefix + whole_text(name)
         engine.out.append(SetTimer(engine.seq, engine.event.seen, full, int(when)))
 
     def record(self, **values: float) -> None:
@@ -477,14 +478,16 @@ class Context:
         clean: dict[str, float | None] = {}
         for name, value in values.items():
             number = float(value)
-            clean[name] = number if np.isfinite(number) else None
+            clean[whole_text(name)] = number if np.isfinite(number) else None
         engine = self._engine
         engine.out.append(Recorded(engine.seq, engine.event.seen, clean))
 
     def log(self, text: object, level: str = "info") -> None:
-        """Write a line into the run's log."""
+        """Write a line into the run's log; half a character becomes a question mark."""
         engine = self._engine
-        engine.out.append(Logged(engine.seq, engine.event.seen, str(text), level))
+        engine.out.append(
+            Logged(engine.seq, engine.event.seen, whole_text(str(text)), whole_text(level))
+        )
 
     # ------------------------------------------------------------ helpers
 

@@ -43,6 +43,7 @@ from regimeflow.model.ledger import Ledger
 from regimeflow.model.market import Bar
 from regimeflow.model.models import Costs, Limits
 from regimeflow.model.order import TERMINAL, Happening, Order, Status
+from regimeflow.model.text import whole_text
 
 _TYPES = {
     (False, False): "market",
@@ -273,6 +274,8 @@ class Desk:
             last = event.close
         else:
             last = market.price(symbol)
+        if tag:
+            tag = whole_text(str(tag))
         self._made += 1
         id_ = f"{self._prefix}{self._made}"
         side = "buy" if sign > 0.0 else "sell"

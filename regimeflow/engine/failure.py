@@ -6,6 +6,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from regimeflow.errors import StrategyError
+from regimeflow.model.text import whole_text
 from regimeflow.model.timeframe import iso
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def failure_of(
     strategy: Strategy, callback: str, error: BaseException, symbol: str, ts: int
 ) -> StrategyError:
     """Return an exception that says where a strategy failed, with the strategy's own traceback."""
-    trace = "".join(traceback.format_exception(_without_us(error)))
+    trace = whole_text("".join(traceback.format_exception(_without_us(error))))
     where = f" of {symbol}" if symbol else ""
     failure = StrategyError(
         f"{strategy!r} failed in {callback}{where} at {iso(ts)}: {text_of(error)}",
@@ -36,7 +37,7 @@ def failure_of(
 
 def text_of(error: BaseException) -> str:
     """Return an exception's last line."""
-    return f"{type(error).__name__}: {error}"
+    return whole_text(f"{type(error).__name__}: {error}")
 
 
 def _without_us(error: BaseException) -> BaseException:

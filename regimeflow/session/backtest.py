@@ -200,7 +200,10 @@ class _Run:
         last = engine.event.ts if failure is None else failure.ts
         stopped = self.interrupted or failure is not None
         notes = [
-            f"{n:,} bad rows of {symbol} were dropped" for symbol, n in dataset.dropped.items()
+            f"1 bad row of {symbol} was dropped"
+            if n == 1
+            else f"{n:,} bad rows of {symbol} were dropped"
+            for symbol, n in dataset.dropped.items()
         ]
         if self.interrupted:
             notes.append(f"interrupted at {iso(last)}")

@@ -18,6 +18,7 @@ from regimeflow import errors
 from regimeflow.errors import RegimeflowError, SessionError, StrategyError
 from regimeflow.journal import Position, Tail, owner_of
 from regimeflow.model.events import Fill, Start
+from regimeflow.model.text import whole_text
 from regimeflow.session import control
 from regimeflow.session.control import Channel, Gone, Request
 from regimeflow.session.ended import Ended, failure_of
@@ -100,7 +101,7 @@ class Detached(FromJournal):
 
     def command(self, name: Any, why: str, who: str) -> None:
         """Pass a command to the engine."""
-        self._ask(control.Steer(name, why, who), control.NOTHING)
+        self._ask(control.Steer(name, whole_text(why), whole_text(who)), control.NOTHING)
 
     def asked(self) -> Start:
         """Return what the run would begin with now: with the strategy last asked for."""

@@ -18,6 +18,7 @@ from regimeflow.engine.drive import drive
 from regimeflow.errors import JournalError, RegimeflowError, SessionError, StrategyError
 from regimeflow.journal import JournalWriter, Mark, Place, Position
 from regimeflow.model.events import Command, Fill, Input, Output, Start, StateChanged
+from regimeflow.model.text import whole_text
 from regimeflow.session import freeze, snapshot
 from regimeflow.session.collector import rare_collections
 from regimeflow.session.companions import (
@@ -277,7 +278,7 @@ class InProcess:
         if name == "resume":
             self._refuse_to_resume()
         self._stopping = self._stopping or name == "stop"
-        self.link.command(name, why, who)
+        self.link.command(name, whole_text(why), whole_text(who))
 
     def _refuse_to_resume(self) -> None:
         check_resume(self)

@@ -25,6 +25,7 @@ from regimeflow.errors import ConfigError, SessionBusy, SessionError, StrategyEr
 from regimeflow.journal import Disk
 from regimeflow.model.events import Fill, Health, Start
 from regimeflow.model.models import Limits
+from regimeflow.model.text import whole_text
 from regimeflow.session import freeze
 from regimeflow.session.able import within_capabilities
 from regimeflow.session.alerts import Alert
@@ -436,7 +437,7 @@ class LiveSession:
             )
         check_features(given, warmup, worker.asked().warmup)
         sha256 = keep(self.run_dir, frozen, after)
-        worker.upgrade(UpgradeWish(sha256, when, warmup or 0, why))
+        worker.upgrade(UpgradeWish(sha256, when, warmup or 0, whole_text(why)))
         return Upgrade(after.strategy, when, changes, why)
 
     def release(self) -> None:

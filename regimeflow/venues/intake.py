@@ -14,6 +14,7 @@ import msgspec
 from regimeflow.data.calendars import Sessions, sessions
 from regimeflow.model.events import EndOfDay, Feed, Fill, OrderUpdate
 from regimeflow.model.market import Bar, Bars, Book, Quote, Trade
+from regimeflow.model.text import whole_text
 from regimeflow.model.timeframe import NS_PER_MS, NS_PER_SECOND
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -99,29 +100,22 @@ def _no_text(said: Market | OrderUpdate | Fill) -> str:
 
 
 def writable(said: T) -> T:
-    """Return a struct whose texts can be written down.
-
-    JSON has a way to say half a character, and some readers pass it on; no file takes it.
-    """
+    """Return a struct whose texts can be written down."""
     changes: dict[str, Any] = {}
     for name in said.__struct_fields__:
         value = getattr(said, name)
         kind = type(value)
         if kind is str:
-            made: Any = _whole(value)
+            made: Any = whole_text(value)
         elif kind is tuple:
-            made = tuple(_whole(v) if type(v) is str else v for v in value)
+            made = tuple(whole_text(v) if type(v) is str else v for v in value)
         elif kind is dict:
-            made = {_whole(k) if type(k) is str else k: v for k, v in value.items()}
+            made = {whole_text(k) if type(k) is str else k: v for k, v in value.items()}
         else:
             continue
         if made != value:
             changes[name] = made
     return msgspec.structs.replace(said, **changes) if changes else said
-
-
-def _whole(text: str) -> str:
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _impossible(said: Market) -> str:

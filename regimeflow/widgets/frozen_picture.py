@@ -17,6 +17,8 @@ from regimeflow.widgets.words import state_line
 _SHADOW = "#12a07c"
 #: Latin, Greek and Cyrillic letters come before it; beyond, the font has holes.
 _DRAWABLE = 0x0530
+#: Between a pane and its title, in points.
+_ABOVE_LEGEND = 18.0
 
 
 def draw(boards: Sequence[Parts]) -> bytes:
@@ -30,7 +32,7 @@ def draw(boards: Sequence[Parts]) -> bytes:
         _price(low, parts)
         head, state = parts["head"], parts["state"]
         title = f"{head['title']} on {head['venue']} · {state['mode_words']} · {state_line(state)}"
-        top.set_title(_text(title[:110]), loc="left", fontsize=9, color=QUIET)
+        top.set_title(_text(title[:110]), loc="left", fontsize=9, color=QUIET, pad=_ABOVE_LEGEND)
         for one in (top, low):
             one.tick_params(labelsize=7)
             time_axis(one, head["zone"])
@@ -65,7 +67,7 @@ def _equity(axes: Axes, parts: Parts) -> None:
     ):
         axes.plot(at, columns[:, column], style, color=colour, linewidth=1.2, label=name)
     axes.yaxis.set_major_formatter(Levels())
-    axes.legend(frameon=False, ncols=4, fontsize=7, loc="upper left", labelcolor=QUIET)
+    _legend(axes)
 
 
 def _price(axes: Axes, parts: Parts) -> None:
@@ -85,7 +87,15 @@ def _price(axes: Axes, parts: Parts) -> None:
             _dates([f[2] / 1e3 for f in some]), [f[7] for f in some], s=20, marker=marker,
             color=colour, zorder=3, linewidths=0, label=f"{side} ({len(some)})",
         )  # fmt: skip
-    axes.legend(frameon=False, ncols=2, fontsize=7, loc="upper left", labelcolor=QUIET)
+    _legend(axes)
+
+
+def _legend(axes: Axes) -> None:
+    """Say what the lines are, above them: inside, they would run through the words."""
+    axes.legend(
+        frameon=False, ncols=4, fontsize=7, labelcolor=QUIET, borderaxespad=0.0, borderpad=0.2,
+        loc="lower left", bbox_to_anchor=(0.0, 1.0),
+    )  # fmt: skip
 
 
 def _text(text: str) -> str:

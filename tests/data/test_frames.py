@@ -409,7 +409,7 @@ def test_a_bad_cell_is_named_or_dropped(
     assert "the only bad row; repair the data, or pass on_bad='drop'" in str(caught.value)
     data = load(frame, on_bad="drop")
     assert data.dropped == {"asset": 1}
-    assert "asset: 1 bad rows dropped" in data.notes
+    assert "asset: 1 bad row dropped" in data.notes
     kept = [i for i in range(5) if i != row]
     assert data.bars[0].ts.tolist() == [START + (i + 1) * MINUTE for i in kept]
 

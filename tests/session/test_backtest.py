@@ -335,3 +335,14 @@ def test_a_name_that_is_not_there():
     with pytest.raises(AttributeError, match="no attribute 'backtset'"):
         _ = rf.backtset
     assert list(rf.__all__) == sorted(rf.__all__)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [([5], "1 bad row of asset was dropped"), ([5, 9], "2 bad rows of asset were dropped")],
+)
+def test_rows_that_were_dropped_are_counted_in_the_report(rows, said):
+    frame = rf.datasets.synthetic(n=50)
+    frame.iloc[rows, frame.columns.get_loc("close")] = float("nan")
+    report = rf.backtest(lambda ctx, bar: None, frame, on_bad="drop")
+    assert said in report.notes

@@ -638,3 +638,57 @@ def test_help_shows_what_a_session_can_be_told():
     shown = list(inspect.signature(rf.LiveSession).parameters)
     assert shown[:4] == ["strategy", "venue", "symbols", "timeframe"]
     assert {"baseline", "limits", "run_dir", "on_kernel_loss", "alert"} < set(shown)
+
+
+# ---------------------------------------------------------------- half a character
+
+HALF = "bad \ud800"
+
+
+class Spells(rf.Strategy):
+    """Passes half a character, as JSON can bring it, wherever a strategy can say a text."""
+
+    fails: bool = False
+
+    def initialize(self, ctx):
+        ctx.every("1h", HALF)
+
+    def on_bar(self, ctx, bar):
+        ctx.target(bar.symbol, qty=10)
+        if self.fails and ctx.position(bar.symbol):
+            raise ValueError(HALF)
+
+    def on_timer(self, ctx, timer):
+        ctx.log(HALF, level=HALF)
+        ctx.record(**{HALF: 1.0})
+        ctx.buy("asset", 1, tag=HALF)
+        ctx.log(timer.name)
+
+
+def test_half_a_character_of_a_strategy_ends_nothing(tmp_path, frame):
+    live = session(Spells(), frame, tmp_path / "run").run()
+    assert live.status.phase == "stopped"
+    said = [(record.body.text, record.body.level) for record in rf.read_journal(tmp_path / "run")
+            if record.kind == "logged"]  # fmt: skip
+    assert ("bad ?", "bad ?") in said
+    assert ("bad ?", "info") in said
+    assert set(live.orders["tag"]) == {"", "bad ?"}
+    assert rf.certify(tmp_path / "run").identical
+    report = live.report()
+    assert "bad ?" in report.records.columns
+    assert report._repr_html_()
+
+
+def test_half_a_character_of_an_error_is_told_as_any(tmp_path, frame):
+    live = session(Spells(fails=True), frame, tmp_path / "run").run()
+    assert str(live.failure).endswith("ValueError: bad ?")
+    assert rf.certify(tmp_path / "run").identical
+
+
+def test_half_a_character_of_a_command_ends_nothing(tmp_path, frame):
+    live = session(Cross(), frame, tmp_path / "run", speed=1_000.0)
+    live.start()
+    live.halt(HALF, who=HALF)
+    live.stop(HALF, who=HALF)
+    assert any(text.endswith("halted: bad ?") for text in live.log["text"])
+    assert rf.certify(tmp_path / "run").identical
