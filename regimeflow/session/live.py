@@ -46,6 +46,7 @@ from regimeflow.session.real_money import (
 )
 from regimeflow.session.recorded import report_of
 from regimeflow.session.run_dir import BASELINE_NAME
+from regimeflow.session.same_cell import another, wanted_symbols
 from regimeflow.session.source import name_of, source_hash
 from regimeflow.session.spec import OnKernelLoss, Spec
 from regimeflow.session.status import Status
@@ -115,22 +116,29 @@ class LiveSession:
         True
     """
 
-    def __new__(cls, strategy: Any, venue: Any, *, run_dir: str | Path, **_: Any) -> Self:
+    def __new__(cls, strategy: Any, venue: Any, *, run_dir: str | Path, **given: Any) -> Self:
         """Return the session that runs in this directory already, if it is the same one.
 
         Raises:
-            SessionError: another strategy runs there.
+            SessionError: another strategy runs there, or with other arguments.
         """
         running = _running(Path(run_dir))
         if running is None:
             return super().__new__(cls)
-        given = as_strategy(strategy)
+        wanted = as_strategy(strategy)
         asked = running._worker.asked()
-        if (source_hash(given), plain_params(given)) != (asked.source_sha256, asked.params):
+        if (source_hash(wanted), plain_params(wanted)) != (asked.source_sha256, asked.params):
             raise SessionError(
                 f"{asked.strategy} runs in {run_dir} with another source or other parameters: "
                 "session.upgrade changes a running session on purpose; or choose another directory"
             )
+        if running._spec is not None:  # else it was begun elsewhere: with what, is not known here
+            differs = another(running._spec, venue, {**_DEFAULTS, **given})
+            if differs:
+                raise SessionError(
+                    f"the session that runs in {run_dir} goes on as it was begun: {differs}. "
+                    "Stop it, or choose another directory"
+                )
         return running  # type: ignore[return-value]
 
     def __init__(
@@ -171,7 +179,7 @@ class LiveSession:
         self.baseline = baseline
         self.intervals = intervals or Intervals()
         wish = Wish(
-            symbols=(symbols,) if isinstance(symbols, str) else tuple(symbols or ()) or None,
+            symbols=wanted_symbols(symbols),
             timeframe=timeframe,
             warmup=warmup,
             cash=cash,
@@ -696,6 +704,7 @@ def _signature() -> inspect.Signature:
 
 
 setattr(LiveSession, "__signature__", _signature())  # noqa: B010  no attribute of a session
+_DEFAULTS = {name: given.default for name, given in _signature().parameters.items()}
 
 
 def _float(value: float | None) -> float:

@@ -15,6 +15,7 @@ import regimeflow as rf
 from regimeflow.journal import events
 from regimeflow.model.events import Cancel, Failed, StateChanged, Submit
 from regimeflow.session.certify import state_digest
+from regimeflow.venues.intervals import Intervals
 
 
 class Cross(rf.Strategy):
@@ -259,6 +260,47 @@ def test_stop_ends_the_run_and_keeps_positions(tmp_path, frame):
 def test_start_twice_is_once(tmp_path, frame):
     live = paced(Cross(), frame, tmp_path / "run").start()
     assert live.start() is live
+    live.stop()
+
+
+OTHERS = [
+    ({"limits": rf.Limits(max_notional=1.0)}, r"limits.max_notional is 1000000.0 and would be 1.0"),
+    ({"limits": None}, r"limits.max_notional is 1000000.0 and would be None"),
+    ({"dry_run": True}, "dry_run is False and would be True"),
+    ({"cash": 5.0}, r"cash is 10000 and would be 5.0"),
+    ({"seed": 3}, "seed is 0 and would be 3"),
+    ({"warmup": 7}, "warmup is None and would be 7"),
+    ({"symbols": ["OTHER"]}, r"symbols is \('SYN',\) and would be \['OTHER'\]"),
+    ({"timeframe": "5min"}, "timeframe is '1min' and would be '5min'"),
+    ({"on_kernel_loss": "flatten"}, "on_kernel_loss is 'cancel' and would be 'flatten'"),
+    ({"baseline": None}, "baseline is another report"),
+    ({"baseline": 4}, "baseline is another report"),
+    ({"alert": None}, "its alert= is another one"),
+    ({"redact": str}, "its redact= is another one"),
+    ({"audit_format": "jsonl"}, "audit_format is 'csv' and would be 'jsonl'"),
+    ({"output_dir": "."}, r"output_dir is None and would be '\.'"),
+    ({"intervals": Intervals(clock_ms=9.0)}, r"intervals.clock_ms is 250.0 and would be 9.0"),
+    ({"speed": 7.0}, "<Simulated venue, 60 times real time> and would be .*7 times real time"),
+]
+
+
+def test_the_cell_again_is_the_same_session_or_says_what_is_another(tmp_path, frame):
+    def cell(speed=60.0, **other):
+        costs = rf.Costs(slippage_bps=float(other.get("baseline") or 1.0))
+        report = rf.backtest(Cross(), frame, costs=costs)
+        given = {
+            "symbols": "SYN", "timeframe": "1min", "cash": 10_000, "baseline": report,
+            "limits": rf.Limits(max_notional=1e6), "alert": lambda reason, text: None, **other,
+        }  # fmt: skip
+        if other.get("baseline"):
+            given["baseline"] = report
+        return session(Cross(), frame, tmp_path / "run", speed=speed, **given)
+
+    live = cell().start()
+    assert cell(symbols=["SYN"], timeframe="60s", cash=10_000.0) is live
+    for other, said in OTHERS:
+        with pytest.raises(rf.SessionError, match=said):
+            cell(**other)
     live.stop()
 
 

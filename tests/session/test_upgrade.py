@@ -385,11 +385,11 @@ def test_what_cannot_be_frozen_changes_nothing(running, tmp_path):
 
 def test_the_cell_with_other_code_names_the_upgrade(running, tmp_path):
     with pytest.raises(SessionError, match=r"session\.upgrade"):
-        rf.LiveSession(New(), venue(), run_dir=tmp_path / "run")
+        rf.LiveSession(New(), venue(speed=600.0), run_dir=tmp_path / "run")
     running.upgrade(New())
-    assert rf.LiveSession(New(), venue(), run_dir=tmp_path / "run") is running
+    assert rf.LiveSession(New(), venue(speed=600.0), run_dir=tmp_path / "run") is running
     with pytest.raises(SessionError, match=r"session\.upgrade"):
-        rf.LiveSession(Old(), venue(), run_dir=tmp_path / "run")
+        rf.LiveSession(Old(), venue(speed=600.0), run_dir=tmp_path / "run")
 
 
 def test_a_session_that_does_not_run_is_not_upgraded(tmp_path):
