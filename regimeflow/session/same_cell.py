@@ -28,8 +28,10 @@ def another(spec: Spec, venue: Any, given: Mapping[str, Any]) -> str:
         spec: what the session was made of.
         venue, given: what it would be made of now: the venue, and the arguments by name.
     """
-    if _venue(spec.venue) != _venue(venue):
-        return f"its venue is {spec.venue!r} and would be {venue!r}"
+    kind: Any = type(venue)
+    alike = kind.__qualname__ == type(spec.venue).__qualname__
+    if not alike or (kind.__repr__ is not object.__repr__ and repr(venue) != spec.manifest.venue):
+        return f"its venue is {spec.manifest.venue} and would be {venue!r}"
     if not _same_report(spec.wish.baseline, given["baseline"]):
         return "its baseline is another report"
     for name, plain in _PLAIN.items():
@@ -51,13 +53,6 @@ def _said(name: str, before: Any, now: Any) -> str:
         field = next(f for f in fields if getattr(before, f) != getattr(now, f))
         name, before, now = f"{name}.{field}", getattr(before, field), getattr(now, field)
     return f"its {name} is {before!r} and would be {now!r}"
-
-
-def _venue(venue: Any) -> tuple[str, str]:
-    """Return a venue's kind and what it shows of itself, where that is more than its address."""
-    kind = type(venue)
-    shown = "" if kind.__repr__ is object.__repr__ else repr(venue)
-    return f"{kind.__module__}.{kind.__qualname__}", shown
 
 
 def _same_report(before: Report | None, now: Any) -> bool:

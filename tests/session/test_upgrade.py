@@ -505,12 +505,12 @@ def test_a_detached_session_is_attached_to_and_upgraded(tmp_path):
     session.start(detached=True)
     try:
         with pytest.raises(SessionError, match=r"session\.upgrade"):
-            rf.LiveSession(New(), venue(), run_dir=folder)
+            rf.LiveSession(New(), venue(speed=3_000.0), run_dir=folder)
         shown = session.upgrade(New(), when="next_bar", why="from afar")
         assert "+class New" in shown.difference
         with pytest.raises(SessionError, match="is what runs already"):
             session.upgrade(New())
-        assert rf.LiveSession(New(), venue(), run_dir=folder) is session
+        assert rf.LiveSession(New(), venue(speed=3_000.0), run_dir=folder) is session
         while session.status.strategy != "New":
             assert not session._worker.ended(0.05)
         assert "New decides from here on" in list(session.log["text"])
