@@ -243,6 +243,10 @@ class Gone(SessionError):
     """Nobody is at the other end (any more)."""
 
 
+class Declined(SessionError):
+    """The session has answered, and said no."""
+
+
 class Channel:
     """A connection to a session's process.
 
@@ -277,7 +281,9 @@ class Channel:
 
         Raises:
             Gone: the process is no more.
-            SessionError: it refused, or did not answer in time.
+            Declined: it refused.
+            SessionError: it did not answer in time, or not as agreed. The connection is of no use
+                then: what comes next may be the answer to this request.
         """
         self.send(request)
         answer = self.receive(PATIENCE_S, kind)
@@ -312,7 +318,7 @@ class Channel:
         try:
             answer = _decode_answer(line)
             if answer.error:
-                raise SessionError(answer.error)
+                raise Declined(answer.error)
             return (msgspec.json.decode(answer.body, type=kind),)
         except msgspec.MsgspecError as error:
             raise SessionError(f"the session's answer cannot be read: {error}") from error

@@ -19,7 +19,7 @@ from regimeflow.errors import RegimeflowError, SessionError, StrategyError
 from regimeflow.journal import Position, Tail, owner_of
 from regimeflow.model.events import Fill, Start
 from regimeflow.session import control
-from regimeflow.session.control import Channel, Gone, Request
+from regimeflow.session.control import Channel, Declined, Gone, Request
 from regimeflow.session.ended import Ended, failure_of
 from regimeflow.session.freeze import Manifest
 from regimeflow.session.from_journal import FromJournal
@@ -85,11 +85,9 @@ class Detached(FromJournal):
                 self._asking = Channel(self._path)
             try:
                 return self._asking.ask(request, kind)
-            except SessionError as error:
-                if isinstance(error, Gone):
-                    self._hang_up()
+            except Declined:
                 raise
-            except BaseException:  # an interrupt between question and answer
+            except BaseException:  # the answer may still come, and must not serve the next question
                 self._hang_up()
                 raise
 

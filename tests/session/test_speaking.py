@@ -1,0 +1,124 @@
+"""What a handle on a session elsewhere does when its process is slow, hangs up, or says much."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+import regimeflow as rf
+from regimeflow.model.events import Start
+from regimeflow.session import control
+from regimeflow.session.companions import Account
+from regimeflow.session.detached import Detached
+from regimeflow.session.freeze import Manifest
+from regimeflow.session.status import Status
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="detached sessions need Unix")
+
+START = Start(1, 1, "r", 0, ("A",), (0,), 1e6)
+NOBODY = Account(0, 1e6, 1e6, 0.0, {}, 0)
+STATUS = Status("r", "S", "v", "running", "active", "", 7, 9, NOBODY, NOBODY, NOBODY, 0, "")
+
+
+class Host:
+    """Answers as a session's process does; of what is put into `late`, only when it is told to.
+
+    Attributes:
+        late: kinds of request whose answers wait for `go`.
+        commands: what was ordered.
+    """
+
+    def __init__(self, run_dir, path):
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(path)
+        self._listener.listen()
+        control.write_whereabouts(run_dir, path)
+        self.late: set[type] = set()
+        self.go = threading.Event()
+        self.commands: queue.Queue[str] = queue.Queue()
+        self.connections: list[socket.socket] = []
+        self.waiting: list[socket.socket] = []
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self):
+        try:
+            while True:
+                connection, _ = self._listener.accept()
+                self.connections.append(connection)
+                threading.Thread(target=self._visit, args=(connection,), daemon=True).start()
+        except OSError:
+            pass  # closed
+
+    def _visit(self, connection):
+        try:
+            for line in connection.makefile("rb"):
+                request = control.read_request(line)
+                if type(request) in self.late:
+                    self.go.wait()
+                if isinstance(request, control.Wait):
+                    self.waiting.append(connection)
+                else:
+                    connection.sendall(said(self.answer(request)))
+        except OSError:
+            pass  # the other side has gone
+
+    def answer(self, request):
+        if isinstance(request, control.Hello):
+            return START
+        if isinstance(request, control.AskStatus):
+            return STATUS
+        if isinstance(request, control.AskManifest):
+            return Manifest(run="late")
+        if isinstance(request, control.Steer):
+            self.commands.put(request.name)
+        return None
+
+    def end(self):
+        """Say to all who wait that it is over."""
+        for connection in self.waiting:
+            connection.sendall(said(msgspec.structs.replace(STATUS, phase="stopped")))
+
+    def close(self):
+        self._listener.close()
+        for connection in self.connections:
+            connection.close()
+
+
+def said(body) -> bytes:
+    return control.encode(control.Answer(body=msgspec.Raw(control.encode(body)))) + b"\n"
+
+
+@pytest.fixture
+def host(tmp_path) -> Iterator[Host]:
+    with tempfile.TemporaryDirectory() as place:  # a socket's path is short
+        host = Host(tmp_path, f"{place}/s")
+        yield host
+        host.go.set()
+        host.close()
+
+
+@pytest.fixture
+def handle(host, tmp_path) -> Iterator[Detached]:
+    handle = Detached(tmp_path)
+    yield handle
+    handle.forget()
+
+
+def test_an_answer_that_comes_too_late_is_not_taken_for_that_of_the_next_question(
+    host, handle, monkeypatch
+):
+    host.late.add(control.AskManifest)
+    with monkeypatch.context() as impatient:
+        impatient.setattr(control, "PATIENCE_S", 0.02)
+        with pytest.raises(rf.SessionError, match="did not answer within"):
+            handle.manifest()
+    host.go.set()
+    assert handle.asked() == START
+    assert handle.manifest().run == "late"
