@@ -91,6 +91,21 @@ class Detached(FromJournal):
                 self._hang_up()
                 raise
 
+    def _ask_alive(self, request: Request, kind: Any) -> Any:
+        """Return the answer, None once the session is over; who has hung up is called again."""
+        with self._lock:
+            for _ in range(2):
+                if self._last is not None:
+                    return None
+                try:
+                    return self._ask(request, kind)
+                except Gone as error:
+                    gone = error
+                    self.ended(0.0)
+            if self.ended(_DYING_S):  # its socket goes a moment before it says so
+                return None
+            raise gone
+
     def _hang_up(self) -> None:
         if self._asking is not None:
             self._asking.close()
@@ -170,11 +185,7 @@ class Detached(FromJournal):
     def status(self) -> Status:
         """Return what the session looks like."""
         with self._lock:
-            if self._last is None:
-                try:
-                    self._known = self._ask(control.AskStatus(), Status)
-                except Gone:
-                    self.ended(0.0)
+            self._known = self._ask_alive(control.AskStatus(), Status) or self._known
             return self._last or self._known
 
     def failure(self) -> StrategyError | None:
@@ -195,22 +206,18 @@ class Detached(FromJournal):
     def look(self) -> tuple[Status, Position | None]:
         """Return the status, and up to where the journal is in its files."""
         with self._lock:
-            if self._last is None:
-                try:
-                    seen: control.Seen = self._ask(control.Look(), control.Seen)
-                except Gone:
-                    self.ended(0.0)
-                else:
-                    self._known = seen.status
-                    return seen.status, seen.until
-            return self._last or self._known, None
+            seen: control.Seen | None = self._ask_alive(control.Look(), control.Seen)
+            if seen is None:
+                return self._last or self._known, None
+            self._known = seen.status
+            return seen.status, seen.until
 
     def history(self) -> Keeper:
         """Return orders, fills and log up to now."""
         with self._lock:
             if not self._read_up:
                 until = self.flush()
-                self._read_up = until is None
+                self._read_up = until is None and self._last is not None
                 for _, event, outputs in self._tail.events(until):
                     self._keeper.take(event, outputs)
             return self._keeper
@@ -219,14 +226,12 @@ class Detached(FromJournal):
         """Return the executions of "shadow" or "twin", as far as the process has told."""
         with self._lock:
             known = self._companions[who]
-            with contextlib.suppress(Gone):
-                while self._last is None:
-                    request = control.AskFills(who, len(known))  # type: ignore[arg-type]
-                    page = self._ask(request, control.FILLS)
-                    known += page
-                    if len(page) < control.PAGE:
-                        break
-            return list(known)
+            while True:
+                request = control.AskFills(who, len(known))  # type: ignore[arg-type]
+                page = self._ask_alive(request, control.FILLS) or ()
+                known += page
+                if len(page) < control.PAGE:
+                    return list(known)
 
 
 def worker_of(run_dir: Path, *, lease: bool = True) -> Worker:

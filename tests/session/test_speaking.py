@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import socket
 import sys
@@ -13,7 +14,8 @@ import msgspec
 import pytest
 
 import regimeflow as rf
-from regimeflow.model.events import Start
+from regimeflow.journal import JournalWriter
+from regimeflow.model.events import Fill, Start
 from regimeflow.session import control
 from regimeflow.session.companions import Account
 from regimeflow.session.detached import Detached
@@ -45,6 +47,7 @@ class Host:
         self.commands: queue.Queue[str] = queue.Queue()
         self.connections: list[socket.socket] = []
         self.waiting: list[socket.socket] = []
+        self.journal = JournalWriter(run_dir, "r", sync=False)
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self):
@@ -76,6 +79,11 @@ class Host:
             return STATUS
         if isinstance(request, control.AskManifest):
             return Manifest(run="late")
+        if isinstance(request, control.Look):
+            self.journal.flush(sync=False)
+            return control.Seen(STATUS, self.journal.position)
+        if isinstance(request, control.AskFills):
+            return [fill(3)]
         if isinstance(request, control.Steer):
             self.commands.put(request.name)
         return None
@@ -85,10 +93,23 @@ class Host:
         for connection in self.waiting:
             connection.sendall(said(msgspec.structs.replace(STATUS, phase="stopped")))
 
+    def write(self, event):
+        self.journal.record(event, ())
+
+    def drop(self, waiting=False):
+        """Hang up on those who ask; also on those who wait for the end."""
+        for connection in self.connections:
+            if waiting or connection not in self.waiting:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
     def close(self):
         self._listener.close()
-        for connection in self.connections:
-            connection.close()
+        self.journal.close()
+
+
+def fill(number) -> Fill:
+    return Fill(number + 1, number + 1, f"f{number}", "x", "A", "buy", 1.0, 9.0, 0.0)
 
 
 def said(body) -> bytes:
@@ -101,6 +122,7 @@ def host(tmp_path) -> Iterator[Host]:
         host = Host(tmp_path, f"{place}/s")
         yield host
         host.go.set()
+        host.drop(waiting=True)
         host.close()
 
 
@@ -122,3 +144,28 @@ def test_an_answer_that_comes_too_late_is_not_taken_for_that_of_the_next_questio
     host.go.set()
     assert handle.asked() == START
     assert handle.manifest().run == "late"
+
+
+def test_a_connection_that_is_dropped_is_made_anew(host, handle, tmp_path):
+    host.write(START)
+    host.write(fill(1))
+    assert len(handle.history().fold.fills) == 1
+    host.drop()
+    assert len(handle.history().fold.fills) == 1
+    host.write(fill(2))
+    assert len(handle.history().fold.fills) == 2
+    host.drop()
+    assert handle.status() == STATUS
+    host.drop()
+    assert handle.companion_fills("twin") == [fill(3)]
+
+
+def test_a_process_that_is_gone_is_no_session_that_has_hung_up(host, handle, tmp_path):
+    host.write(START)
+    host.write(fill(1))
+    host.journal.close()
+    host.close()
+    host.drop(waiting=True)
+    assert handle.status().phase == "failed"
+    assert len(handle.history().fold.fills) == 1
+    assert handle.look()[1] is None
