@@ -58,7 +58,11 @@ class Detached(FromJournal):
         self._asking: Channel | None = None
         self._lease: Channel | None = None
         self._waiting: Channel | None = None
+        # Of what is asked, of the line on which the end is told, and of what is read; whoever needs
+        # several takes them from the last to the first.
         self._lock = threading.RLock()
+        self._hearing = threading.Lock()
+        self._reading = threading.RLock()
         self._tail = Tail(run_dir)
         self._keeper = Keeper()
         self._companions: dict[str, list[Fill]] = {"shadow": [], "twin": []}
@@ -93,18 +97,17 @@ class Detached(FromJournal):
 
     def _ask_alive(self, request: Request, kind: Any) -> Any:
         """Return the answer, None once the session is over; who has hung up is called again."""
-        with self._lock:
-            for _ in range(2):
-                if self._last is not None:
-                    return None
-                try:
-                    return self._ask(request, kind)
-                except Gone as error:
-                    gone = error
-                    self.ended(0.0)
-            if self.ended(_DYING_S):  # its socket goes a moment before it says so
+        for _ in range(2):
+            if self._last is not None:
                 return None
-            raise gone
+            try:
+                return self._ask(request, kind)
+            except Gone as error:
+                gone = error
+                self.ended(0.0)
+        if self.ended(_DYING_S):  # its socket goes a moment before it says so
+            return None
+        raise gone
 
     def _hang_up(self) -> None:
         if self._asking is not None:
@@ -131,25 +134,29 @@ class Detached(FromJournal):
 
     def ended(self, timeout_s: float) -> bool:
         """Wait for the end for so long, and return whether it has come."""
-        with self._lock:
-            if self._last is not None:
-                return True
-            if self._waiting is None:  # closed by a fork
-                raise SessionError("this is a copy of the session: attach to it anew")
-            try:
-                told = self._waiting.receive(timeout_s, Status)
-            except Gone:
-                self._lose()
-                return True
-            if told is None:
-                return False
-            self._settle(told[0])
+        until, waiting = time.monotonic() + timeout_s, self._waiting
+        if self._last is not None:
             return True
+        if waiting is None:  # closed by a fork
+            raise SessionError("this is a copy of the session: attach to it anew")
+        if not self._hearing.acquire(timeout=timeout_s):
+            return self._last is not None  # others listen, and have heard nothing
+        try:
+            if self._last is None:
+                told = waiting.receive(max(0.0, until - time.monotonic()), Status)
+                if told is not None:
+                    self._settle(told[0])
+        except Gone:
+            self._lose()
+        finally:
+            self._hearing.release()
+        return self._last is not None
 
     def _settle(self, last: Status) -> None:
         """Nothing more comes: close what is open."""
-        self._last = last
-        self.forget()
+        with self._lock:
+            self._last = last
+            self.forget()
 
     def _lose(self) -> None:
         """The process has gone without a word: what is known of it is what it wrote."""
@@ -184,9 +191,8 @@ class Detached(FromJournal):
 
     def status(self) -> Status:
         """Return what the session looks like."""
-        with self._lock:
-            self._known = self._ask_alive(control.AskStatus(), Status) or self._known
-            return self._last or self._known
+        self._known = self._ask_alive(control.AskStatus(), Status) or self._known
+        return self._last or self._known
 
     def failure(self) -> StrategyError | None:
         """Return what the strategy raised, or None."""
@@ -205,16 +211,15 @@ class Detached(FromJournal):
 
     def look(self) -> tuple[Status, Position | None]:
         """Return the status, and up to where the journal is in its files."""
-        with self._lock:
-            seen: control.Seen | None = self._ask_alive(control.Look(), control.Seen)
-            if seen is None:
-                return self._last or self._known, None
-            self._known = seen.status
-            return seen.status, seen.until
+        seen: control.Seen | None = self._ask_alive(control.Look(), control.Seen)
+        if seen is None:
+            return self._last or self._known, None
+        self._known = seen.status
+        return seen.status, seen.until
 
     def history(self) -> Keeper:
         """Return orders, fills and log up to now."""
-        with self._lock:
+        with self._reading:
             if not self._read_up:
                 until = self.flush()
                 self._read_up = until is None and self._last is not None
@@ -224,7 +229,7 @@ class Detached(FromJournal):
 
     def companion_fills(self, who: str) -> Sequence[Fill]:
         """Return the executions of "shadow" or "twin", as far as the process has told."""
-        with self._lock:
+        with self._reading:
             known = self._companions[who]
             while True:
                 request = control.AskFills(who, len(known))  # type: ignore[arg-type]

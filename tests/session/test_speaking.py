@@ -169,3 +169,26 @@ def test_a_process_that_is_gone_is_no_session_that_has_hung_up(host, handle, tmp
     assert handle.status().phase == "failed"
     assert len(handle.history().fold.fills) == 1
     assert handle.look()[1] is None
+
+
+def test_a_command_does_not_queue_behind_somebody_who_waits_for_the_end(host, handle):
+    waits, over = threading.Event(), []
+
+    def wait():
+        waits.set()
+        over.append(handle.ended(30.0))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    waits.wait()
+    while not handle._hearing.locked():
+        waiting.join(0.001)
+    handle.command("halt", "now", "test")
+    assert handle.status() == STATUS
+    assert not handle.ended(0.0)
+    assert host.commands.get_nowait() == "halt"
+    assert waiting.is_alive()
+    host.end()
+    waiting.join()
+    assert over == [True]
+    assert handle.status().phase == "stopped"
