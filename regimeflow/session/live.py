@@ -371,9 +371,14 @@ class LiveSession:
         """
         if self.status.phase == "new":
             raise SessionError("this session has not been started")
-        if not self._worker.ended(0.0):
-            self._command("stop", why, who)
-            if not self._worker.ended(timeout_s):
+        worker = self._worker
+        if not worker.ended(0.0):
+            try:
+                worker.command("stop", why, who)
+            except SessionError:
+                if self.status.phase == "running":
+                    raise  # else it ends by itself, and is only to be waited for
+            if not worker.ended(timeout_s):
                 raise SessionError(f"the session did not end within {timeout_s:g} s")
         self._raise()
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 import threading
 import time
 from pathlib import Path
@@ -255,6 +256,19 @@ def test_stop_ends_the_run_and_keeps_positions(tmp_path, frame):
     assert rf.certify(tmp_path / "run").identical
     with pytest.raises(rf.SessionError, match="make a new one"):
         live.start()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a file that can hold its writer up")
+def test_a_stop_waits_for_a_session_that_is_ending_by_itself(tmp_path, frame):
+    (tmp_path / "run").mkdir()
+    slow = tmp_path / "run" / "accounts.json.part"  # the last that a session writes
+    os.mkfifo(slow)
+    live = session(Cross(), frame, tmp_path / "run").start()
+    wait_for(lambda: live.status.phase == "stopped")
+    with pytest.raises(rf.SessionError, match="did not end within"):
+        live.stop(timeout_s=0.01)
+    with open(slow, "rb"):
+        assert live.stop().status.phase == "stopped"
 
 
 def test_start_twice_is_once(tmp_path, frame):
