@@ -277,7 +277,8 @@ class InProcess:
             SessionError: it is not to be trusted, or cannot be loaded.
         """
         with self._upgrading:
-            event, self._manifest = taken(self._spec.run_dir, wish, self._manifest)
+            deciding = self._keeper.frozen_sha256
+            event, self._manifest = taken(self._spec.run_dir, wish, self._manifest, deciding)
             self._asked = as_begun(self._asked, event)
             self.link.upgrade(event)
 

@@ -54,9 +54,9 @@ from regimeflow.session.upgrade import (
     Upgrade,
     UpgradeWish,
     When,
+    changes_of,
     check_features,
     check_when,
-    difference,
     keep,
 )
 from regimeflow.session.worker import Worker, check_resume
@@ -441,7 +441,7 @@ class LiveSession:
         frozen = freeze.freeze(given)
         before = worker.manifest()
         after = freeze.describe(given, run=before.run, frozen=frozen, venue=before.venue)
-        changes = difference(before, after)
+        changes = changes_of(self.run_dir, worker.history().frozen_sha256, before, after)
         if not changes:
             raise SessionError(
                 f"{after.strategy} with this source and these parameters is what runs already"

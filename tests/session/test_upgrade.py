@@ -368,9 +368,29 @@ def test_what_runs_already_is_no_upgrade(running):
     with pytest.raises(SessionError, match="is what runs already"):
         running.upgrade(Old())
     assert "+# parameter size = 6" in running.upgrade(New(size=6)).difference
-    with pytest.raises(SessionError, match="is what runs already"):
-        running.upgrade(New(size=6))
     assert "-# parameter size = 6" in running.upgrade(New(size=7)).difference
+
+
+def test_what_still_waits_is_asked_for_again_with_another_moment(tmp_path):
+    session = rf.LiveSession(Ever(), venue(speed=6_000.0), run_dir=tmp_path / "run").start()
+    try:
+        while not session.positions:
+            assert not session.worker.ended(0.01)
+        waits = session.upgrade(New(), "flat")
+        again = session.upgrade(New(), "next_bar")
+        assert (again.when, again.difference) == ("next_bar", waits.difference)
+        while session.status.strategy != "New":
+            assert not session.worker.ended(0.01)
+        with pytest.raises(SessionError, match="is what runs already"):
+            session.upgrade(New(), "flat")
+        session.upgrade(Ever(), "flat")
+        taken_back = session.upgrade(New(), "flat")
+        assert taken_back.difference.startswith("--- Ever (now)")
+    finally:
+        session.stop()
+    asked = [e for _, e, _ in events(tmp_path / "run") if isinstance(e, Upgraded)]
+    assert [e.when for e in asked] == ["flat", "next_bar", "flat", "flat"]
+    assert asked[1].difference == again.difference
 
 
 def test_what_cannot_be_frozen_changes_nothing(running, tmp_path):
