@@ -64,7 +64,7 @@ _SAID = {
     "replaced": ("OrderAcknowledged", "changed"),
     "cancel_rejected": ("OrderRejected", "the cancel was refused, the order stands"),
     "replace_rejected": ("OrderRejected", "the change was refused, the order stands"),
-    "never_sent": ("OrderRejected", "never left: the process ended before it was written down"),
+    "never_sent": ("OrderRejected", "never left"),
 }
 #: They leave the order's state as it is, so each time they are said is news.
 _ASIDE = frozenset({"replaced", "cancel_rejected", "replace_rejected"})
@@ -209,7 +209,7 @@ class Decisions:
             **limits,
         )
         for order_id in event.never_sent:
-            self._tell(order_id, "never_sent", "")
+            self._tell(order_id, "never_sent", "the process ended before it was written down")
         for order_id, order in self.orders.items():
             if order.status == Status.SENT:
                 self._tell(order_id, "lost", "the process ended before the venue answered")

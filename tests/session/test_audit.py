@@ -92,7 +92,12 @@ TABLE = [
         [],
         [("OrderRejected", "cancel_rejected", "the order stands (too late)")],
     ),
-    ("never sent", said("never_sent"), [], [("OrderRejected", "never_sent", "never left")]),
+    (
+        "never sent",
+        said("never_sent", "trading is halted: user"),
+        [],
+        [("OrderRejected", "never_sent", "(demo-0-1): never left (trading is halted: user)")],
+    ),
     (
         "requests",
         Clock(3, 3),
@@ -221,7 +226,7 @@ TABLE = [
         [],
         [
             ("SystemStart", "resumed", "started for the 2. time: restart"),
-            ("OrderRejected", "never_sent", "demo-0-9: never left"),
+            ("OrderRejected", "never_sent", "demo-0-9: never left (the process ended before"),
             ("Error", "lost", "the process ended before the venue answered"),
         ],
     ),
