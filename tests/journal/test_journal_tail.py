@@ -41,6 +41,26 @@ def test_an_unfinished_line_waits_and_an_altered_one_is_refused(tmp_path):
         list(Tail(tmp_path).events())
 
 
+@pytest.mark.parametrize("harm", ["cut", "flipped"])
+@pytest.mark.parametrize("seen", [0, 3])
+def test_a_damaged_segment_is_told_from_a_bad_line(tmp_path, harm, seen):
+    with JournalWriter(tmp_path, "run", segment_bytes=20_000, sync=False) as journal:
+        for event, outputs in clocks(400):
+            journal.record(event, outputs)
+    path = tmp_path / "journal-0001.jsonl.gz"
+    packed = bytearray(path.read_bytes())
+    tail = Tail(tmp_path)
+    for _ in zip(range(seen), tail.events(), strict=False):
+        pass  # what follows begins in the middle of the segment
+    if harm == "cut":
+        del packed[len(packed) // 2 :]
+    else:
+        packed[len(packed) // 2] ^= 0xFF
+    path.write_bytes(packed)
+    with pytest.raises(JournalCorrupt, match=r"journal-0001\.jsonl"):
+        list(tail.events())
+
+
 def test_the_owner_of_a_run_directory_is_named(tmp_path):
     assert owner_of(tmp_path) == ""
     with JournalWriter(tmp_path, "run"):
