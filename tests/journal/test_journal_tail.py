@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from journal_samples import clocks
 
-from regimeflow.errors import JournalCorrupt
+from regimeflow.errors import JournalCorrupt, SessionBusy
 from regimeflow.journal import JournalWriter, Tail, events, owner_of
+from regimeflow.journal.disk import Lock
 
 
 @pytest.mark.parametrize("step", [1, 7, 50])
@@ -66,3 +69,27 @@ def test_the_owner_of_a_run_directory_is_named(tmp_path):
     with JournalWriter(tmp_path, "run"):
         assert owner_of(tmp_path).startswith("process ")
     assert owner_of(tmp_path) == ""
+
+
+def test_whoever_looks_for_the_owner_is_not_taken_for_one(tmp_path):
+    Lock(tmp_path / "lock").close()
+    over, said = threading.Event(), set()
+
+    def look():
+        while not over.is_set():
+            said.add(owner_of(tmp_path))
+
+    lookers = [threading.Thread(target=look) for _ in range(2)]
+    for looker in lookers:
+        looker.start()
+    try:
+        for _ in range(300):
+            Lock(tmp_path / "lock").close()
+    finally:
+        over.set()
+        for looker in lookers:
+            looker.join()
+    held = Lock(tmp_path / "lock")
+    with pytest.raises(SessionBusy, match="in use by process"):
+        Lock(tmp_path / "lock")
+    held.close()
