@@ -161,15 +161,24 @@ class InProcess:
         spec = self._spec
         if self._earlier is None:
             journal = open_run(spec.run_dir, spec.manifest, spec.frozen, disk=spec.disk)
-            try:
-                if spec.wish.baseline is not None:
-                    spec.wish.baseline.save(spec.run_dir / BASELINE_NAME)
-                self.records.open(self.begin.run)
-            except BaseException:
-                journal.close()
-                raise
         else:
             journal = self._take_up(self._earlier)
+        try:
+            self._begin(journal)
+        except BaseException as error:
+            self._error, self._phase = error, "failed"
+            for part in (journal, self.records):
+                with contextlib.suppress(Exception):  # what is raised is why it did not begin
+                    part.close()
+            self._over.set()
+            raise
+
+    def _begin(self, journal: JournalWriter) -> None:
+        spec = self._spec
+        if self._earlier is None:
+            if spec.wish.baseline is not None:
+                spec.wish.baseline.save(spec.run_dir / BASELINE_NAME)
+            self.records.open(self.begin.run)
         self._snapshots = snapshot.Snapshots(
             spec.run_dir, self._parts(), self._shelf, self.link.saved, self._mark, self._tell
         )

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 import regimeflow as rf
-from regimeflow.journal import events
+from regimeflow.journal import events, owner_of
 from regimeflow.model.events import Cancel, Failed, StateChanged, Submit
 from regimeflow.session.certify import state_digest
+from regimeflow.session.snapshot import Snapshots
 from regimeflow.venues.intervals import Intervals
 
 
@@ -269,6 +270,23 @@ def test_a_stop_waits_for_a_session_that_is_ending_by_itself(tmp_path, frame):
         live.stop(timeout_s=0.01)
     with open(slow, "rb"):
         assert live.stop().status.phase == "stopped"
+
+
+def test_a_start_that_fails_leaves_the_directory_to_the_next(tmp_path, frame, monkeypatch):
+    def full(snapshots, *_):
+        raise OSError("too many open files")
+
+    live = session(Cross(), frame, tmp_path / "run")
+    with monkeypatch.context() as crowded:
+        crowded.setattr(Snapshots, "begin", full)
+        with pytest.raises(OSError, match="too many open files"):
+            live.start()
+    assert owner_of(tmp_path / "run") == ""
+    with pytest.raises(rf.SessionError, match="this session is failed: make a new one"):
+        live.start()
+    again = session(Cross(), frame, tmp_path / "run").run(progress=False)
+    assert again.status.phase == "stopped"
+    assert rf.certify(tmp_path / "run").identical
 
 
 def test_start_twice_is_once(tmp_path, frame):
