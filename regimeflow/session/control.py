@@ -261,6 +261,9 @@ class Channel:
         try:
             self._socket.settimeout(PATIENCE_S)
             self._socket.connect(path)
+            # select() takes no descriptor beyond 1023.
+            self._arrivals = select.poll()
+            self._arrivals.register(self._socket, select.POLLIN)
             uid = peer_uid(self._socket)
         except OSError as error:
             self.close()
@@ -303,7 +306,7 @@ class Channel:
         until = time.monotonic() + timeout_s
         while b"\n" not in self._rest:
             left_s = max(0.0, until - time.monotonic())
-            if not select.select([self._socket], [], [], left_s)[0]:
+            if not self._arrivals.poll(left_s * 1_000.0):
                 return None
             try:
                 data = self._socket.recv(1 << 20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import socket
 import sys
@@ -192,3 +193,21 @@ def test_a_command_does_not_queue_behind_somebody_who_waits_for_the_end(host, ha
     waiting.join()
     assert over == [True]
     assert handle.status().phase == "stopped"
+
+
+def test_a_process_with_many_open_files_is_answered(host, handle, tmp_path):
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2_048, before[1]))
+    opened = []
+    try:
+        while not opened or opened[-1] < 1_024:
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+        other = Detached(tmp_path)
+        assert other.status() == STATUS
+        assert not other.ended(0.0)
+        other.forget()
+    finally:
+        for fd in opened:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
