@@ -327,8 +327,8 @@ def _unpack_axis(axis: Axis) -> IntArray:
     if sum(axis.counts) >= MOST_TIMES:
         raise msgspec.ValidationError(f"an axis has more than {MOST_TIMES:,} times")
     last = axis.first + sum(gap * count for gap, count in zip(axis.gaps, axis.counts, strict=True))
-    if min(axis.gaps, default=1) < 1 or last >= 2**63:
-        raise msgspec.ValidationError("the times of an axis must increase, up to the year 2262")
+    if min(axis.gaps, default=0) < 0 or last >= 2**63:
+        raise msgspec.ValidationError("the times of an axis must not fall, nor pass the year 2262")
     ts = np.empty(sum(axis.counts) + 1, dtype=np.int64)
     ts[0] = axis.first
     ts[1:] = np.repeat(np.array(axis.gaps, dtype=np.int64), axis.counts)
