@@ -288,7 +288,11 @@ class Channel:
             SessionError: it did not answer in time, or not as agreed. The connection is of no use
                 then: what comes next may be the answer to this request.
         """
-        self.send(request)
+        try:
+            self.send(request)
+        except Gone:
+            self.receive(0.0, kind)  # it may have said why it hung up
+            raise
         answer = self.receive(PATIENCE_S, kind)
         if answer is None:
             raise SessionError(f"the session did not answer within {PATIENCE_S:g} s")

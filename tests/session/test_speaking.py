@@ -21,6 +21,7 @@ from regimeflow.session import control
 from regimeflow.session.companions import Account
 from regimeflow.session.detached import Detached
 from regimeflow.session.freeze import Manifest
+from regimeflow.session.serve import served
 from regimeflow.session.status import Status
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="detached sessions need Unix")
@@ -211,3 +212,21 @@ def test_a_process_with_many_open_files_is_answered(host, handle, tmp_path):
         for fd in opened:
             os.close(fd)
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_one_connection_too_many_is_told_so(tmp_path):
+    venue = rf.venues.Simulated(rf.datasets.synthetic(n=50))
+    worker = rf.LiveSession(lambda ctx, bar: None, venue, run_dir=tmp_path).worker
+    with served(worker, tmp_path), contextlib.ExitStack() as opened:
+        path = control.read_whereabouts(tmp_path).socket
+        for _ in range(64):
+            channel = opened.enter_context(contextlib.closing(control.Channel(path)))
+            channel.ask(control.Ping(), control.NOTHING)
+        late = opened.enter_context(contextlib.closing(control.Channel(path)))
+        with pytest.raises(control.Declined, match="too many connections"):
+            late.ask(control.Ping(), control.NOTHING)
+        slow = opened.enter_context(contextlib.closing(control.Channel(path)))
+        while slow._arrivals.poll(100) == []:
+            pass  # it hangs up before it is asked
+        with pytest.raises(control.Declined, match="too many connections"):
+            slow.ask(control.Ping(), control.NOTHING)
