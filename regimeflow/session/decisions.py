@@ -190,11 +190,7 @@ class Decisions:
 
     def _start(self, start: Start) -> None:
         self.run, self.epoch = start.run, start.epoch
-        self.ledger = Ledger(
-            start.cash, Instruments((rules.symbol, rules) for rules in start.instruments)
-        )
-        for symbol, (qty, average_price) in start.positions.items():
-            self.ledger.open(symbol, qty, average_price)
+        self.ledger = Ledger.of(start)
         self._simply(start)
 
     def _resumed(self, event: Resumed) -> None:
