@@ -548,14 +548,18 @@ class LiveSession:
 
     @property
     def orders(self) -> Any:
-        """Orders so far, denied ones included, as a frame."""
+        """Orders so far, denied ones included, as a frame with the names of ``report.orders``."""
         orders, begin = list(self._worker.history().fold.orders.values()), self._worker.begin
-        columns: dict[str, Any] = {"time": [o.created for o in orders]}
-        for name in ("id", "symbol", "side", "type", "status", "tif", "reason", "tag"):
+        columns: dict[str, Any] = {
+            "time": [o.created for o in orders],
+            "order_id": [o.id for o in orders],
+        }
+        for name in ("symbol", "side", "type", "status", "tif", "reason", "tag"):
             columns[name] = [str(getattr(o, name)) for o in orders]
-        for name in ("qty", "filled", "average_price", "limit", "stop", "fees"):
+        for name in ("qty", "filled", "limit", "stop", "fees"):
             columns[name] = [_float(getattr(o, name)) for o in orders]
-        text = ("id", "symbol", "side", "type", "status", "tif", "reason", "tag")
+        columns["average_price"] = [_float(o.average_price if o.filled else None) for o in orders]
+        text = ("order_id", "symbol", "side", "type", "status", "tif", "reason", "tag")
         return frame(columns, begin.flavour, begin.timezone or None, text_columns=text)
 
     @property

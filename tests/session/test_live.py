@@ -559,6 +559,15 @@ def test_the_report_of_a_run_is_that_of_its_backtest(tmp_path, frame):
     assert report.metrics == backtest.metrics
 
 
+def test_a_session_and_its_report_show_the_same_orders(tmp_path, frame):
+    live = session(Resting(), frame, tmp_path / "run").run()
+    mine, theirs = live.orders, live.report().orders
+    assert {*mine.columns} == {*theirs.columns} - {"decision_price", "updated"}
+    assert mine["average_price"].isna().any()
+    for name in mine.columns:
+        assert mine[name].equals(theirs[name]), name
+
+
 def test_bars_of_a_run_go_straight_into_a_backtest(tmp_path, frame):
     start = frame.index[300]
     live = session(Cross(), frame, tmp_path / "run", start=start).run()
