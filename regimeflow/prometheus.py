@@ -164,7 +164,7 @@ def _process(m: LiveMetrics) -> Iterator[Metric]:
 def _orders(m: LiveMetrics) -> Iterator[Metric]:
     o = m.orders
     yield _counter("live_orders_submitted", "Orders asked for.", o.submitted)
-    yield _counter("live_submit_rejected", "Orders our own limits stopped.", o.submit_rejected)
+    yield _counter("live_submit_rejected", "Orders that never left.", o.submit_rejected)
     yield _counter("live_broker_rejected", "Orders the venue refused.", o.broker_rejected)
     yield _counter("live_orders_acknowledged", "Orders the venue has.", o.acknowledged)
     yield _counter("live_orders_partially_filled", "Left incomplete.", o.partially_filled)

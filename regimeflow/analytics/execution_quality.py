@@ -204,8 +204,8 @@ class ExecutionQuality(msgspec.Struct, frozen=True, kw_only=True):
     Averages are weighted by quantity; positive is a cost to us; None is undefined.
 
     Attributes:
-        submitted: orders asked for, those stopped by our own limits included.
-        submit_rejected: those that our own limits stopped: they never left.
+        submitted: orders asked for, those that never left included.
+        submit_rejected: those that never left: our own limits, a halt or a lost link stopped them.
         acknowledged: orders that the venue has shown to have, by a word or a fill.
         partially_filled: orders that a fill left incomplete, each once.
         filled: orders filled in full.

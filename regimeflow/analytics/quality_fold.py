@@ -394,7 +394,12 @@ _COUNTS = (
     "broker_rejected", "errored", "expired",
 )  # fmt: skip
 #: What the venue says -> what is counted.
-_ENDS = {"canceled": "cancelled", "expired": "expired", "rejected": "broker_rejected"}
+_ENDS = {
+    "canceled": "cancelled",
+    "expired": "expired",
+    "rejected": "broker_rejected",
+    "never_sent": "submit_rejected",
+}
 #: Field -> the sum it is the mean of.
 _AVERAGES = {
     "average_ack_latency_ms": "ack_latency_ms",

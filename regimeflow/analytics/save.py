@@ -12,9 +12,10 @@ import contextlib
 import math
 import os
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -39,12 +40,18 @@ PERFORMANCE = (
 )  # fmt: skip
 
 
+#: Of time, UTC nanoseconds, and of gaps in it.
+Ns = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+#: A few bytes can stand for any number of times; more than these no report holds.
+MOST_TIMES = 100_000_000
+
+
 class Axis(msgspec.Struct):
     """Times as their gaps, run-length encoded: a year of even minutes is a handful of numbers."""
 
-    first: int | None
-    gaps: list[int]
-    counts: list[int]
+    first: Ns | None
+    gaps: list[Ns]
+    counts: list[Annotated[int, msgspec.Meta(ge=1, le=MOST_TIMES)]]
 
 
 class SavedPrices(msgspec.Struct):
@@ -271,6 +278,7 @@ def read(path: Path) -> tuple[RunData, Metrics | None]:
 
 
 def _unpack(saved: SavedReport, run: SavedRun) -> RunData:
+    _check_times(run)
     axes = [_unpack_axis(axis) for axis in run.axes]
     return RunData(
         start=run.start,
@@ -293,11 +301,34 @@ def _unpack(saved: SavedReport, run: SavedRun) -> RunData:
     )
 
 
+def _check_times(run: SavedRun) -> None:
+    """Refuse times that no clock shows: arrays of times cannot hold them."""
+    for name, times in _TIMES.items():
+        things = [run.start] if name == "start" else getattr(run, name)
+        if not all(map(_NS.__contains__, chain.from_iterable(map(times, things)))):
+            raise msgspec.ValidationError(f"a time in {name} lies beyond the year 2262")
+
+
+_NS = range(-(2**63), 2**63)
+_TIMES = {
+    "start": attrgetter("ts", "seen"),
+    "fills": attrgetter("ts", "seen", "executed_at"),
+    "orders": attrgetter("created", "updated", "expire_at", "seq"),
+    "records": attrgetter("seen", "seq"),
+    "payments": attrgetter("ts", "seen"),
+}
+
+
 def _unpack_axis(axis: Axis) -> IntArray:
     if axis.first is None:
         return np.empty(0, dtype=np.int64)
-    if len(axis.gaps) != len(axis.counts) or min(axis.counts, default=1) < 1:
-        raise msgspec.ValidationError("an axis must have one count of at least 1 for each gap")
+    if len(axis.gaps) != len(axis.counts):
+        raise msgspec.ValidationError("an axis must have one count for each gap")
+    if sum(axis.counts) >= MOST_TIMES:
+        raise msgspec.ValidationError(f"an axis has more than {MOST_TIMES:,} times")
+    last = axis.first + sum(gap * count for gap, count in zip(axis.gaps, axis.counts, strict=True))
+    if min(axis.gaps, default=0) < 0 or last >= 2**63:
+        raise msgspec.ValidationError("the times of an axis must not fall, nor pass the year 2262")
     ts = np.empty(sum(axis.counts) + 1, dtype=np.int64)
     ts[0] = axis.first
     ts[1:] = np.repeat(np.array(axis.gaps, dtype=np.int64), axis.counts)

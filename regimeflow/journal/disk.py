@@ -6,12 +6,16 @@ import gzip
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 from regimeflow.errors import JournalError, SessionBusy
 
 # Neither exists on Windows, where O_BINARY keeps line ends as they are.
 _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
+#: How often, and how long each time, a lock is waited for that somebody may only look at.
+_LOOKS, _LOOK_S = 20, 0.005
 
 
 class Disk:
@@ -95,7 +99,7 @@ class Lock:
         except OSError as error:
             raise JournalError(f"cannot open the lock file {path}: {error.strerror}") from error
         try:
-            _lock(self._fd)
+            _lock_soon(self._fd)
         except OSError as error:
             owner = _owner(self._fd)
             os.close(self._fd)
@@ -120,7 +124,7 @@ def owner_of(run_dir: Path) -> str:
     except OSError:
         return ""
     try:
-        _lock(fd)
+        _lock(fd, shared=True)
     except OSError:
         return _owner(fd)
     else:
@@ -170,7 +174,17 @@ def _owner(fd: int) -> str:
     return f"process {text}" if text.isdigit() else "another process"
 
 
-def _lock(fd: int) -> None:
+def _lock_soon(fd: int) -> None:
+    """Lock; whoever only looks for the owner has it for a moment, too."""
+    for _ in range(_LOOKS):
+        try:
+            return _lock(fd)
+        except OSError:
+            time.sleep(_LOOK_S)
+    return _lock(fd)
+
+
+def _lock(fd: int, *, shared: bool = False) -> None:
     if sys.platform == "win32":
         import msvcrt
 
@@ -178,4 +192,4 @@ def _lock(fd: int) -> None:
     else:
         import fcntl
 
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)

@@ -8,7 +8,7 @@ import html
 import re
 import stat
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -278,8 +278,8 @@ class Scan:
         rest = b""
         with open_segment(path) as file:
             if skip:
-                file.seek(skip)
-            while chunk := self._chunk(file, path):
+                guarded(path, file.seek, skip)
+            while chunk := guarded(path, file.read, 256 << 10):
                 joined = rest + chunk
                 lines = joined.split(b"\n")
                 rest = lines.pop()
@@ -293,18 +293,23 @@ class Scan:
                     )
         self.tail = rest
 
-    @staticmethod
-    def _chunk(file: Any, path: Path) -> bytes:
-        try:
-            chunk: bytes = file.read(256 << 10)
-        except BROKEN_GZIP as error:
-            raise JournalCorrupt(
-                f"{path.name} cannot be decompressed: {error}. Restore it from a copy.",
-                path=path.name,
-            ) from error
-        except OSError as error:
-            raise JournalError(f"cannot read {path}: {error}") from error
-        return chunk
+
+def guarded(path: Path, act: Callable[[int], Any], number: int) -> Any:
+    """Return what ``read`` or ``seek`` of a segment's file returns.
+
+    Raises:
+        JournalCorrupt: it cannot be decompressed.
+        JournalError: it cannot be read.
+    """
+    try:
+        return act(number)
+    except BROKEN_GZIP as error:
+        raise JournalCorrupt(
+            f"{path.name} cannot be decompressed: {error}. Restore it from a copy.",
+            path=path.name,
+        ) from error
+    except OSError as error:
+        raise JournalError(f"cannot read {path}: {error}") from error
 
 
 def _scan(path: str | Path, symbols: Mapping[int, str] | None, before: str | None) -> Scan:

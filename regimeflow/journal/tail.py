@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from regimeflow.errors import JournalError
 from regimeflow.journal.format import LineReader, Record
-from regimeflow.journal.reading import grouped, open_segment, segment_name, segments
+from regimeflow.journal.reading import grouped, guarded, open_segment, segment_name, segments
 from regimeflow.model.events import Input, Output
 
 _CHUNK = 256 << 10
@@ -63,14 +62,13 @@ class Tail:
         name = segment_name(self._at.segment)
         self._reader.file = name
         rest = b""
-        with open_segment(self._dir / name) as file:
-            file.seek(self._at.size_bytes)
+        path = self._dir / name
+        with open_segment(path) as file:
             at = self._at.size_bytes
+            guarded(path, file.seek, at)
             while end is None or at < end:
-                try:
-                    chunk = file.read(_CHUNK if end is None else min(_CHUNK, end - at))
-                except OSError as error:
-                    raise JournalError(f"cannot read {self._dir / name}: {error}") from error
+                most = _CHUNK if end is None else min(_CHUNK, end - at)
+                chunk = guarded(path, file.read, most)
                 if not chunk:
                     break
                 at += len(chunk)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from regimeflow.model.events import Start
 from regimeflow.model.instrument import Instrument, Instruments
 
 
@@ -72,6 +73,21 @@ class Ledger:
         self.held: dict[str, Position] = {}
         # Positions whose value counts for or against buying power: short, or bought on margin.
         self.levered: dict[str, Position] = {}
+
+    @classmethod
+    def of(cls, start: Start, instruments: Instruments | None = None) -> Ledger:
+        """Return the ledger that a run begins with: its cash, and the positions it found.
+
+        Args:
+            start: the run's first event.
+            instruments: the rules of every symbol; those of the start without it.
+        """
+        if instruments is None:
+            instruments = Instruments((rules.symbol, rules) for rules in start.instruments)
+        ledger = cls(start.cash, instruments)
+        for symbol, (qty, average_price) in start.positions.items():
+            ledger.open(symbol, qty, average_price)
+        return ledger
 
     def position(self, symbol: str) -> Position:
         """Return the position of a symbol, flat if it was never traded."""

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from regimeflow.errors import RegimeflowError
-from regimeflow.model.events import Fill, OrderUpdate, Submit, entry_of
+from regimeflow.model.events import Cancel, Fill, OrderUpdate, Replace, Submit, entry_of
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.timeframe import iso
 
@@ -249,8 +249,21 @@ class Order(msgspec.Struct, gc=False, eq=False):
         order.move(Happening.SENT, submit.seen)
         return order
 
+    def on_request(self, request: Cancel | Replace) -> None:
+        """Apply what was asked of the venue, and is not answered yet."""
+        if isinstance(request, Cancel):
+            self.cancel_pending = True
+            self.note(request.seen, "cancel asked")
+        else:
+            self.replace_pending, self.asked_qty = True, request.qty
+            self.note(request.seen, "replace asked")
+
     def on_update(self, event: OrderUpdate) -> None:
-        """Apply what the venue said about it."""
+        """Apply what the venue said about it.
+
+        Raises:
+            IllegalMove: it cannot be, and the order stays as it is.
+        """
         what = event.what
         if event.venue_order_id:
             self.venue_order_id = event.venue_order_id

@@ -186,18 +186,17 @@ class AuditLog:
         length = 64 << 10
         while True:
             start = max(0, size - length)
-            lines = _read(self._fd, start, size).decode().splitlines()
-            # The first is cut, unless it is the file's first; and that one is csv's header.
-            places = [self._render.place(line) for line in lines[start > 0 or self._skip_head() :]]
+            data = _read(self._fd, start, size)
+            if start or self._render.head:
+                # The first line is cut, maybe inside a character; the file's first is csv's header.
+                data = data.partition(b"\n")[2]
+            places = [self._render.place(line) for line in data.decode().splitlines()]
             if not places:
                 if start == 0:
                     return (-1, 0), 0
             elif places[0] != places[-1] or start == 0:
                 return places[-1], places.count(places[-1])
             length *= 2
-
-    def _skip_head(self) -> bool:
-        return bool(self._render.head)
 
 
 class Renderer:

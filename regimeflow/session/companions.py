@@ -174,16 +174,11 @@ class Shadow:
             if matcher.fills_at_close and matcher.busy:
                 self._book(matcher.at_once(event))
         elif isinstance(event, Start):
-            self._begin(event)
+            self._ledger = Ledger.of(event, self._engine.instruments)
         elif isinstance(event, Adjusted) and not event.is_cost:
             self._ledger.adjust(event.symbol, event.qty, event.price, event.cash)
         elif outputs:
             self._matcher.send(outputs)
-
-    def _begin(self, start: Start) -> None:
-        self._ledger = Ledger(start.cash, self._engine.instruments)
-        for symbol, (qty, average_price) in start.positions.items():
-            self._ledger.open(symbol, qty, average_price)
 
     def _anchor(self, event: Input, anchor: Anchor) -> None:
         engine, ledger, matcher = self._engine, self._ledger, self._matcher

@@ -243,6 +243,10 @@ class Gone(SessionError):
     """Nobody is at the other end (any more)."""
 
 
+class Declined(SessionError):
+    """The session has answered, and said no."""
+
+
 class Channel:
     """A connection to a session's process.
 
@@ -257,6 +261,9 @@ class Channel:
         try:
             self._socket.settimeout(PATIENCE_S)
             self._socket.connect(path)
+            # select() takes no descriptor beyond 1023.
+            self._arrivals = select.poll()
+            self._arrivals.register(self._socket, select.POLLIN)
             uid = peer_uid(self._socket)
         except OSError as error:
             self.close()
@@ -277,9 +284,15 @@ class Channel:
 
         Raises:
             Gone: the process is no more.
-            SessionError: it refused, or did not answer in time.
+            Declined: it refused.
+            SessionError: it did not answer in time, or not as agreed. The connection is of no use
+                then: what comes next may be the answer to this request.
         """
-        self.send(request)
+        try:
+            self.send(request)
+        except Gone:
+            self.receive(0.0, kind)  # it may have said why it hung up
+            raise
         answer = self.receive(PATIENCE_S, kind)
         if answer is None:
             raise SessionError(f"the session did not answer within {PATIENCE_S:g} s")
@@ -297,7 +310,7 @@ class Channel:
         until = time.monotonic() + timeout_s
         while b"\n" not in self._rest:
             left_s = max(0.0, until - time.monotonic())
-            if not select.select([self._socket], [], [], left_s)[0]:
+            if not self._arrivals.poll(left_s * 1_000.0):
                 return None
             try:
                 data = self._socket.recv(1 << 20)
@@ -312,7 +325,7 @@ class Channel:
         try:
             answer = _decode_answer(line)
             if answer.error:
-                raise SessionError(answer.error)
+                raise Declined(answer.error)
             return (msgspec.json.decode(answer.body, type=kind),)
         except msgspec.MsgspecError as error:
             raise SessionError(f"the session's answer cannot be read: {error}") from error

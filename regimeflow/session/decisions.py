@@ -76,7 +76,7 @@ _SAID = {
     "replaced": ("OrderReplaced", "changed"),
     "cancel_rejected": ("OrderCancelRejected", "the cancel was refused, the order stands"),
     "replace_rejected": ("OrderReplaceRejected", "the change was refused, the order stands"),
-    "never_sent": ("OrderRejected", "never left: the process ended before it was written down"),
+    "never_sent": ("OrderRejected", "never left"),
 }
 #: They leave the order's state as it is, so each time they are said is news.
 _ASIDE = frozenset({"replaced", "cancel_rejected", "replace_rejected"})
@@ -202,11 +202,7 @@ class Decisions:
 
     def _start(self, start: Start) -> None:
         self.run, self.epoch = start.run, start.epoch
-        self.ledger = Ledger(
-            start.cash, Instruments((rules.symbol, rules) for rules in start.instruments)
-        )
-        for symbol, (qty, average_price) in start.positions.items():
-            self.ledger.open(symbol, qty, average_price)
+        self.ledger = Ledger.of(start)
         self._simply(start)
 
     def _resumed(self, event: Resumed) -> None:
@@ -221,7 +217,7 @@ class Decisions:
             **limits,
         )
         for order_id in event.never_sent:
-            self._tell(order_id, "never_sent", "")
+            self._tell(order_id, "never_sent", "the process ended before it was written down")
         for order_id, order in self.orders.items():
             if order.status == Status.SENT:
                 self._tell(order_id, "lost", "the process ended before the venue answered")

@@ -20,7 +20,7 @@ from regimeflow.journal import Position, Tail, owner_of
 from regimeflow.model.events import Fill, Start
 from regimeflow.model.text import whole_text
 from regimeflow.session import control
-from regimeflow.session.control import Channel, Gone, Request
+from regimeflow.session.control import Channel, Declined, Gone, Request
 from regimeflow.session.ended import Ended, failure_of
 from regimeflow.session.freeze import Manifest
 from regimeflow.session.from_journal import FromJournal
@@ -59,7 +59,11 @@ class Detached(FromJournal):
         self._asking: Channel | None = None
         self._lease: Channel | None = None
         self._waiting: Channel | None = None
+        # Of what is asked, of the line on which the end is told, and of what is read; whoever needs
+        # several takes them from the last to the first.
         self._lock = threading.RLock()
+        self._hearing = threading.Lock()
+        self._reading = threading.RLock()
         self._tail = Tail(run_dir)
         self._keeper = Keeper()
         self._companions: dict[str, list[Fill]] = {"shadow": [], "twin": []}
@@ -86,13 +90,25 @@ class Detached(FromJournal):
                 self._asking = Channel(self._path)
             try:
                 return self._asking.ask(request, kind)
-            except SessionError as error:
-                if isinstance(error, Gone):
-                    self._hang_up()
+            except Declined:
                 raise
-            except BaseException:  # an interrupt between question and answer
+            except BaseException:  # the answer may still come, and must not serve the next question
                 self._hang_up()
                 raise
+
+    def _ask_alive(self, request: Request, kind: Any) -> Any:
+        """Return the answer, None once the session is over; who has hung up is called again."""
+        for _ in range(2):
+            if self._last is not None:
+                return None
+            try:
+                return self._ask(request, kind)
+            except Gone as error:
+                gone = error
+                self.ended(0.0)
+        if self.ended(_DYING_S):  # its socket goes a moment before it says so
+            return None
+        raise gone
 
     def _hang_up(self) -> None:
         if self._asking is not None:
@@ -119,25 +135,29 @@ class Detached(FromJournal):
 
     def ended(self, timeout_s: float) -> bool:
         """Wait for the end for so long, and return whether it has come."""
-        with self._lock:
-            if self._last is not None:
-                return True
-            if self._waiting is None:  # closed by a fork
-                raise SessionError("this is a copy of the session: attach to it anew")
-            try:
-                told = self._waiting.receive(timeout_s, Status)
-            except Gone:
-                self._lose()
-                return True
-            if told is None:
-                return False
-            self._settle(told[0])
+        until, waiting = time.monotonic() + timeout_s, self._waiting
+        if self._last is not None:
             return True
+        if waiting is None:  # closed by a fork
+            raise SessionError("this is a copy of the session: attach to it anew")
+        if not self._hearing.acquire(timeout=timeout_s):
+            return self._last is not None  # others listen, and have heard nothing
+        try:
+            if self._last is None:
+                told = waiting.receive(max(0.0, until - time.monotonic()), Status)
+                if told is not None:
+                    self._settle(told[0])
+        except Gone:
+            self._lose()
+        finally:
+            self._hearing.release()
+        return self._last is not None
 
     def _settle(self, last: Status) -> None:
         """Nothing more comes: close what is open."""
-        self._last = last
-        self.forget()
+        with self._lock:
+            self._last = last
+            self.forget()
 
     def _lose(self) -> None:
         """The process has gone without a word: what is known of it is what it wrote."""
@@ -172,13 +192,8 @@ class Detached(FromJournal):
 
     def status(self) -> Status:
         """Return what the session looks like."""
-        with self._lock:
-            if self._last is None:
-                try:
-                    self._known = self._ask(control.AskStatus(), Status)
-                except Gone:
-                    self.ended(0.0)
-            return self._last or self._known
+        self._known = self._ask_alive(control.AskStatus(), Status) or self._known
+        return self._last or self._known
 
     def failure(self) -> StrategyError | None:
         """Return what the strategy raised, or None."""
@@ -197,39 +212,32 @@ class Detached(FromJournal):
 
     def look(self) -> tuple[Status, Position | None]:
         """Return the status, and up to where the journal is in its files."""
-        with self._lock:
-            if self._last is None:
-                try:
-                    seen: control.Seen = self._ask(control.Look(), control.Seen)
-                except Gone:
-                    self.ended(0.0)
-                else:
-                    self._known = seen.status
-                    return seen.status, seen.until
+        seen: control.Seen | None = self._ask_alive(control.Look(), control.Seen)
+        if seen is None:
             return self._last or self._known, None
+        self._known = seen.status
+        return seen.status, seen.until
 
     def history(self) -> Keeper:
         """Return orders, fills and log up to now."""
-        with self._lock:
+        with self._reading:
             if not self._read_up:
                 until = self.flush()
-                self._read_up = until is None
+                self._read_up = until is None and self._last is not None
                 for _, event, outputs in self._tail.events(until):
                     self._keeper.take(event, outputs)
             return self._keeper
 
     def companion_fills(self, who: str) -> Sequence[Fill]:
         """Return the executions of "shadow" or "twin", as far as the process has told."""
-        with self._lock:
+        with self._reading:
             known = self._companions[who]
-            with contextlib.suppress(Gone):
-                while self._last is None:
-                    request = control.AskFills(who, len(known))  # type: ignore[arg-type]
-                    page = self._ask(request, control.FILLS)
-                    known += page
-                    if len(page) < control.PAGE:
-                        break
-            return list(known)
+            while True:
+                request = control.AskFills(who, len(known))  # type: ignore[arg-type]
+                page = self._ask_alive(request, control.FILLS) or ()
+                known += page
+                if len(page) < control.PAGE:
+                    return list(known)
 
 
 def worker_of(run_dir: Path, *, lease: bool = True) -> Worker:

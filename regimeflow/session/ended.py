@@ -11,7 +11,6 @@ from regimeflow.engine.desk import ACTIVE
 from regimeflow.errors import SessionError, StrategyError
 from regimeflow.journal import Position, Tail
 from regimeflow.model.events import Adjusted, Fill, Input, Start
-from regimeflow.model.instrument import Instruments
 from regimeflow.model.ledger import Ledger
 from regimeflow.model.market import Bar, Bars, Quote, Trade
 from regimeflow.model.timeframe import iso
@@ -165,16 +164,9 @@ class AccountFold:
         elif isinstance(event, Quote):
             self._prices[event.symbol] = event.mid
         elif isinstance(event, Start):
-            self._begin(event)
+            self._ledger = Ledger.of(event)
         elif isinstance(event, Fill | Adjusted) and self._ledger is not None:
             self._book(self._ledger, event)
-
-    def _begin(self, start: Start) -> None:
-        instruments = Instruments()
-        instruments.update((rules.symbol, rules) for rules in start.instruments)
-        self._ledger = Ledger(start.cash, instruments)
-        for symbol, (qty, average_price) in start.positions.items():
-            self._ledger.open(symbol, qty, average_price)
 
     def _book(self, ledger: Ledger, event: Fill | Adjusted) -> None:
         if isinstance(event, Adjusted):

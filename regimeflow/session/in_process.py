@@ -169,15 +169,24 @@ class InProcess:
         spec = self._spec
         if self._earlier is None:
             journal = open_run(spec.run_dir, spec.manifest, spec.frozen, disk=spec.disk)
-            try:
-                if spec.wish.baseline is not None:
-                    leave_baseline(spec.run_dir, spec.wish.baseline)
-                self.records.open(self.begin.run)
-            except BaseException:
-                journal.close()
-                raise
         else:
             journal = self._take_up(self._earlier)
+        try:
+            self._begin(journal)
+        except BaseException as error:
+            self._error, self._phase = error, "failed"
+            for part in (journal, self.records):
+                with contextlib.suppress(Exception):  # what is raised is why it did not begin
+                    part.close()
+            self._over.set()
+            raise
+
+    def _begin(self, journal: JournalWriter) -> None:
+        spec = self._spec
+        if self._earlier is None:
+            if spec.wish.baseline is not None:
+                leave_baseline(spec.run_dir, spec.wish.baseline)
+            self.records.open(self.begin.run)
         self._snapshots = snapshot.Snapshots(
             spec.run_dir, self._parts(), self._shelf, self.link.saved, self._mark, self._tell
         )
@@ -301,7 +310,8 @@ class InProcess:
             SessionError: it is not to be trusted, or cannot be loaded.
         """
         with self._upgrading:
-            event, self._manifest = taken(self._spec.run_dir, wish, self._manifest)
+            deciding = self._keeper.frozen_sha256
+            event, self._manifest = taken(self._spec.run_dir, wish, self._manifest, deciding)
             self._asked = as_begun(self._asked, event)
             self.link.upgrade(event)
 

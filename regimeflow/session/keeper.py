@@ -87,6 +87,8 @@ class Keeper:
         self.failed: Failed | None = None
         #: Name of the strategy that took over last, "" while the first one decides.
         self.strategy = ""
+        #: Of its frozen form.
+        self.frozen_sha256 = ""
         self.finished = False
         self.snapshot_due = 0.0
 
@@ -111,6 +113,7 @@ class Keeper:
                 )
             elif isinstance(output, StrategyChanged):
                 self.strategy, self.failed = output.strategy, None
+                self.frozen_sha256 = output.frozen_sha256
                 self.note(output.seen, "warning", f"{output.strategy} decides from here on")
             elif isinstance(output, Failed):
                 self.failed = output

@@ -48,6 +48,7 @@ from regimeflow.session.real_money import (
 )
 from regimeflow.session.recorded import report_of
 from regimeflow.session.run_dir import BASELINE_NAME
+from regimeflow.session.same_cell import another, wanted_symbols
 from regimeflow.session.source import name_of, source_hash
 from regimeflow.session.spec import OnKernelLoss, Spec
 from regimeflow.session.status import Status
@@ -55,9 +56,9 @@ from regimeflow.session.upgrade import (
     Upgrade,
     UpgradeWish,
     When,
+    changes_of,
     check_features,
     check_when,
-    difference,
     keep,
 )
 from regimeflow.session.worker import Worker, check_resume
@@ -117,22 +118,29 @@ class LiveSession:
         True
     """
 
-    def __new__(cls, strategy: Any, venue: Any, *, run_dir: str | Path, **_: Any) -> Self:
+    def __new__(cls, strategy: Any, venue: Any, *, run_dir: str | Path, **given: Any) -> Self:
         """Return the session that runs in this directory already, if it is the same one.
 
         Raises:
-            SessionError: another strategy runs there.
+            SessionError: another strategy runs there, or with other arguments.
         """
         running = _running(Path(run_dir))
         if running is None:
             return super().__new__(cls)
-        given = as_strategy(strategy)
+        wanted = as_strategy(strategy)
         asked = running._worker.asked()
-        if (source_hash(given), plain_params(given)) != (asked.source_sha256, asked.params):
+        if (source_hash(wanted), plain_params(wanted)) != (asked.source_sha256, asked.params):
             raise SessionError(
                 f"{asked.strategy} runs in {run_dir} with another source or other parameters: "
                 "session.upgrade changes a running session on purpose; or choose another directory"
             )
+        if running._spec is not None:  # else it was begun elsewhere: with what, is not known here
+            differs = another(running._spec, venue, {**_DEFAULTS, **given})
+            if differs:
+                raise SessionError(
+                    f"the session that runs in {run_dir} goes on as it was begun: {differs}. "
+                    "Stop it, or choose another directory"
+                )
         return running  # type: ignore[return-value]
 
     def __init__(
@@ -173,7 +181,7 @@ class LiveSession:
         self.baseline = baseline
         self.intervals = intervals or Intervals()
         wish = Wish(
-            symbols=(symbols,) if isinstance(symbols, str) else tuple(symbols or ()) or None,
+            symbols=wanted_symbols(symbols),
             timeframe=timeframe,
             warmup=warmup,
             cash=cash,
@@ -365,9 +373,14 @@ class LiveSession:
         """
         if self.status.phase == "new":
             raise SessionError("this session has not been started")
-        if not self._worker.ended(0.0):
-            self._command("stop", why, who)
-            if not self._worker.ended(timeout_s):
+        worker = self._worker
+        if not worker.ended(0.0):
+            try:
+                worker.command("stop", why, who)
+            except SessionError:
+                if self.status.phase == "running":
+                    raise  # else it ends by itself, and is only to be waited for
+            if not worker.ended(timeout_s):
                 raise SessionError(f"the session did not end within {timeout_s:g} s")
         self._raise()
         return self
@@ -430,7 +443,7 @@ class LiveSession:
         frozen = freeze.freeze(given)
         before = worker.manifest()
         after = freeze.describe(given, run=before.run, frozen=frozen, venue=before.venue)
-        changes = difference(before, after)
+        changes = changes_of(self.run_dir, worker.history().frozen_sha256, before, after)
         if not changes:
             raise SessionError(
                 f"{after.strategy} with this source and these parameters is what runs already"
@@ -537,14 +550,18 @@ class LiveSession:
 
     @property
     def orders(self) -> Any:
-        """Orders so far, denied ones included, as a frame."""
+        """Orders so far, denied ones included, as a frame with the names of ``report.orders``."""
         orders, begin = list(self._worker.history().fold.orders.values()), self._worker.begin
-        columns: dict[str, Any] = {"time": [o.created for o in orders]}
-        for name in ("id", "symbol", "side", "type", "status", "tif", "reason", "tag"):
+        columns: dict[str, Any] = {
+            "time": [o.created for o in orders],
+            "order_id": [o.id for o in orders],
+        }
+        for name in ("symbol", "side", "type", "status", "tif", "reason", "tag"):
             columns[name] = [str(getattr(o, name)) for o in orders]
-        for name in ("qty", "filled", "average_price", "limit", "stop", "fees"):
+        for name in ("qty", "filled", "limit", "stop", "fees"):
             columns[name] = [_float(getattr(o, name)) for o in orders]
-        text = ("id", "symbol", "side", "type", "status", "tif", "reason", "tag")
+        columns["average_price"] = [_float(o.average_price if o.filled else None) for o in orders]
+        text = ("order_id", "symbol", "side", "type", "status", "tif", "reason", "tag")
         return frame(columns, begin.flavour, begin.timezone or None, text_columns=text)
 
     @property
@@ -698,6 +715,7 @@ def _signature() -> inspect.Signature:
 
 
 setattr(LiveSession, "__signature__", _signature())  # noqa: B010  no attribute of a session
+_DEFAULTS = {name: given.default for name, given in _signature().parameters.items()}
 
 
 def _float(value: float | None) -> float:

@@ -90,8 +90,8 @@ class OrderCounts(msgspec.Struct, frozen=True):
     """Orders, each counted once under a name, as in execution quality.
 
     Attributes:
-        submitted: asked for, those stopped by our own limits included.
-        submit_rejected: stopped by our own limits.
+        submitted: asked for, those that never left included.
+        submit_rejected: stopped before they left: by our own limits, a halt, or without a link.
         acknowledged: that the venue accepted or filled.
         partially_filled: that a fill left incomplete, whatever became of them.
         broker_rejected: refused by the venue.
@@ -598,5 +598,6 @@ _COUNTED = {
     "expired": ("expired",),
     "rejected": ("broker_rejected",),
     "lost": ("errored",),
+    "never_sent": ("submit_rejected",),
 }
 _FILLS = frozenset({"partly_filled", "filled", "unordered"})

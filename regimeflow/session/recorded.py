@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from regimeflow.model.events import (
     Recorded,
     RegimeChanged,
     Replace,
+    Resumed,
     Start,
     StrategyChanged,
     Submit,
@@ -32,12 +34,16 @@ from regimeflow.model.events import (
 )
 from regimeflow.model.instrument import Instruments
 from regimeflow.model.market import BAR_FIELDS, Bar, Bars, History, Quote, Trade
-from regimeflow.model.order import Happening, Order
+from regimeflow.model.order import Happening, IllegalMove, Order, Status
 from regimeflow.model.timeframe import iso
 
 
 class OrderFold:
-    """Orders, fills and payments as events and outputs tell them: by the engine's own moves."""
+    """Orders, fills and payments as events and outputs tell them: by the engine's own moves.
+
+    What a venue says of an order that cannot be changes nothing, as in the engine, which holds the
+    symbol and says why.
+    """
 
     def __init__(self) -> None:
         self.orders: dict[str, Order] = {}
@@ -54,11 +60,14 @@ class OrderFold:
         elif kind is OrderUpdate:
             order = self.orders.get(event.order_id)  # type: ignore[union-attr]
             if order is not None:
-                order.on_update(event)  # type: ignore[arg-type]
+                with contextlib.suppress(IllegalMove):
+                    order.on_update(event)  # type: ignore[arg-type]
         elif kind is Adjusted and event.payment_id:  # type: ignore[union-attr]
             self.payments.append(event)  # type: ignore[arg-type]
         elif kind is Start:
             self.instruments.update((i.symbol, i) for i in event.instruments)  # type: ignore[union-attr]
+        elif kind is Resumed:
+            self._resumed(event.seen)
         for output in outputs:
             self._output(output)
 
@@ -86,8 +95,13 @@ class OrderFold:
         elif isinstance(output, Cancel | Replace):
             order = self.orders.get(output.order_id)  # type: ignore[assignment]
             if order is not None:
-                what = "cancel" if isinstance(output, Cancel) else "replace"
-                order.note(output.seen, f"{what} asked", "")
+                order.on_request(output)
+
+    def _resumed(self, at: int) -> None:
+        # What never left is not here: its request was not written down.
+        for order in self.orders.values():
+            if order.status == Status.SENT:
+                order.move(Happening.LOST, at, "the process ended before the venue answered")
 
 
 class RunFold:

@@ -281,6 +281,8 @@ class Books(Engine):
                 self.desk.working.setdefault(order.symbol, {})[order.id] = order
                 if order.parent:
                     self.desk.exits.setdefault(order.symbol, {})[order.id] = order
+            if isinstance(output, Cancel | Replace) and output.order_id in self.desk.orders:
+                self.desk.orders[output.order_id].on_request(output)
 
 
 class Rerun:

@@ -41,6 +41,10 @@ from regimeflow.session.spec import OnKernelLoss
 #: How long a new session waits for the one who started it to take its lease.
 _CLAIM_S = 30.0
 _MAX_CONNECTIONS = 64
+_TOO_MANY = (
+    f"too many connections: {_MAX_CONNECTIONS} are open to this session. Close handles on it that "
+    "are not needed"
+)
 _LAST_WORDS_S = 2.0
 
 
@@ -162,7 +166,11 @@ class Server:
         task = asyncio.current_task()
         assert task is not None
         uid = control.peer_uid(writer.get_extra_info("socket"))
-        if len(self._tasks) >= _MAX_CONNECTIONS or uid not in (None, os.getuid()):
+        if uid not in (None, os.getuid()):
+            writer.close()
+            return
+        if len(self._tasks) >= _MAX_CONNECTIONS:
+            writer.write(encode(Answer(_TOO_MANY)) + b"\n")
             writer.close()
             return
         fd = writer.get_extra_info("socket").fileno()

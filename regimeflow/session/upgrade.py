@@ -17,7 +17,7 @@ from regimeflow.model.events import Start, Upgraded
 from regimeflow.session import freeze
 from regimeflow.session.backtest import plain_params
 from regimeflow.session.features import compute_of
-from regimeflow.session.freeze import Manifest, upgrade_name
+from regimeflow.session.freeze import MANIFEST_NAME, Manifest, upgrade_name
 from regimeflow.session.run_dir import write_private
 
 When = Literal["flat", "next_bar"]
@@ -138,8 +138,27 @@ def keep(run_dir: Path, frozen: bytes, manifest: Manifest) -> str:
     return sha256
 
 
-def taken(run_dir: Path, wish: UpgradeWish, before: Manifest) -> tuple[Upgraded, Manifest]:
+def changes_of(run_dir: Path, deciding_sha256: str, before: Manifest, after: Manifest) -> str:
+    """Return how a strategy differs from the one last asked for, or from the one that decides.
+
+    Asked for again while it still waits, it differs from the latter only; "" where from neither.
+
+    Args:
+        run_dir: where the manifests lie.
+        deciding_sha256: of the frozen strategy that decides, "" for the run's first.
+        before: of the strategy last asked for.
+        after: of the new one.
+    """
+    name = upgrade_name(deciding_sha256, ".json") if deciding_sha256 else MANIFEST_NAME
+    return difference(before, after) or difference(freeze.read_manifest(run_dir / name), after)
+
+
+def taken(
+    run_dir: Path, wish: UpgradeWish, before: Manifest, deciding_sha256: str
+) -> tuple[Upgraded, Manifest]:
     """Return the event of an upgrade that was asked for, once its strategy is known to load.
+
+    Arguments are those of `changes_of`.
 
     Raises:
         SessionError: the strategy is missing, not to be trusted, or cannot be loaded.
@@ -156,9 +175,10 @@ def taken(run_dir: Path, wish: UpgradeWish, before: Manifest) -> tuple[Upgraded,
             f"the new strategy cannot be loaded in the session's process: {error}"
         ) from error
     manifest = freeze.read_manifest(run_dir / upgrade_name(sha256, ".json"))
+    changes = changes_of(run_dir, deciding_sha256, before, manifest)
     event = Upgraded(
         0, 0, sha256, manifest.source_sha256, manifest.strategy, plain_params(strategy), wish.when,
-        wish.warmup, manifest.source, difference(before, manifest), wish.why, wish.who,
+        wish.warmup, manifest.source, changes, wish.why, wish.who,
     )  # fmt: skip
     return event, manifest
 

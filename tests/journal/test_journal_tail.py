@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from journal_samples import clocks
 
-from regimeflow.errors import JournalCorrupt
+from regimeflow.errors import JournalCorrupt, SessionBusy
 from regimeflow.journal import JournalWriter, Tail, events, owner_of
+from regimeflow.journal.disk import Lock
 
 
 @pytest.mark.parametrize("step", [1, 7, 50])
@@ -41,8 +44,52 @@ def test_an_unfinished_line_waits_and_an_altered_one_is_refused(tmp_path):
         list(Tail(tmp_path).events())
 
 
+@pytest.mark.parametrize("harm", ["cut", "flipped"])
+@pytest.mark.parametrize("seen", [0, 3])
+def test_a_damaged_segment_is_told_from_a_bad_line(tmp_path, harm, seen):
+    with JournalWriter(tmp_path, "run", segment_bytes=20_000, sync=False) as journal:
+        for event, outputs in clocks(400):
+            journal.record(event, outputs)
+    path = tmp_path / "journal-0001.jsonl.gz"
+    packed = bytearray(path.read_bytes())
+    tail = Tail(tmp_path)
+    for _ in zip(range(seen), tail.events(), strict=False):
+        pass  # what follows begins in the middle of the segment
+    if harm == "cut":
+        del packed[len(packed) // 2 :]
+    else:
+        packed[len(packed) // 2] ^= 0xFF
+    path.write_bytes(packed)
+    with pytest.raises(JournalCorrupt, match=r"journal-0001\.jsonl"):
+        list(tail.events())
+
+
 def test_the_owner_of_a_run_directory_is_named(tmp_path):
     assert owner_of(tmp_path) == ""
     with JournalWriter(tmp_path, "run"):
         assert owner_of(tmp_path).startswith("process ")
     assert owner_of(tmp_path) == ""
+
+
+def test_whoever_looks_for_the_owner_is_not_taken_for_one(tmp_path):
+    Lock(tmp_path / "lock").close()
+    over, said = threading.Event(), set()
+
+    def look():
+        while not over.is_set():
+            said.add(owner_of(tmp_path))
+
+    lookers = [threading.Thread(target=look) for _ in range(2)]
+    for looker in lookers:
+        looker.start()
+    try:
+        for _ in range(300):
+            Lock(tmp_path / "lock").close()
+    finally:
+        over.set()
+        for looker in lookers:
+            looker.join()
+    held = Lock(tmp_path / "lock")
+    with pytest.raises(SessionBusy, match="in use by process"):
+        Lock(tmp_path / "lock")
+    held.close()

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regimeflow.model.events import Start
 from regimeflow.model.instrument import Instrument, Instruments
 from regimeflow.model.ledger import Ledger
 
@@ -40,6 +41,17 @@ def fills_of(text: str) -> list[tuple[float, float, float]]:
 
 def ledger(cash: float = 10_000.0, **rules: float) -> Ledger:
     return Ledger(cash, Instruments({"X": Instrument("X", **rules)}))
+
+
+def test_a_run_begins_with_its_cash_and_what_it_found():
+    rules = Instrument("AAA", lot=0.5, multiplier=2.0)
+    start = Start(
+        1, 1, "r", 0, ("AAA",), (0,), 100.0, {"AAA": (3.2, 10.0), "BBB": (-1.0, 5.0)}, (rules,)
+    )
+    ledger = Ledger.of(start)
+    assert (ledger.cash, ledger.snapshot()) == (100.0, {"AAA": 3.0, "BBB": -1.0})
+    assert ledger.equity({"AAA": 11.0, "BBB": 4.0}.__getitem__) == 100.0 + 3.0 * 11.0 * 2.0 - 4.0
+    assert Ledger.of(start, Instruments()).equity({"AAA": 11.0, "BBB": 4.0}.__getitem__) < 135.0
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def questions_fail(sandbox, kinds):
 def works(session):
     """Wait until the first order works; return its id."""
     await_(lambda: session.orders["status"].iloc[0] == "open", "the order to work")
-    return session.orders["id"].iloc[0]
+    return session.orders["order_id"].iloc[0]
 
 
 class BrokerSessions:

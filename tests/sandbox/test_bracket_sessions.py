@@ -72,7 +72,7 @@ def run_until(session, venue, done, what):
 
 def order_of(session, suffix):
     rows = session.orders
-    (row,) = rows[rows["id"].str.endswith("-1" + suffix)].to_dict("records")
+    (row,) = rows[rows["order_id"].str.endswith("-1" + suffix)].to_dict("records")
     return row
 
 

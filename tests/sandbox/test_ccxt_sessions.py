@@ -126,7 +126,7 @@ def test_a_key_that_is_revoked_is_a_definite_no_and_nothing_is_sent_twice(sandbo
     hasty = msgspec.structs.replace(settings(), stop_ms=500)
     with trading(sandbox, run_dir, Once, intervals=hasty) as session:
         await_(lambda: session.orders["status"].iloc[0] == "open", "the order to work")
-        order_id = session.orders["id"].iloc[0]
+        order_id = session.orders["order_id"].iloc[0]
         sandbox.hand.end(order_id, "canceled")
         sandbox.hand.fault(Fault("submit", "revoke"))
         await_(lambda: "rejected" in set(session.orders["status"]), "the refusal of the next")
@@ -163,7 +163,7 @@ def test_a_run_that_is_taken_up_again_hears_of_what_was_filled_meanwhile(sandbox
     )
     session.start()
     await_(lambda: "open" in set(session.orders["status"]), "the order to work")
-    order_id = session.orders["id"].iloc[0]
+    order_id = session.orders["order_id"].iloc[0]
     session.stop()
     sandbox.hand.hold()
     sandbox.hand.fill(order_id, 10.0)  # while nobody listens, and nothing was held before

@@ -74,7 +74,7 @@ def happened(run_dir, kind):
 
 def test_more_than_was_asked_for_is_booked_and_trading_is_halted(tws, tmp_path):
     with trading(tws, tmp_path / "run") as session:
-        more = wire.ByHand("overfill", session.orders["id"].iloc[0], qty=3.0)
+        more = wire.ByHand("overfill", session.orders["order_id"].iloc[0], qty=3.0)
         tws.do(tws.house._done, more)
         await_(lambda: session.state == "halted", "the halt")
         assert session.fills["qty"].sum() == 13.0
@@ -86,7 +86,7 @@ def test_a_fill_that_races_a_cancel_wins(fault, tws, tmp_path):
         tws.house._held = True
         if fault is not None:
             tws.fault(Fault("cancel", fault))
-        tws.do(tws.exchange.fill, session.orders["id"].iloc[0], 4.0)
+        tws.do(tws.exchange.fill, session.orders["order_id"].iloc[0], 4.0)
         session.halt("to take it back")
         await_(lambda: statuses(session) == ["canceled"], "the cancel")
         assert session.fills["qty"].sum() == 4.0
@@ -109,7 +109,7 @@ def test_a_change_that_races_a_part_of_its_order_fills_no_more_than_was_asked(wr
         tws.house._held = True
         if wrong is not None:
             tws.fault(Fault(*wrong, ms=300.0))
-        order_id = session.orders["id"].iloc[0]
+        order_id = session.orders["order_id"].iloc[0]
         tws.do(tws.exchange.fill, order_id, 4.0)
         tws.do(tws.exchange.tick, "BBB", 77.0)
         await_(lambda: session.orders["qty"].iloc[0] == 6.0, "the change")
@@ -121,7 +121,7 @@ def test_a_change_that_races_a_part_of_its_order_fills_no_more_than_was_asked(wr
 def test_a_fill_after_the_cancel_is_booked(tws, tmp_path):
     with trading(tws, tmp_path / "run") as session:
         tws.house._held = True
-        order_id = session.orders["id"].iloc[0]
+        order_id = session.orders["order_id"].iloc[0]
         tws.fault(Fault("fill", "lose"))
         tws.do(tws.exchange.fill, order_id, 4.0)
         tws.do(tws.exchange.end, order_id)
@@ -135,7 +135,7 @@ def test_an_end_and_orders_of_other_hands_are_taken_as_they_are(client_id, tws, 
     run_dir = tmp_path / "run"
     with trading(tws, run_dir, client_id=client_id) as session:
         tws.house._held = True
-        tws.do(tws.exchange.end, session.orders["id"].iloc[0])
+        tws.do(tws.exchange.end, session.orders["order_id"].iloc[0])
         await_(lambda: statuses(session) == ["canceled"], "its end")
         theirs = tws.do(tws.exchange.order_by_hand, "BBB", "buy", 3.0, 10.0)
         await_(

@@ -92,7 +92,12 @@ TABLE = [
         [],
         [("OrderCancelRejected", "cancel_rejected", "the order stands (too late)")],
     ),
-    ("never sent", said("never_sent"), [], [("OrderRejected", "never_sent", "never left")]),
+    (
+        "never sent",
+        said("never_sent", "trading is halted: user"),
+        [],
+        [("OrderRejected", "never_sent", "(demo-0-1): never left (trading is halted: user)")],
+    ),
     (
         "requests",
         Clock(3, 3),
@@ -221,7 +226,7 @@ TABLE = [
         [],
         [
             ("SystemStart", "resumed", "started for the 2. time: restart"),
-            ("OrderRejected", "never_sent", "demo-0-9: never left"),
+            ("OrderRejected", "never_sent", "demo-0-9: never left (the process ended before"),
             ("Error", "lost", "the process ended before the venue answered"),
         ],
     ),
@@ -444,6 +449,23 @@ def test_killed_at_any_byte_a_resumed_log_holds_every_line_once(tmp_path, format
             log.follow(event, outputs)
         log.close()
         assert (tmp_path / "audit.log").read_bytes() == whole
+
+
+@pytest.mark.parametrize("shift", range(3))
+def test_a_log_in_any_language_is_continued(tmp_path, shift):
+    # The end of the log is looked at from a place that may lie inside a character of three bytes.
+    path = tmp_path / "audit.log"
+    log = AuditLog(path)
+    log.follow(Clock(1, 1), [BUY])
+    reason = "k" * shift + "拒绝：余额不足" * 500
+    for number in range(8):
+        update = OrderUpdate(number, number, "demo-0-1", "cancel_rejected", reason)
+        log.follow(update, ())
+    log.close()
+    assert path.stat().st_size > 64 << 10
+    before = path.read_bytes()
+    AuditLog(path).close()
+    assert path.read_bytes() == before
 
 
 def test_lines_that_the_journal_lost_do_not_hide_those_of_the_next_process(tmp_path):

@@ -14,11 +14,13 @@ import pytest
 
 import regimeflow as rf
 from regimeflow.cli.control import line
-from regimeflow.journal import events
+from regimeflow.journal import events, owner_of
 from regimeflow.model.events import Cancel, Failed, StateChanged, Submit
 from regimeflow.prometheus import dashboard_snapshot_to_prometheus, live_metrics_to_prometheus
 from regimeflow.session.audit import audit_of
 from regimeflow.session.certify import state_digest
+from regimeflow.session.snapshot import Snapshots
+from regimeflow.venues.intervals import Intervals
 
 
 class Cross(rf.Strategy):
@@ -260,9 +262,80 @@ def test_stop_ends_the_run_and_keeps_positions(tmp_path, frame):
         live.start()
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a file that can hold its writer up")
+def test_a_stop_waits_for_a_session_that_is_ending_by_itself(tmp_path, frame):
+    (tmp_path / "run").mkdir()
+    slow = tmp_path / "run" / "accounts.json.part"  # the last that a session writes
+    os.mkfifo(slow)
+    live = session(Cross(), frame, tmp_path / "run").start()
+    wait_for(lambda: live.status.phase == "stopped")
+    with pytest.raises(rf.SessionError, match="did not end within"):
+        live.stop(timeout_s=0.01)
+    with open(slow, "rb"):
+        assert live.stop().status.phase == "stopped"
+
+
+def test_a_start_that_fails_leaves_the_directory_to_the_next(tmp_path, frame, monkeypatch):
+    def full(snapshots, *_):
+        raise OSError("too many open files")
+
+    live = session(Cross(), frame, tmp_path / "run")
+    with monkeypatch.context() as crowded:
+        crowded.setattr(Snapshots, "begin", full)
+        with pytest.raises(OSError, match="too many open files"):
+            live.start()
+    assert owner_of(tmp_path / "run") == ""
+    with pytest.raises(rf.SessionError, match="this session is failed: make a new one"):
+        live.start()
+    again = session(Cross(), frame, tmp_path / "run").run(progress=False)
+    assert again.status.phase == "stopped"
+    assert rf.certify(tmp_path / "run").identical
+
+
 def test_start_twice_is_once(tmp_path, frame):
     live = paced(Cross(), frame, tmp_path / "run").start()
     assert live.start() is live
+    live.stop()
+
+
+OTHERS = [
+    ({"limits": rf.Limits(max_notional=1.0)}, r"limits.max_notional is 1000000.0 and would be 1.0"),
+    ({"limits": None}, r"limits.max_notional is 1000000.0 and would be None"),
+    ({"dry_run": True}, "dry_run is False and would be True"),
+    ({"cash": 5.0}, r"cash is 10000 and would be 5.0"),
+    ({"seed": 3}, "seed is 0 and would be 3"),
+    ({"warmup": 7}, "warmup is None and would be 7"),
+    ({"symbols": ["OTHER"]}, r"symbols is \('SYN',\) and would be \['OTHER'\]"),
+    ({"timeframe": "5min"}, "timeframe is '1min' and would be '5min'"),
+    ({"on_kernel_loss": "flatten"}, "on_kernel_loss is 'cancel' and would be 'flatten'"),
+    ({"baseline": None}, "baseline is another report"),
+    ({"baseline": 4}, "baseline is another report"),
+    ({"alert": None}, "its alert= is another one"),
+    ({"redact": str}, "its redact= is another one"),
+    ({"audit_format": "jsonl"}, "audit_format is 'csv' and would be 'jsonl'"),
+    ({"output_dir": "."}, r"output_dir is None and would be '\.'"),
+    ({"intervals": Intervals(clock_ms=9.0)}, r"intervals.clock_ms is 250.0 and would be 9.0"),
+    ({"speed": 7.0}, "<Simulated venue, 60 times real time> and would be .*7 times real time"),
+]
+
+
+def test_the_cell_again_is_the_same_session_or_says_what_is_another(tmp_path, frame):
+    def cell(speed=60.0, **other):
+        costs = rf.Costs(slippage_bps=float(other.get("baseline") or 1.0))
+        report = rf.backtest(Cross(), frame, costs=costs)
+        given = {
+            "symbols": "SYN", "timeframe": "1min", "cash": 10_000, "baseline": report,
+            "limits": rf.Limits(max_notional=1e6), "alert": lambda reason, text: None, **other,
+        }  # fmt: skip
+        if other.get("baseline"):
+            given["baseline"] = report
+        return session(Cross(), frame, tmp_path / "run", speed=speed, **given)
+
+    live = cell().start()
+    assert cell(symbols=["SYN"], timeframe="60s", cash=10_000.0) is live
+    for other, said in OTHERS:
+        with pytest.raises(rf.SessionError, match=said):
+            cell(**other)
     live.stop()
 
 
@@ -544,6 +617,15 @@ def test_the_report_of_a_run_is_that_of_its_backtest(tmp_path, frame):
     assert report.trades["pnl"].tolist() == backtest.trades["pnl"].tolist()
     assert report.records["gap"].tolist() == backtest.records["gap"].tolist()
     assert report.metrics == backtest.metrics
+
+
+def test_a_session_and_its_report_show_the_same_orders(tmp_path, frame):
+    live = session(Resting(), frame, tmp_path / "run").run()
+    mine, theirs = live.orders, live.report().orders
+    assert {*mine.columns} == {*theirs.columns} - {"decision_price", "updated"}
+    assert mine["average_price"].isna().any()
+    for name in mine.columns:
+        assert mine[name].equals(theirs[name]), name
 
 
 def test_bars_of_a_run_go_straight_into_a_backtest(tmp_path, frame):

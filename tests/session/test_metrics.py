@@ -134,6 +134,7 @@ COUNTED = [
     ([], OrderCounts(submitted=1)),
     (["accepted", "accepted"], OrderCounts(submitted=1, acknowledged=1)),
     (["rejected"], OrderCounts(submitted=1, broker_rejected=1)),
+    (["never_sent"], OrderCounts(submitted=1, submit_rejected=1)),
     (["accepted", "canceled", "canceled"], OrderCounts(submitted=1, acknowledged=1, cancelled=1)),
     (["accepted", "expired"], OrderCounts(submitted=1, acknowledged=1, expired=1)),
     (["lost", "lost", "accepted"], OrderCounts(submitted=1, acknowledged=1, errored=1)),

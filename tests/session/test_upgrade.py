@@ -368,9 +368,29 @@ def test_what_runs_already_is_no_upgrade(running):
     with pytest.raises(SessionError, match="is what runs already"):
         running.upgrade(Old())
     assert "+# parameter size = 6" in running.upgrade(New(size=6)).difference
-    with pytest.raises(SessionError, match="is what runs already"):
-        running.upgrade(New(size=6))
     assert "-# parameter size = 6" in running.upgrade(New(size=7)).difference
+
+
+def test_what_still_waits_is_asked_for_again_with_another_moment(tmp_path):
+    session = rf.LiveSession(Ever(), venue(speed=6_000.0), run_dir=tmp_path / "run").start()
+    try:
+        while not session.positions:
+            assert not session.worker.ended(0.01)
+        waits = session.upgrade(New(), "flat")
+        again = session.upgrade(New(), "next_bar")
+        assert (again.when, again.difference) == ("next_bar", waits.difference)
+        while session.status.strategy != "New":
+            assert not session.worker.ended(0.01)
+        with pytest.raises(SessionError, match="is what runs already"):
+            session.upgrade(New(), "flat")
+        session.upgrade(Ever(), "flat")
+        taken_back = session.upgrade(New(), "flat")
+        assert taken_back.difference.startswith("--- Ever (now)")
+    finally:
+        session.stop()
+    asked = [e for _, e, _ in events(tmp_path / "run") if isinstance(e, Upgraded)]
+    assert [e.when for e in asked] == ["flat", "next_bar", "flat", "flat"]
+    assert asked[1].difference == again.difference
 
 
 def test_what_cannot_be_frozen_changes_nothing(running, tmp_path):
@@ -385,11 +405,11 @@ def test_what_cannot_be_frozen_changes_nothing(running, tmp_path):
 
 def test_the_cell_with_other_code_names_the_upgrade(running, tmp_path):
     with pytest.raises(SessionError, match=r"session\.upgrade"):
-        rf.LiveSession(New(), venue(), run_dir=tmp_path / "run")
+        rf.LiveSession(New(), venue(speed=600.0), run_dir=tmp_path / "run")
     running.upgrade(New())
-    assert rf.LiveSession(New(), venue(), run_dir=tmp_path / "run") is running
+    assert rf.LiveSession(New(), venue(speed=600.0), run_dir=tmp_path / "run") is running
     with pytest.raises(SessionError, match=r"session\.upgrade"):
-        rf.LiveSession(Old(), venue(), run_dir=tmp_path / "run")
+        rf.LiveSession(Old(), venue(speed=600.0), run_dir=tmp_path / "run")
 
 
 def test_a_session_that_does_not_run_is_not_upgraded(tmp_path):
@@ -505,12 +525,12 @@ def test_a_detached_session_is_attached_to_and_upgraded(tmp_path):
     session.start(detached=True)
     try:
         with pytest.raises(SessionError, match=r"session\.upgrade"):
-            rf.LiveSession(New(), venue(), run_dir=folder)
+            rf.LiveSession(New(), venue(speed=3_000.0), run_dir=folder)
         shown = session.upgrade(New(), when="next_bar", why="from afar")
         assert "+class New" in shown.difference
         with pytest.raises(SessionError, match="is what runs already"):
             session.upgrade(New())
-        assert rf.LiveSession(New(), venue(), run_dir=folder) is session
+        assert rf.LiveSession(New(), venue(speed=3_000.0), run_dir=folder) is session
         while session.status.strategy != "New":
             assert not session._worker.ended(0.05)
         assert "New decides from here on" in list(session.log["text"])
