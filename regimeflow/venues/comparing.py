@@ -102,7 +102,7 @@ class Comparing:
     def doubt(self, why: str) -> list[Found]:
         """Compare again as soon as possible; until then nothing new is risked."""
         self.soon()
-        return self._verdict(Reconciled(self._runtime.now(), 0, False, "orders", why))
+        return self._verdict(self._unanswered(self._runtime.now(), "orders", why))
 
     def settled(self) -> bool:
         """Whether everything was compared after the last news of an order; if not, it will be.
@@ -196,8 +196,8 @@ class Comparing:
 
     def _compare(self, snapshot: Snapshot, failed: str) -> list[Found]:
         if failed:
-            ok = not self._intervals.hold_when_unreconciled
-            return self._verdict(Reconciled(snapshot.asked_at, 0, ok, "all", failed))
+            hold = self._intervals.hold_when_unreconciled
+            return self._verdict(self._unanswered(snapshot.asked_at, "all", failed, hold))
         found = reconcile(self.books(), snapshot)
         self.look_up = found.look_up
         doubts = self._doubt(found)
@@ -249,6 +249,21 @@ class Comparing:
         self._doubts = {symbol: self._doubts.get(symbol, 0) + 1 for symbol in doubts}
         return doubts
 
+    def _unanswered(self, ts: int, what: str, why: str, hold: bool = True) -> Reconciled:
+        """Return the verdict of a look that showed nothing: what was found before it still holds."""
+        before = self._told
+        return Reconciled(
+            ts,
+            0,
+            False,
+            what,
+            why,
+            tuple(sorted(self._unmatched)),
+            () if before is None else before.foreign_orders,
+            dict(self.foreign or {}),
+            hold,
+        )
+
     def _verdict(self, verdict: Reconciled) -> list[Found]:
         """Return the verdict where it says something new, or was not told for long."""
         now, before = self._runtime.now(), self._told
@@ -293,5 +308,5 @@ def _account(told: Balances, ts: int) -> Account:
 
 
 def _same(one: Reconciled, other: Reconciled) -> bool:
-    fields = ("ok", "why", "unmatched", "foreign_orders", "foreign")
+    fields = ("ok", "why", "unmatched", "foreign_orders", "foreign", "hold")
     return all(getattr(one, name) == getattr(other, name) for name in fields)

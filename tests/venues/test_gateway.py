@@ -622,3 +622,28 @@ def test_a_command_that_comes_before_the_first_connection_holds_from_the_start()
     )
     assert "not yet" in rig.engine.holds.values()
     assert rig.life() == "denied"
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_a_comparison_that_failed_forgets_nothing_of_the_last_one(hold: bool) -> None:
+    """What was not ours is still not ours, and what did not match still does not."""
+    rig = Rig(
+        {2.0: lambda ctx: ctx.buy("AAA", 1)},
+        {0.001: lambda r: r.exchange.trade_by_hand("AAA", "buy", 7.0),
+         6.0: lambda r: r.exchange.trade_by_hand("BBB", "buy", 5.0),
+         14.0: lambda r: r.exchange.failing.add("positions")},
+        intervals=msgspec.structs.replace(
+            INTERVALS, order_poll_ms=1_000.0, position_poll_ms=2_000.0, hold_when_unreconciled=hold
+        ),
+        until_s=25.0,
+    )  # fmt: skip
+    verdicts = [event for event, _ in rig.told if isinstance(event, Reconciled)]
+    known = [v for v in verdicts if v.ok and v.unmatched][-1]
+    failed = [v for v in verdicts if "502" in v.why]
+    assert failed
+    assert {(v.ok, v.hold) for v in failed} == {(False, hold)}
+    assert {v.unmatched for v in failed} == {("BBB",)} == {known.unmatched}
+    assert all(v.foreign == known.foreign for v in failed)
+    assert rig.engine.foreign == known.foreign
+    assert known.foreign["AAA"] == 7.0
+    assert ("reconciliation", "BBB") in rig.engine.holds
