@@ -56,6 +56,7 @@ class Comparing:
         self._foreign_then: dict[str, float] | None = None
         self._asking: tuple[str, ...] = ()
         self._asked_until = 0
+        self._round = 0  # one for each connection
         self._orders_at = self._positions_at = 0
         self._clean_at = self._began_at = 0
         self._looked_for = 0
@@ -84,6 +85,7 @@ class Comparing:
         self.foreign = foreign if self.foreign is None else self.foreign
         self.clean = False
         self._asking = ()
+        self._round += 1
         self._orders_at = self._positions_at = self._runtime.now()
 
     def touched(self, event: OrderUpdate | Fill) -> None:
@@ -163,14 +165,14 @@ class Comparing:
                     failed.append(f"{name}: {error}")
             return asked_at, answers, "; ".join(failed)
 
-        self._runtime.call("polls", ("compare", ""), work)
+        self._runtime.call("polls", ("compare", str(self._round)), work)
 
     # ------------------------------------------------------------ finding
 
     def answered(self, answer: Answer) -> list[Found]:
         """Return what a comparison found."""
-        if not self._asking:
-            return []  # too late: another one has begun since the connection was lost
+        if not self._asking or answer.key[1] != str(self._round):
+            return []  # asked before the connection was lost: it says nothing of what came since
         self._asking = ()
         asked_at, answers, failed = answer.value
         snapshot = Snapshot(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -30,7 +31,7 @@ from regimeflow.model.events import (
 )
 from regimeflow.model.market import Trade
 from regimeflow.venues.port import Corrected, Disconnected, Garbled, VenueOrder
-from regimeflow.venues.runtime import Overflow, Threads
+from regimeflow.venues.runtime import Answer, Key, Overflow, Threads, Virtual
 
 FAR = 50.0  # a limit that no price reaches
 
@@ -647,3 +648,34 @@ def test_a_comparison_that_failed_forgets_nothing_of_the_last_one(hold: bool) ->
     assert rig.engine.foreign == known.foreign
     assert known.foreign["AAA"] == 7.0
     assert ("reconciliation", "BBB") in rig.engine.holds
+
+
+class SlowBooks(Virtual):
+    """A comparison is answered two seconds after it was asked for, as of that moment."""
+
+    def call(self, lane: str, key: Key, work: Callable[[], Any]) -> None:
+        if key[0] != "compare":
+            super().call(lane, key, work)
+            return
+        answer = Answer(key, work(), None)
+        self.later(2 * SECOND, lambda: self._tell(answer))
+
+
+@pytest.mark.parametrize("lost_at", [8.0 + step / 4 for step in range(12)])
+def test_books_asked_for_before_the_connection_was_lost_do_not_open_it_again(
+    lost_at: float,
+) -> None:
+    rig = Rig(
+        {},
+        {lost_at: lambda r: r.runtime.say(Disconnected("gone"))},
+        intervals=msgspec.structs.replace(
+            INTERVALS,
+            order_poll_ms=3_000.0,
+            position_poll_ms=3_000.0,
+            reconnect_initial_ms=100.0,
+        ),
+        runtime=SlowBooks,
+    )
+    down = next(at for at in rig.at(Connection, up=False) if at >= lost_at)
+    up = next(at for at in rig.at(Connection, up=True) if at > down)
+    assert up >= down + 2.0
