@@ -443,8 +443,10 @@ class Gateway:
     def _take_up(self, resumed: Resumed) -> list[Input]:
         """Go on with a run: nothing new is risked until the books were compared."""
         self._begun = True
-        self._clock_at = self.runtime.now()
-        self._health_at = self._clock_at + self.intervals.ns("health_ms")
+        self._clock_at = now = self.runtime.now()
+        self._health_at = now + self.intervals.ns("health_ms")
+        # What had closed for long enough before the last event was told then.
+        self.hours.follow(max(self._known_since(), self._seen - self._after_close_ns))
         # What was stale then is held back until it is said to be fresh.
         self.watch.stale |= {symbol for source, symbol in self._engine.holds if source == "feed"}
         if self._timeframe:
@@ -453,7 +455,8 @@ class Gateway:
             latest = self._engine.history.latest(symbol, _NEVER)
             if latest is not None:
                 self.intake.knows(symbol, latest.ts)
-        return [resumed, Connection(resumed.ts, 0, False, "the run is taken up again")]
+        lost = Connection(resumed.ts, 0, False, "the run is taken up again")
+        return [resumed, lost, *self.hours.ended(now, self._after_close_ns)]
 
     def _connect(self) -> None:
         adapter, runtime, symbols = self.adapter, self.runtime, self._symbols
@@ -527,6 +530,7 @@ class Gateway:
         draft = self._draft
         self._begun = True
         self._clock_at, self._health_at = _NEVER, now + self.intervals.ns("health_ms")
+        self.hours.follow(now)
         rules = {rule.symbol: rule for rule in facts["rules"]}
         rules |= {rule.symbol: rule for rule in draft.instruments}
         cash = self._cash if self._cash is not None else facts["cash"]
@@ -650,6 +654,11 @@ class Gateway:
             told += self._tick(now)
         return told
 
+    @property
+    def _after_close_ns(self) -> int:
+        """How long after a session's close its end is told: its last bars come first."""
+        return self.intervals.ns("grace_ms") + self.intervals.ns("clock_ms")
+
     def _tick(self, now: int) -> list[Input]:
         self._clock_at = now + self.intervals.ns("clock_ms")
         told: list[Input] = [Clock(now, 0)]
@@ -657,9 +666,7 @@ class Gateway:
         if why and why != self._kill_told:
             told.append(Command(now, 0, "halt", why, "kill file"))
         self._kill_told = why
-        ended = self.hours.ended(now, self.intervals.ns("grace_ms") + self.intervals.ns("clock_ms"))
-        if ended is not None:
-            told.append(ended)
+        told += self.hours.ended(now, self._after_close_ns)
         if self._line.up:
             told += self._stale(now)
             self._ask_the_time(now)
