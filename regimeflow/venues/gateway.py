@@ -586,7 +586,7 @@ class Gateway:
         if not answer.value.times:
             return []
         self.intake.knows(symbol, answer.value.times[-1])
-        return _new_bars(answer.value, self._engine, self._warmup, self._line.ever_up)
+        return _new_bars(answer.value, self._engine, self._warmup)
 
     def _compared(self, answer: Answer) -> list[Input]:
         told = self._news(self.comparing.answered(answer))
@@ -755,14 +755,13 @@ class Gateway:
         return [*left, Finish(now, 0, why)]
 
 
-def _new_bars(told: History, engine: Engine, warmup: int, gap: bool) -> list[Input]:
-    """Return the bars of a history that are not known yet, at most as many as are wanted."""
+def _new_bars(told: History, engine: Engine, warmup: int) -> list[Input]:
+    """Return all bars since the last one that is known; where none is, as many as are wanted."""
     latest = engine.history.latest(told.symbol, _NEVER)
-    first = 0
-    if latest is not None:
+    if latest is None:
+        first = max(0, len(told.times) - warmup)
+    else:
         first = next((i for i, ts in enumerate(told.times) if ts > latest.ts), len(told.times))
-    if not gap:
-        first = max(first, len(told.times) - warmup)
     if first >= len(told.times):
         return []
     cut = {name: getattr(told, name)[first:] for name in _COLUMNS}

@@ -144,3 +144,20 @@ def test_days_that_ended_while_no_process_was_there_are_told_before_anything_is_
         if isinstance(event, EndOfDay):
             link = [e.up for e in lives.told[:place] if isinstance(e, Connection)][-1]
             assert not link
+
+
+# ---------------------------------------------------------------- bars that were missed
+
+
+@pytest.mark.parametrize("warmup", [0, 5, 500])
+def test_all_bars_of_the_time_away_are_told_however_few_are_wanted_to_begin_with(
+    warmup: int,
+) -> None:
+    lives = Lives(MIDNIGHT + 12 * HOUR, {"AAA": 10}, warmup=warmup)
+    lives.live(10 * MINUTE)
+    lives.away(30 * MINUTE)
+    lives.live(5 * MINUTE)
+    closes = list(lives.engine.ctx.bars("AAA", 1_000).ts)
+    first, last = closes[0], closes[-1]
+    assert last >= MIDNIGHT + 12 * HOUR + 44 * MINUTE
+    assert closes == list(range(first, last + MINUTE, MINUTE))
