@@ -678,7 +678,11 @@ class Gateway:
         return told
 
     def _stale(self, now: int) -> list[Input]:
-        """Return what has become stale or fresh; subscribe again, then connect again."""
+        """Return what has become stale or fresh; subscribe again, and connect again if that does
+        not help and nothing at all is heard.
+
+        One symbol alone may just not trade: it is held back, and takes the others nothing away.
+        """
         intervals = self.intervals
         told: list[Input] = [
             msgspec.structs.replace(
@@ -686,11 +690,9 @@ class Gateway:
             )
             for feed in self.watch.look(now)
         ]
-        if not self.watch.stale:
-            self._line.fresh()
-        elif self._line.resubscribe(now):
+        if self._line.resubscribe(now, self.watch.stale):
             self._subscribe()
-        elif self._line.mute(now):
+        elif self.watch.silent and self._line.mute(now, self.watch.limit_ns):
             told += self._lose_line("no market data, though subscribed again")
         return told
 

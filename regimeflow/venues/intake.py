@@ -270,13 +270,17 @@ class FeedWatch:
         timeframe: of their bars, 0 for trades and quotes.
         heartbeat_ns: how old data may be at least; bars may be two of them and five seconds.
         hours: when the exchange is open.
+
+    Attributes:
+        limit_ns: how old data may be.
+        stale: symbols whose data are older.
     """
 
     def __init__(
         self, symbols: Sequence[str], timeframe: int, heartbeat_ns: int, hours: Hours
     ) -> None:
         self._timeframe = timeframe
-        self._limit_ns = max(heartbeat_ns, 2 * timeframe + 5 * NS_PER_SECOND if timeframe else 0)
+        self.limit_ns = max(heartbeat_ns, 2 * timeframe + 5 * NS_PER_SECOND if timeframe else 0)
         self._hours = hours
         self._since = -(2**63)
         self._newest = dict.fromkeys(symbols, -(2**63))
@@ -301,11 +305,16 @@ class FeedWatch:
             now,
             0,
             symbol,
-            age_ns > self._limit_ns,
+            age_ns > self.limit_ns,
             max(0, age_ns) / NS_PER_MS,
-            self._limit_ns / NS_PER_MS,
+            self.limit_ns / NS_PER_MS,
             due,
         )
+
+    @property
+    def silent(self) -> bool:
+        """Whether the data of every symbol are stale: none of them trades, or none is heard."""
+        return len(self.stale) == len(self._newest)
 
     def look(self, now: int) -> list[Feed]:
         """Return the symbols that have become stale, or fresh again."""

@@ -25,7 +25,7 @@ class Line:
         self._tries = 0
         self._told = ""
         self._resubscribed_at = 0
-        self._muted_at = 0
+        self._resubscribed: set[str] = set()
 
     def due(self, now: int) -> bool:
         return now >= self.wanted_at
@@ -81,20 +81,17 @@ class Line:
         news, self._told = why != self._told, why
         return news
 
-    def resubscribe(self, now: int) -> bool:
-        """Whether to subscribe again: once, when data have become stale."""
-        if self._resubscribed_at:
-            return False
-        self._resubscribed_at = now
-        return True
+    def resubscribe(self, now: int, stale: set[str]) -> bool:
+        """Whether to subscribe again: once for each symbol whose data have become stale."""
+        news = bool(stale - self._resubscribed)
+        self._resubscribed = set(stale)
+        if news:
+            self._resubscribed_at = now
+        return news
 
-    def mute(self, now: int) -> bool:
+    def mute(self, now: int, patience_ns: int) -> bool:
         """Whether subscribing again has not helped for long enough."""
-        patience = self._intervals.ns("heartbeat_ms")
-        if now - self._resubscribed_at < patience:
+        if now - self._resubscribed_at < patience_ns:
             return False
-        self._resubscribed_at = 0
+        self._resubscribed.clear()
         return True
-
-    def fresh(self) -> None:
-        self._resubscribed_at = 0

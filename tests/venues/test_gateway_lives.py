@@ -10,7 +10,16 @@ import pytest
 import regimeflow as rf
 from regimeflow.engine.drive import drive
 from regimeflow.engine.engine import Engine
-from regimeflow.model.events import Connection, EndOfDay, Input, Output, Resumed, Start
+from regimeflow.model.events import (
+    Connection,
+    EndOfDay,
+    Feed,
+    Gap,
+    Input,
+    Output,
+    Resumed,
+    Start,
+)
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.timeframe import NS_PER_DAY
 from regimeflow.sandbox.exchange import Exchange
@@ -161,3 +170,30 @@ def test_all_bars_of_the_time_away_are_told_however_few_are_wanted_to_begin_with
     first, last = closes[0], closes[-1]
     assert last >= MIDNIGHT + 12 * HOUR + 44 * MINUTE
     assert closes == list(range(first, last + MINUTE, MINUTE))
+
+
+# ---------------------------------------------------------------- who hears nothing
+
+
+def feeds(lives: Lives, symbol: str) -> list[bool]:
+    return [event.stale for event in lives.of(Feed) if event.symbol == symbol]
+
+
+def test_a_symbol_that_seldom_trades_takes_nobody_the_connection_away() -> None:
+    lives = Lives(MIDNIGHT + 12 * HOUR, {"AAA": 10, "BBB": 600})
+    lives.live(HOUR)
+    assert [event.why for event in lives.of(Connection) if event.up] == [""]
+    assert lives.of(Gap) == []
+    assert feeds(lives, "AAA") == []
+    assert feeds(lives, "BBB") == [True]
+
+
+def test_where_nothing_is_heard_the_connection_is_made_anew_after_the_age_limit_of_bars() -> None:
+    lives = Lives(MIDNIGHT + 12 * HOUR, {"AAA": 7_200, "BBB": 7_200})
+    lives.live(8 * MINUTE)
+    limit_ns = 2 * MINUTE + 5 * SECOND
+    opened, again = [event.seen for event in lives.of(Connection) if event.up][:2]
+    (gap,) = lives.of(Gap)
+    # Stale after one limit, and mute after another.
+    assert 2 * limit_ns <= gap.seen - opened <= 2 * limit_ns + SECOND
+    assert gap.seen < again < gap.seen + 5 * SECOND
