@@ -309,7 +309,7 @@ class Gateway:
             if not self._begun or not self.intake.accepts(said, now):
                 return []
             self.watch.heard(said.symbol, said.ts)
-            told: list[Input] = list(self.watch.look(now)) if self.watch.stale else []
+            told = self._feeds(now) if self.watch.stale else []
             return [*told, *(self._bar(said, now) if isinstance(said, Bar) else [said])]
         if isinstance(said, OrderUpdate | Fill):
             return self._order_news(said)
@@ -683,18 +683,18 @@ class Gateway:
 
         One symbol alone may just not trade: it is held back, and takes the others nothing away.
         """
-        intervals = self.intervals
-        told: list[Input] = [
-            msgspec.structs.replace(
-                feed, hold=intervals.hold_when_stale, cancel=intervals.cancel_when_stale
-            )
-            for feed in self.watch.look(now)
-        ]
+        told = self._feeds(now)
         if self._line.resubscribe(now, self.watch.stale):
             self._subscribe()
         elif self.watch.silent and self._line.mute(now, self.watch.limit_ns):
             told += self._lose_line("no market data, though subscribed again")
         return told
+
+    def _feeds(self, now: int) -> list[Input]:
+        """Return what has become stale or fresh, and what that is to do to entries."""
+        hold, cancel = self.intervals.hold_when_stale, self.intervals.cancel_when_stale
+        changed = self.watch.look(now)
+        return [msgspec.structs.replace(feed, hold=hold, cancel=cancel) for feed in changed]
 
     def _set_timer(self, request: SetTimer) -> None:
         self._timer_count += 1

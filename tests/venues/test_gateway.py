@@ -459,6 +459,27 @@ def test_defect_8_a_mute_feed_is_held_subscribed_and_connected_again_then_trades
     assert rig.engine.holds == {}
 
 
+def test_what_old_data_do_is_the_same_whoever_notices_that_they_are_old() -> None:
+    """The clock notices, or the data of another symbol do that come between two of its beats."""
+
+    def tick(symbol: str) -> Any:
+        return lambda r: r.exchange.tick(symbol, 100.0)
+
+    patient = msgspec.structs.replace(INTERVALS, hold_when_stale=False, cancel_when_stale=False)
+    for step in range(20):
+        rig = Rig(
+            {1.5: lambda ctx: ctx.buy("BBB", 1, limit=FAR)},
+            {1.0: tick("AAA"), 1.1: tick("BBB"), 6.0 + step * 0.02: tick("AAA")},
+            until_s=8.0,
+            intervals=patient,
+            quiet=True,
+        )
+        stale = [event for event, _ in rig.told if isinstance(event, Feed) and event.stale]
+        assert stale
+        assert not any(event.hold or event.cancel for event in stale)
+        assert rig.at(Cancel) == [8.0]  # with the stop
+
+
 def test_a_feed_is_not_stale_while_the_exchange_is_closed() -> None:
     sunday = BEGIN + 5 * 86_400 * SECOND
     rig = Rig({}, quiet=True, calendar="XNYS", begin=sunday, until_s=60.0)
