@@ -477,10 +477,12 @@ class Gateway:
             return facts
 
         self._line.connecting(runtime.now())
-        runtime.call("control", ("connect", ""), work)
+        runtime.call("control", ("connect", str(self._line.attempt)), work)
 
     def _connected(self, answer: Answer) -> list[Input]:
         now = self.runtime.now()
+        if answer.key[1] != str(self._line.attempt):
+            return []  # another attempt was begun since, and closes what this one has made
         if answer.error is not None:
             return self._not_connected(f"cannot connect: {answer.error}")
         self._skew_at = now + self.intervals.ns("skew_poll_ms")

@@ -16,11 +16,11 @@ class Line:
         self._runtime = runtime
         self.up = False
         self.ever_up = False
-        self.first = True
         self.waiting = False  # connected, and not yet open for trading
         self.wanted_at = _NEVER
         self.up_since = 0
         self.why = ""
+        self.attempt = 0
         self._until = _NEVER
         self._tries = 0
         self._told = ""
@@ -43,16 +43,16 @@ class Line:
         return self.ever_up and not (self.up or self.waiting or self._intervals.reconnect)
 
     def connecting(self, now: int) -> None:
+        self.attempt += 1
         self.wanted_at = _NEVER
         self._until = now + 3 * self._intervals.ns("call_timeout_ms")
 
     def connected(self) -> None:
         self.waiting = True
-        self._until = _NEVER
+        self.wanted_at = self._until = _NEVER  # it may have been given up meanwhile
 
     def opened(self, now: int) -> None:
         self.up, self.waiting, self.up_since, self.ever_up = True, False, now, True
-        self.first = False
         self._tries, self._told, self.why = 0, "", ""
 
     def lost(self, why: str) -> bool:

@@ -700,3 +700,61 @@ def test_books_asked_for_before_the_connection_was_lost_do_not_open_it_again(
     down = next(at for at in rig.at(Connection, up=False) if at >= lost_at)
     up = next(at for at in rig.at(Connection, up=True) if at > down)
     assert up >= down + 2.0
+
+
+class SlowConnect(Virtual):
+    """The second connection is answered after so many seconds."""
+
+    takes_s = 31.0
+    connects = 0
+
+    def call(self, lane: str, key: Key, work: Callable[[], Any]) -> None:
+        if key[0] != "connect":
+            super().call(lane, key, work)
+            return
+        self.connects += 1
+        free = max(self.now(), self._lane_free.get(lane, 0))
+        back = free + int((self.takes_s if self.connects == 2 else 0.05) * SECOND)
+        self._lane_free[lane] = back
+
+        def arrive() -> None:
+            try:
+                answer = Answer(key, work(), None)
+            except Exception as error:
+                answer = Answer(key, None, error)
+            self._tell(answer)
+
+        self.later(back - self.now(), arrive)
+
+
+class SlowerConnect(SlowConnect):
+    takes_s = 33.0
+
+
+@pytest.mark.parametrize(
+    ("runtime", "then"),
+    [
+        # Late, and before another one was begun: then none is.
+        (SlowConnect, [True]),
+        # Another one was begun, and it is refused: the late one no longer counts.
+        (SlowerConnect, ["cannot connect: connection refused", True]),
+    ],
+)
+def test_a_connection_that_was_given_up_is_not_taken_for_the_one_that_followed_it(
+    runtime: type[SlowConnect], then: list[str | bool]
+) -> None:
+    def lose(rig: Rig) -> None:
+        connect = rig.exchange.connect
+
+        def third_is_refused(emit: Any) -> None:
+            rig.exchange.down = rig.exchange.asked["connect"] == 2
+            connect(emit)
+
+        rig.exchange.connect = third_is_refused  # type: ignore[method-assign]
+        rig.runtime.say(Disconnected("gone"))
+
+    rig = Rig({45.0: buy()}, {5.0: lose}, until_s=60.0, runtime=runtime)
+    links = [e.up or e.why for e, _ in rig.told if isinstance(e, Connection)]
+    first = ["the books are not compared yet", True, "gone", "the venue does not answer"]
+    assert links == [*first, *then]
+    assert rig.life().endswith("filled, accepted")
