@@ -23,7 +23,6 @@ _PAYMENTS_BACK_NS = 3_600 * 10**9
 #: A difference counts when it is seen twice in a row: two answers are never of one moment.
 _SEEN = 2
 _NEVER = 2**63 - 1
-_ALL = ("working", "fills", "positions", "balances")
 #: What a comparison may find.
 Found = OrderUpdate | Fill | Adjusted | Account | Reconciled
 
@@ -57,7 +56,7 @@ class Comparing:
         self._asking: tuple[str, ...] = ()
         self._asked_until = 0
         self._round = 0  # one for each connection
-        self._orders_at = self._positions_at = 0
+        self._orders_at = self._positions_at = self._account_at = 0
         self._clean_at = self._began_at = 0
         self._looked_for = 0
         self._doubts: dict[str, int] = {}
@@ -86,7 +85,7 @@ class Comparing:
         self.clean = False
         self._asking = ()
         self._round += 1
-        self._orders_at = self._positions_at = self._runtime.now()
+        self._orders_at = self._positions_at = self._account_at = self._runtime.now()
 
     def touched(self, event: OrderUpdate | Fill) -> None:
         """Take note that something was heard of an order."""
@@ -126,15 +125,16 @@ class Comparing:
         now = self._runtime.now()
         if self._asking and now < self._asked_until:
             return
-        if now >= self._positions_at:
-            self._ask(_ALL, now)
-        elif now >= self._orders_at:
-            self._ask(("working", "fills"), now)
+        if now < min(self._orders_at, self._positions_at, self._account_at):
+            return
+        positions = ("positions",) if now >= self._positions_at else ()
+        balances = ("balances",) if now >= self._account_at else ()
+        self._ask(("working", "fills", *positions, *balances), now)
 
     @property
     def next_due(self) -> int:
         """When the next question is due, UTC nanoseconds."""
-        due = min(self._orders_at, self._positions_at)
+        due = min(self._orders_at, self._positions_at, self._account_at)
         return max(due, self._asked_until) if self._asking else due
 
     def _ask(self, what: tuple[str, ...], now: int) -> None:
@@ -143,6 +143,8 @@ class Comparing:
         self._orders_at = now + self._intervals.ns("order_poll_ms")
         if "positions" in what:
             self._positions_at = now + self._intervals.ns("position_poll_ms")
+        if "balances" in what:
+            self._account_at = now + self._intervals.ns("account_ms")
         adapter, runtime, since = self._adapter, self._runtime, self._clean_at - _LOOK_BACK_NS
         questions: dict[str, Callable[[], Any]] = {
             "working": adapter.open_orders,

@@ -13,6 +13,7 @@ from rig import BEGIN, INTERVALS, SECOND, Rig
 from regimeflow.engine.reconcile import Snapshot, reconcile
 from regimeflow.engine.strategy import Strategy
 from regimeflow.model.events import (
+    Account,
     Adjusted,
     Cancel,
     Connection,
@@ -758,3 +759,14 @@ def test_a_connection_that_was_given_up_is_not_taken_for_the_one_that_followed_i
     first = ["the books are not compared yet", True, "gone", "the venue does not answer"]
     assert links == [*first, *then]
     assert rig.life().endswith("filled, accepted")
+
+
+@pytest.mark.parametrize("account_s", [2.0, 9.0])
+def test_cash_and_equity_are_asked_for_at_an_interval_of_their_own(account_s: float) -> None:
+    intervals = msgspec.structs.replace(
+        INTERVALS, order_poll_ms=3_000.0, position_poll_ms=5_000.0, account_ms=account_s * 1e3
+    )
+    told = Rig({}, until_s=30.0, intervals=intervals).at(Account)
+    between = [later - earlier for earlier, later in itertools.pairwise(told)]
+    assert len(between) >= 3
+    assert between == pytest.approx([account_s] * len(between), abs=0.1)
