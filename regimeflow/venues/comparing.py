@@ -254,7 +254,7 @@ class Comparing:
         return doubts
 
     def _unanswered(self, ts: int, what: str, why: str, hold: bool = True) -> Reconciled:
-        """Return the verdict of a look that showed nothing: what was found before it still holds."""
+        """Return the verdict of a look that showed nothing: what was found before still holds."""
         before = self._told
         return Reconciled(
             ts,

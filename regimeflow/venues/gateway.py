@@ -15,7 +15,6 @@ Invariants:
 from __future__ import annotations
 
 import functools
-import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -69,6 +68,7 @@ from regimeflow.venues.port import (
 )
 from regimeflow.venues.runtime import Answer, Message, Overflow, Runtime
 from regimeflow.venues.splice import Splice
+from regimeflow.venues.timers import Timers
 
 _NEVER = 2**63 - 1
 #: Messages that cannot be read, in a row, after which the connection is made anew.
@@ -84,8 +84,11 @@ class Gateway:
         intervals: how patient to be.
         engine: whose orders are followed; only read.
         draft: the start event, as far as it is known before the venue has been asked.
-        series: symbols and timeframe of the market data; timeframe 0 for trades and quotes.
+        symbols, timeframe: of the market data; timeframe in nanoseconds, 0 for trades and quotes.
+        calendar: exchange calendar, "" for always.
         warmup: how many bars from before are asked for.
+        cash: what the run begins with, money; None for what is on the account.
+        run: name of the run.
         trades: whether orders go to the venue; else it gives market data only.
         account: the number of the account that it must be, or the end of it; "" for any.
         probe: returns the health of the process; None leaves it out.
@@ -143,8 +146,7 @@ class Gateway:
         self._booked = Booked(lambda symbol: engine.desk.instruments[symbol].multiplier)
         self._line = Line(intervals, runtime)
         self._seen = engine.event.seen
-        self._timers: list[tuple[int, int, str, int]] = []
-        self._timer_count = 0
+        self._timers = Timers()
         self._untold = 0  # timers that came due and were not told yet
         self._soon: list[Input] = []
         self._clock_at = self._health_at = self._skew_at = _NEVER
@@ -181,7 +183,7 @@ class Gateway:
                     self.comparing.heard[name] = self.runtime.now()
                 self._soon += self.outbox.send(output)
             elif isinstance(output, SetTimer):
-                self._set_timer(output)
+                self._timers.set(output)
             elif isinstance(output, StateChanged) and _halts(output):
                 self._soon += self.outbox.withdraw(f"trading is halted: {output.why}")
 
@@ -194,17 +196,17 @@ class Gateway:
             self._due_timers(event.ts)
         for output in outputs:
             if isinstance(output, SetTimer):
-                self._set_timer(output)
+                self._timers.set(output)
 
     def saved(self, event: Input) -> object | None:
         """Return what `restore` needs after ``event``; None while timers that came due wait."""
         if self._untold:
             return None
-        return event.seen, self._timers, self._timer_count, self._booked.terms
+        return event.seen, self._timers, self._booked.terms
 
     def restore(self, state: Any) -> None:
         """Be where the run's earlier life was when this was saved."""
-        self._seen, self._timers, self._timer_count, self._booked.terms = state
+        self._seen, self._timers, self._booked.terms = state
 
     def resume(self, resumed: Resumed) -> None:
         """Begin where the run's earlier life ended, with this event."""
@@ -698,22 +700,14 @@ class Gateway:
         changed = self.watch.look(now)
         return [msgspec.structs.replace(feed, hold=hold, cancel=cancel) for feed in changed]
 
-    def _set_timer(self, request: SetTimer) -> None:
-        self._timer_count += 1
-        at = max(request.at, request.seen) if not request.every else request.at
-        if request.every and at < request.seen:
-            at += -(-(request.seen - at) // request.every) * request.every
-        heapq.heappush(self._timers, (at, self._timer_count, request.name, request.every))
-
     def _due_timers(self, now: int) -> list[Input]:
         """Return the timers that came due; one that was missed several times fires once."""
         told: list[Input] = []
-        while self._timers and self._timers[0][0] <= now:
-            at, order, name, every = heapq.heappop(self._timers)
+        if self._timers.due(now):
+            self._timers.catch_up(now)
+        while self._timers.due(now):
+            at, name = self._timers.fire()
             told.append(Timer(at, 0, name))
-            if every:
-                missed = (now - at) // every
-                heapq.heappush(self._timers, (at + (missed + 1) * every, order, name, every))
         return told
 
     def _next_due(self) -> int:
@@ -722,8 +716,8 @@ class Gateway:
             times.append(self.outbox.next_due)
             if self.outbox.connected:
                 times.append(self.comparing.next_due)
-        if self._timers:
-            times.append(self._timers[0][0])
+        if self._timers.heap:
+            times.append(self._timers.heap[0][0])
         if self._closing is not None:
             times.append(self.runtime.now() + self.intervals.ns("clock_ms"))
         return min(times)

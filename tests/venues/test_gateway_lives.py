@@ -19,6 +19,7 @@ from regimeflow.model.events import (
     Output,
     Resumed,
     Start,
+    Timer,
 )
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.timeframe import NS_PER_DAY
@@ -38,8 +39,12 @@ MIDNIGHT = 1_704_153_600 * SECOND  # 2024-01-02 00:00 UTC, a Tuesday
 class Watcher(rf.Strategy):
     """Keeps what it is told at the end of each day."""
 
+    beat = ""
+
     def initialize(self, ctx: Any) -> None:
         self.days: list[str] = []
+        if self.beat:
+            ctx.every(self.beat, "beat")
 
     def on_end_of_day(self, ctx: Any, event: EndOfDay) -> None:
         self.days.append(event.session)
@@ -69,6 +74,7 @@ class Lives:
         self.engine = Engine(self.strategy, rolling_history(self.strategy, self._draft))
         self._warmup, self._calendar = warmup, calendar
         self.told: list[Input] = []
+        self.sent: dict[int, list[Output]] = {}
         self.gateway = self._gateway()
         self._epoch = 0
         for symbol, every_s in trades.items():
@@ -106,6 +112,7 @@ class Lives:
 
     def record(self, event: Input, outputs: Sequence[Output]) -> None:
         self.told.append(event)
+        self.sent[event.seen] = list(outputs)
 
     def of(self, kind: type) -> list[Any]:
         return [event for event in self.told if isinstance(event, kind)]
@@ -197,3 +204,22 @@ def test_where_nothing_is_heard_the_connection_is_made_anew_after_the_age_limit_
     # Stale after one limit, and mute after another.
     assert 2 * limit_ns <= gap.seen - opened <= 2 * limit_ns + SECOND
     assert gap.seen < again < gap.seen + 5 * SECOND
+
+
+# ---------------------------------------------------------------- timers
+
+
+def test_a_beat_that_was_missed_and_made_up_for_is_not_made_up_for_again() -> None:
+    """The process stood still for a minute, made up for its beats once, and was then restarted."""
+    lives = Lives(MIDNIGHT + 12 * HOUR, {"AAA": 10})
+    pause_at = 5 * MINUTE + 1
+    lives.runtime.later(pause_at, lambda: lives.runtime.pause(MINUTE))
+    lives.strategy.beat = "10s"
+    lives.live(pause_at + MINUTE + 5 * SECOND)
+    before = [event.ts for event in lives.of(Timer)]
+    lives.away(1)
+    for event in lives.told:
+        lives.gateway.recall(event, lives.sent.get(event.seen, []))
+    ended = lives.told[-1].seen
+    assert ended - before[-1] < 10 * SECOND
+    assert lives.gateway._due_timers(ended) == []
