@@ -151,7 +151,7 @@ class LiveMetrics(msgspec.Struct, frozen=True, kw_only=True):
         journal_events, journal_bytes: how long the journal is; bytes are those on the disk.
         limits_used: limit -> fraction of it that is used up by what is held and was sent.
         quality: execution quality, or None where nobody measures it.
-        failures: how often a snapshot could not be made.
+        failures: how often a snapshot could not be made; ``failure``: why, the last time.
     """
 
     time: int = 0
@@ -190,6 +190,7 @@ class LiveMetrics(msgspec.Struct, frozen=True, kw_only=True):
     limits_used: dict[str, float] = {}
     quality: Quality | None = None
     failures: int = 0
+    failure: str = ""
 
 
 class Valuation:
@@ -485,7 +486,8 @@ class MetricsFold:
 class Meter:
     """Follows a run and keeps a snapshot, made anew at most once a second.
 
-    Its own errors never reach the run: they are counted in `LiveMetrics.failures`.
+    Its own errors never reach the run: they are counted in `LiveMetrics.failures`, and
+    the last one stands in `LiveMetrics.failure`.
 
     Args:
         status: gives the session's status, an immutable snapshot.
@@ -511,7 +513,7 @@ class Meter:
         self._run_dir = None if run_dir is None else Path(run_dir)
         self._clock = clock
         self._due = clock()
-        self._failures = 0
+        self._failures, self._failure = 0, ""
         self._made = LiveMetrics()
 
     def follow(self, event: Input, outputs: Sequence[Output]) -> None:
@@ -522,13 +524,17 @@ class Meter:
             if now >= self._due or event.__class__ is Finish:
                 self._due = now + _EVERY_S
                 self._made = self._measure()
-        except Exception:
+        except Exception as error:
             self._failures += 1
+            self._failure = f"{type(error).__name__}: {error}"
 
     def latest(self) -> LiveMetrics:
         """Return the newest snapshot; from any thread."""
         return msgspec.structs.replace(
-            self._made, phase=self._status().phase, failures=self._failures
+            self._made,
+            phase=self._status().phase,
+            failures=self._failures,
+            failure=self._failure,
         )
 
     def _measure(self) -> LiveMetrics:
