@@ -247,7 +247,8 @@ class Trading:
     def reconciled(self, event: Reconciled) -> None:
         """Hold back what the venue's books and ours do not agree on."""
         if not event.ok:
-            self.hold("reconciliation", "", event.why or "the venue did not answer")
+            if event.hold:
+                self.hold("reconciliation", "", event.why or "the venue did not answer")
             return
         for symbol in event.unmatched:
             self.hold("reconciliation", symbol, event.why or "the books do not match")

@@ -202,6 +202,8 @@ class Reconciled(msgspec.Struct, frozen=True, tag_field="kind", tag="reconciled"
         unmatched: symbols whose position or orders no event explains.
         foreign_orders: venue ids of orders that are not ours.
         foreign: symbol -> units that are on the account and not ours.
+        hold: whether new exposure is held back until every question is answered; where all were,
+            it says nothing.
     """
 
     ts: int
@@ -212,6 +214,7 @@ class Reconciled(msgspec.Struct, frozen=True, tag_field="kind", tag="reconciled"
     unmatched: tuple[str, ...] = ()
     foreign_orders: tuple[str, ...] = ()
     foreign: dict[str, float] = {}
+    hold: bool = True
 
 
 class Adjusted(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="adjusted"):

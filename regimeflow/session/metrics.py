@@ -155,7 +155,7 @@ class LiveMetrics(msgspec.Struct, frozen=True, kw_only=True):
         quality: execution quality, or None where nobody measures it.
         clock_skew_ms: how far the venue's clock was ahead of ours when it was last asked; None
             where it never was.
-        failures: how often a snapshot could not be made.
+        failures: how often a snapshot could not be made; ``failure``: why, the last time.
     """
 
     time: int = 0
@@ -195,6 +195,7 @@ class LiveMetrics(msgspec.Struct, frozen=True, kw_only=True):
     quality: Quality | None = None
     clock_skew_ms: float | None = None
     failures: int = 0
+    failure: str = ""
 
 
 class Valuation:
@@ -491,7 +492,8 @@ class MetricsFold:
 class Meter:
     """Follows a run and keeps a snapshot, made anew at most once a second.
 
-    Its own errors never reach the run: they are counted in `LiveMetrics.failures`.
+    Its own errors never reach the run: they are counted in `LiveMetrics.failures`, and
+    the last one stands in `LiveMetrics.failure`.
 
     Args:
         status: gives the session's status, an immutable snapshot.
@@ -520,7 +522,7 @@ class Meter:
         self._skew_ms = skew_ms
         self._clock = clock
         self._due = clock()
-        self._failures = 0
+        self._failures, self._failure = 0, ""
         self._made = LiveMetrics()
 
     def follow(self, event: Input, outputs: Sequence[Output]) -> None:
@@ -531,8 +533,9 @@ class Meter:
             if now >= self._due or event.__class__ is Finish:
                 self._due = now + _EVERY_S
                 self._made = self._measure()
-        except Exception:
+        except Exception as error:
             self._failures += 1
+            self._failure = f"{type(error).__name__}: {error}"
 
     def latest(self) -> LiveMetrics:
         """Return the newest snapshot; from any thread."""
@@ -542,6 +545,7 @@ class Meter:
             phase=status.phase,
             clock_skew_ms=self._skew_ms(),
             failures=self._failures,
+            failure=self._failure,
             health=lagging(made.health, status.lag_ms),
         )
 

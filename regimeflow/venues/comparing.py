@@ -23,7 +23,6 @@ _PAYMENTS_BACK_NS = 3_600 * 10**9
 #: A difference counts when it is seen twice in a row: two answers are never of one moment.
 _SEEN = 2
 _NEVER = 2**63 - 1
-_ALL = ("working", "fills", "positions", "balances")
 #: What a comparison may find.
 Found = OrderUpdate | Fill | Adjusted | Account | Reconciled
 
@@ -56,7 +55,8 @@ class Comparing:
         self._foreign_then: dict[str, float] | None = None
         self._asking: tuple[str, ...] = ()
         self._asked_until = 0
-        self._orders_at = self._positions_at = 0
+        self._round = 0  # one for each connection
+        self._orders_at = self._positions_at = self._account_at = 0
         self._clean_at = self._began_at = 0
         self._looked_for = 0
         self._doubts: dict[str, int] = {}
@@ -84,7 +84,8 @@ class Comparing:
         self.foreign = foreign if self.foreign is None else self.foreign
         self.clean = False
         self._asking = ()
-        self._orders_at = self._positions_at = self._runtime.now()
+        self._round += 1
+        self._orders_at = self._positions_at = self._account_at = self._runtime.now()
 
     def touched(self, event: OrderUpdate | Fill) -> None:
         """Take note that something was heard of an order."""
@@ -102,7 +103,7 @@ class Comparing:
     def doubt(self, why: str) -> list[Found]:
         """Compare again as soon as possible; until then nothing new is risked."""
         self.soon()
-        return self._verdict(Reconciled(self._runtime.now(), 0, False, "orders", why))
+        return self._verdict(self._unanswered(self._runtime.now(), "orders", why))
 
     def settled(self) -> bool:
         """Whether everything was compared after the last news of an order; if not, it will be.
@@ -124,15 +125,16 @@ class Comparing:
         now = self._runtime.now()
         if self._asking and now < self._asked_until:
             return
-        if now >= self._positions_at:
-            self._ask(_ALL, now)
-        elif now >= self._orders_at:
-            self._ask(("working", "fills"), now)
+        if now < min(self._orders_at, self._positions_at, self._account_at):
+            return
+        positions = ("positions",) if now >= self._positions_at else ()
+        balances = ("balances",) if now >= self._account_at else ()
+        self._ask(("working", "fills", *positions, *balances), now)
 
     @property
     def next_due(self) -> int:
         """When the next question is due, UTC nanoseconds."""
-        due = min(self._orders_at, self._positions_at)
+        due = min(self._orders_at, self._positions_at, self._account_at)
         return max(due, self._asked_until) if self._asking else due
 
     def _ask(self, what: tuple[str, ...], now: int) -> None:
@@ -141,6 +143,8 @@ class Comparing:
         self._orders_at = now + self._intervals.ns("order_poll_ms")
         if "positions" in what:
             self._positions_at = now + self._intervals.ns("position_poll_ms")
+        if "balances" in what:
+            self._account_at = now + self._intervals.ns("account_ms")
         adapter, runtime, since = self._adapter, self._runtime, self._clean_at - _LOOK_BACK_NS
         questions: dict[str, Callable[[], Any]] = {
             "working": adapter.open_orders,
@@ -163,14 +167,14 @@ class Comparing:
                     failed.append(f"{name}: {error}")
             return asked_at, answers, "; ".join(failed)
 
-        self._runtime.call("polls", ("compare", ""), work)
+        self._runtime.call("polls", ("compare", str(self._round)), work)
 
     # ------------------------------------------------------------ finding
 
     def answered(self, answer: Answer) -> list[Found]:
         """Return what a comparison found."""
-        if not self._asking:
-            return []  # too late: another one has begun since the connection was lost
+        if not self._asking or answer.key[1] != str(self._round):
+            return []  # asked before the connection was lost: it says nothing of what came since
         self._asking = ()
         asked_at, answers, failed = answer.value
         snapshot = Snapshot(
@@ -196,8 +200,8 @@ class Comparing:
 
     def _compare(self, snapshot: Snapshot, failed: str) -> list[Found]:
         if failed:
-            ok = not self._intervals.hold_when_unreconciled
-            return self._verdict(Reconciled(snapshot.asked_at, 0, ok, "all", failed))
+            hold = self._intervals.hold_when_unreconciled
+            return self._verdict(self._unanswered(snapshot.asked_at, "all", failed, hold))
         found = reconcile(self.books(), snapshot)
         self.look_up = found.look_up
         doubts = self._doubt(found)
@@ -249,6 +253,21 @@ class Comparing:
         self._doubts = {symbol: self._doubts.get(symbol, 0) + 1 for symbol in doubts}
         return doubts
 
+    def _unanswered(self, ts: int, what: str, why: str, hold: bool = True) -> Reconciled:
+        """Return the verdict of a look that showed nothing: what was found before still holds."""
+        before = self._told
+        return Reconciled(
+            ts,
+            0,
+            False,
+            what,
+            why,
+            tuple(sorted(self._unmatched)),
+            () if before is None else before.foreign_orders,
+            dict(self.foreign or {}),
+            hold,
+        )
+
     def _verdict(self, verdict: Reconciled) -> list[Found]:
         """Return the verdict where it says something new, or was not told for long."""
         now, before = self._runtime.now(), self._told
@@ -293,5 +312,5 @@ def _account(told: Balances, ts: int) -> Account:
 
 
 def _same(one: Reconciled, other: Reconciled) -> bool:
-    fields = ("ok", "why", "unmatched", "foreign_orders", "foreign")
+    fields = ("ok", "why", "unmatched", "foreign_orders", "foreign", "hold")
     return all(getattr(one, name) == getattr(other, name) for name in fields)

@@ -17,7 +17,6 @@ Invariants:
 from __future__ import annotations
 
 import functools
-import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -71,6 +70,7 @@ from regimeflow.venues.port import (
 )
 from regimeflow.venues.runtime import Answer, Message, Overflow, Runtime
 from regimeflow.venues.splice import Splice
+from regimeflow.venues.timers import Timers
 
 _NEVER = 2**63 - 1
 #: Messages that cannot be read, in a row, after which the connection is made anew.
@@ -86,8 +86,11 @@ class Gateway:
         intervals: how patient to be.
         engine: whose orders are followed; only read.
         draft: the start event, as far as it is known before the venue has been asked.
-        series: symbols and timeframe of the market data; timeframe 0 for trades and quotes.
+        symbols, timeframe: of the market data; timeframe in nanoseconds, 0 for trades and quotes.
+        calendar: exchange calendar, "" for always.
         warmup: how many bars from before are asked for.
+        cash: what the run begins with, money; None for what is on the account.
+        run: name of the run.
         trades: whether orders go to the venue; else it gives market data only.
         account: the number of the account that it must be, or the end of it; "" for any.
         probe: returns the health of the process; None leaves it out.
@@ -146,8 +149,7 @@ class Gateway:
         self._line = Line(intervals, runtime)
         self._halting = self.outbox.halting
         self._seen = engine.event.seen
-        self._timers: list[tuple[int, int, str, int]] = []
-        self._timer_count = 0
+        self._timers = Timers()
         self._untold = 0  # timers that came due and were not told yet
         self._soon: list[Input] = []
         self._clock_at = self._health_at = self._skew_at = _NEVER
@@ -189,7 +191,7 @@ class Gateway:
                     self.comparing.heard[name] = self.runtime.now()
                 self._soon += self.outbox.send(output)
             elif isinstance(output, SetTimer):
-                self._set_timer(output)
+                self._timers.set(output)
             elif isinstance(output, StateChanged) and _halts(output):
                 self._soon += self.outbox.withdraw(f"trading is {output.after}: {output.why}")
 
@@ -207,17 +209,17 @@ class Gateway:
             self._due_timers(event.ts)
         for output in outputs:
             if isinstance(output, SetTimer):
-                self._set_timer(output)
+                self._timers.set(output)
 
     def saved(self, event: Input) -> object | None:
         """Return what `restore` needs after ``event``; None while timers that came due wait."""
         if self._untold:
             return None
-        return event.seen, self._timers, self._timer_count, self._booked.terms
+        return event.seen, self._timers, self._booked.terms
 
     def restore(self, state: Any) -> None:
         """Be where the run's earlier life was when this was saved."""
-        self._seen, self._timers, self._timer_count, self._booked.terms = state
+        self._seen, self._timers, self._booked.terms = state
 
     def resume(self, resumed: Resumed) -> None:
         """Begin where the run's earlier life ended, with this event."""
@@ -349,7 +351,7 @@ class Gateway:
             if not self._begun or not self.intake.accepts(said, now):
                 return []
             self.watch.heard(said.symbol, said.ts)
-            told: list[Input] = list(self.watch.look(now)) if self.watch.stale else []
+            told = self._feeds(now) if self.watch.stale else []
             return [*told, *(self._bar(said, now) if isinstance(said, Bar) else [said])]
         if isinstance(said, OrderUpdate | Fill):
             return self._order_news(said)
@@ -483,8 +485,10 @@ class Gateway:
     def _take_up(self, resumed: Resumed) -> list[Input]:
         """Go on with a run: nothing new is risked until the books were compared."""
         self._begun = True
-        self._clock_at = self.runtime.now()
-        self._health_at = self._clock_at + self.intervals.ns("health_ms")
+        self._clock_at = now = self.runtime.now()
+        self._health_at = now + self.intervals.ns("health_ms")
+        # What had closed for long enough before the last event was told then.
+        self.hours.follow(max(self._known_since(), self._seen - self._after_close_ns))
         # What was stale then is held back until it is said to be fresh.
         self.watch.stale |= {symbol for source, symbol in self._engine.holds if source == "feed"}
         if self._timeframe:
@@ -493,7 +497,8 @@ class Gateway:
             latest = self._engine.history.latest(symbol, _NEVER)
             if latest is not None:
                 self.intake.knows(symbol, latest.ts)
-        return [resumed, Connection(resumed.ts, 0, False, "the run is taken up again")]
+        lost = Connection(resumed.ts, 0, False, "the run is taken up again")
+        return [resumed, lost, *self.hours.ended(now, self._after_close_ns)]
 
     def _connect(self) -> None:
         adapter, runtime, symbols = self.adapter, self.runtime, self._symbols
@@ -514,10 +519,12 @@ class Gateway:
             return facts
 
         self._line.connecting(runtime.now())
-        runtime.call("control", ("connect", ""), work)
+        runtime.call("control", ("connect", str(self._line.attempt)), work)
 
     def _connected(self, answer: Answer) -> list[Input]:
         now = self.runtime.now()
+        if answer.key[1] != str(self._line.attempt):
+            return []  # another attempt was begun since, and closes what this one has made
         if answer.error is not None:
             return self._not_connected(f"cannot connect: {answer.error}")
         self._skew_at = now + self.intervals.ns("skew_poll_ms")
@@ -571,6 +578,7 @@ class Gateway:
         draft = self._draft
         self._begun = True
         self._clock_at, self._health_at = _NEVER, now + self.intervals.ns("health_ms")
+        self.hours.follow(now)
         rules = {rule.symbol: rule for rule in facts["rules"]}
         rules |= {rule.symbol: rule for rule in draft.instruments}
         cash = self._cash if self._cash is not None else facts["cash"]
@@ -626,7 +634,7 @@ class Gateway:
         if not answer.value.times:
             return []
         self.intake.knows(symbol, answer.value.times[-1])
-        return _new_bars(answer.value, self._engine, self._warmup, self._line.ever_up)
+        return _new_bars(answer.value, self._engine, self._warmup)
 
     def _compared(self, answer: Answer) -> list[Input]:
         told = self._news(self.comparing.answered(answer))
@@ -694,6 +702,11 @@ class Gateway:
             told += self._tick(now)
         return told
 
+    @property
+    def _after_close_ns(self) -> int:
+        """How long after a session's close its end is told: its last bars come first."""
+        return self.intervals.ns("grace_ms") + self.intervals.ns("clock_ms")
+
     def _tick(self, now: int) -> list[Input]:
         self._clock_at = now + self.intervals.ns("clock_ms")
         told: list[Input] = [Clock(now, 0)]
@@ -701,9 +714,7 @@ class Gateway:
         if why and why != self._kill_told:
             self.command("halt", why, "kill file")
         self._kill_told = why
-        ended = self.hours.ended(now, self.intervals.ns("grace_ms") + self.intervals.ns("clock_ms"))
-        if ended is not None:
-            told.append(ended)
+        told += self.hours.ended(now, self._after_close_ns)
         if self._line.up:
             told += self._stale(now)
             self._ask_the_time(now)
@@ -715,38 +726,32 @@ class Gateway:
         return told
 
     def _stale(self, now: int) -> list[Input]:
-        """Return what has become stale or fresh; subscribe again, then connect again."""
-        intervals = self.intervals
-        told: list[Input] = [
-            msgspec.structs.replace(
-                feed, hold=intervals.hold_when_stale, cancel=intervals.cancel_when_stale
-            )
-            for feed in self.watch.look(now)
-        ]
-        if not self.watch.stale:
-            self._line.fresh()
-        elif self._line.resubscribe(now):
+        """Return what has become stale or fresh; subscribe again, and connect again if that does
+        not help and nothing at all is heard.
+
+        One symbol alone may just not trade: it is held back, and takes the others nothing away.
+        """
+        told = self._feeds(now)
+        if self._line.resubscribe(now, self.watch.stale):
             self._subscribe()
-        elif self._line.mute(now):
+        elif self.watch.silent and self._line.mute(now, self.watch.limit_ns):
             told += self._lose_line("no market data, though subscribed again")
         return told
 
-    def _set_timer(self, request: SetTimer) -> None:
-        self._timer_count += 1
-        at = max(request.at, request.seen) if not request.every else request.at
-        if request.every and at < request.seen:
-            at += -(-(request.seen - at) // request.every) * request.every
-        heapq.heappush(self._timers, (at, self._timer_count, request.name, request.every))
+    def _feeds(self, now: int) -> list[Input]:
+        """Return what has become stale or fresh, and what that is to do to entries."""
+        hold, cancel = self.intervals.hold_when_stale, self.intervals.cancel_when_stale
+        changed = self.watch.look(now)
+        return [msgspec.structs.replace(feed, hold=hold, cancel=cancel) for feed in changed]
 
     def _due_timers(self, now: int) -> list[Input]:
         """Return the timers that came due; one that was missed several times fires once."""
         told: list[Input] = []
-        while self._timers and self._timers[0][0] <= now:
-            at, order, name, every = heapq.heappop(self._timers)
+        if self._timers.due(now):
+            self._timers.catch_up(now)
+        while self._timers.due(now):
+            at, name = self._timers.fire()
             told.append(Timer(at, 0, name))
-            if every:
-                missed = (now - at) // every
-                heapq.heappush(self._timers, (at + (missed + 1) * every, order, name, every))
         return told
 
     def _next_due(self) -> int:
@@ -755,8 +760,8 @@ class Gateway:
             times.append(self.outbox.next_due)
             if self.outbox.connected:
                 times.append(self.comparing.next_due)
-        if self._timers:
-            times.append(self._timers[0][0])
+        if self._timers.heap:
+            times.append(self._timers.heap[0][0])
         if self._closing is not None:
             times.append(self.runtime.now() + self.intervals.ns("clock_ms"))
         return min(times)
@@ -792,14 +797,13 @@ class Gateway:
         return [*left, Finish(now, 0, why)]
 
 
-def _new_bars(told: History, engine: Engine, warmup: int, gap: bool) -> list[Input]:
-    """Return the bars of a history that are not known yet, at most as many as are wanted."""
+def _new_bars(told: History, engine: Engine, warmup: int) -> list[Input]:
+    """Return all bars since the last one that is known; where none is, as many as are wanted."""
     latest = engine.history.latest(told.symbol, _NEVER)
-    first = 0
-    if latest is not None:
+    if latest is None:
+        first = max(0, len(told.times) - warmup)
+    else:
         first = next((i for i, ts in enumerate(told.times) if ts > latest.ts), len(told.times))
-    if not gap:
-        first = max(first, len(told.times) - warmup)
     if first >= len(told.times):
         return []
     cut = {name: getattr(told, name)[first:] for name in _COLUMNS}

@@ -219,8 +219,7 @@ class Hours:
     def __init__(self, calendar: str) -> None:
         self._calendar = calendar
         self._found: Sessions | None = None
-        self._running: tuple[str, int] | None = None
-        self._ended = ""
+        self._next: EndOfDay | None = None
 
     def _session(self, now: int) -> Sessions:
         found = self._found
@@ -237,17 +236,24 @@ class Hours:
             return int(found.open_ns[0])
         return None
 
-    def ended(self, now: int, after_ns: int) -> EndOfDay | None:
-        """Return the end of the session that closed ``after_ns`` ago; each once."""
-        found = self._session(now)
-        label, close = found.label(0), int(found.close_ns[0])
-        if self._running is None and label != self._ended and now < close:
-            self._running = (label, close)
-        if self._running is None or now < self._running[1] + after_ns:
-            return None
-        label, close = self._running
-        self._running, self._ended = None, label
-        return EndOfDay(close, 0, label)
+    def follow(self, since: int) -> None:
+        """Let the next session whose end is told be the first that closes after ``since``."""
+        found = sessions(self._calendar, since, since)
+        if int(found.close_ns[0]) <= since:
+            next_day = int(found.day_end_ns[0]) + 1
+            found = sessions(self._calendar, next_day, next_day)
+        self._next = EndOfDay(int(found.close_ns[0]), 0, found.label(0))
+
+    def ended(self, now: int, after_ns: int) -> list[EndOfDay]:
+        """Return the ends of the sessions that closed ``after_ns`` ago or earlier; each once.
+
+        None is told before `follow` has said where to begin.
+        """
+        told: list[EndOfDay] = []
+        while self._next is not None and now >= self._next.ts + after_ns:
+            told.append(self._next)
+            self.follow(self._next.ts)
+        return told
 
 
 class FeedWatch:
@@ -258,13 +264,17 @@ class FeedWatch:
         timeframe: of their bars, 0 for trades and quotes.
         heartbeat_ns: how old data may be at least; bars may be two of them and five seconds.
         hours: when the exchange is open.
+
+    Attributes:
+        limit_ns: how old data may be.
+        stale: symbols whose data are older.
     """
 
     def __init__(
         self, symbols: Sequence[str], timeframe: int, heartbeat_ns: int, hours: Hours
     ) -> None:
         self._timeframe = timeframe
-        self._limit_ns = max(heartbeat_ns, 2 * timeframe + 5 * NS_PER_SECOND if timeframe else 0)
+        self.limit_ns = max(heartbeat_ns, 2 * timeframe + 5 * NS_PER_SECOND if timeframe else 0)
         self._hours = hours
         self._since = -(2**63)
         self._newest = dict.fromkeys(symbols, -(2**63))
@@ -289,11 +299,16 @@ class FeedWatch:
             now,
             0,
             symbol,
-            age_ns > self._limit_ns,
+            age_ns > self.limit_ns,
             max(0, age_ns) / NS_PER_MS,
-            self._limit_ns / NS_PER_MS,
+            self.limit_ns / NS_PER_MS,
             due,
         )
+
+    @property
+    def silent(self) -> bool:
+        """Whether the data of every symbol are stale: none of them trades, or none is heard."""
+        return len(self.stale) == len(self._newest)
 
     def look(self, now: int) -> list[Feed]:
         """Return the symbols that have become stale, or fresh again."""

@@ -16,7 +16,8 @@ class Intervals(Given, frozen=True, kw_only=True):
         clock_ms: how often time is told to the engine.
         grace_ms: how long the bars of one close time are waited for, from the first of them.
         heartbeat_ms: how old data may be; of bars, at least two bar lengths and five seconds.
-        order_poll_ms, position_poll_ms, account_ms: how often the books are compared.
+        order_poll_ms, position_poll_ms: how often the books are compared.
+        account_ms: how often the venue is asked for cash and equity; orders are asked for with it.
         unknown_poll_ms, unknown_denials: how often an unknown order is asked for, and how often
             the venue must say that it has none.
         call_timeout_ms: how long an answer is waited for.

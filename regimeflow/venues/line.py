@@ -16,16 +16,16 @@ class Line:
         self._runtime = runtime
         self.up = False
         self.ever_up = False
-        self.first = True
         self.waiting = False  # connected, and not yet open for trading
         self.wanted_at = _NEVER
         self.up_since = 0
         self.why = ""
+        self.attempt = 0
         self._until = _NEVER
         self._tries = 0
         self._told = ""
         self._resubscribed_at = 0
-        self._muted_at = 0
+        self._resubscribed: set[str] = set()
 
     def due(self, now: int) -> bool:
         return now >= self.wanted_at
@@ -43,16 +43,16 @@ class Line:
         return self.ever_up and not (self.up or self.waiting or self._intervals.reconnect)
 
     def connecting(self, now: int) -> None:
+        self.attempt += 1
         self.wanted_at = _NEVER
         self._until = now + 3 * self._intervals.ns("call_timeout_ms")
 
     def connected(self) -> None:
         self.waiting = True
-        self._until = _NEVER
+        self.wanted_at = self._until = _NEVER  # it may have been given up meanwhile
 
     def opened(self, now: int) -> None:
         self.up, self.waiting, self.up_since, self.ever_up = True, False, now, True
-        self.first = False
         self._tries, self._told, self.why = 0, "", ""
 
     def lost(self, why: str) -> bool:
@@ -81,20 +81,17 @@ class Line:
         news, self._told = why != self._told, why
         return news
 
-    def resubscribe(self, now: int) -> bool:
-        """Whether to subscribe again: once, when data have become stale."""
-        if self._resubscribed_at:
-            return False
-        self._resubscribed_at = now
-        return True
+    def resubscribe(self, now: int, stale: set[str]) -> bool:
+        """Whether to subscribe again: once for each symbol whose data have become stale."""
+        news = bool(stale - self._resubscribed)
+        self._resubscribed = set(stale)
+        if news:
+            self._resubscribed_at = now
+        return news
 
-    def mute(self, now: int) -> bool:
+    def mute(self, now: int, patience_ns: int) -> bool:
         """Whether subscribing again has not helped for long enough."""
-        patience = self._intervals.ns("heartbeat_ms")
-        if now - self._resubscribed_at < patience:
+        if now - self._resubscribed_at < patience_ns:
             return False
-        self._resubscribed_at = 0
+        self._resubscribed.clear()
         return True
-
-    def fresh(self) -> None:
-        self._resubscribed_at = 0

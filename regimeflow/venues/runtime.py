@@ -105,6 +105,7 @@ class Threads:
         self._newest: dict[tuple[type, str], Said] = {}
         self._capacity = capacity
         self._lost = 0
+        self._lost_told = False
         self._lanes: dict[str, _Lane] = {}
         self._closed = False
 
@@ -116,14 +117,16 @@ class Threads:
             with self._mutex:
                 if self._urgent:
                     return self._urgent.popleft()
+                if self._lost and not (self._lost_told and self._messages):
+                    # Told at once, and then not again before what waits was taken.
+                    lost, self._lost, self._lost_told = self._lost, 0, True
+                    return Overflow(lost)
                 if self._messages:
                     _, message = self._messages.popleft()
                     if type(message) is tuple:  # stands for the newest of its symbol
                         return self._newest.pop(message)
                     return message  # type: ignore[no-any-return]
-                if self._lost:
-                    lost, self._lost = self._lost, 0
-                    return Overflow(lost)
+                self._lost_told = False
                 left_s = (until - self.now()) / 1e9
                 if left_s <= 0.0:
                     return None

@@ -1,4 +1,4 @@
-"""The timers of a strategy, where the venue's clock is the market's own."""
+"""The timers of a strategy, whatever clock its venue has."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ class Timers:
             # A missed moment is now; of a missed beat the next one counts.
             at = at - (at - request.seen) // every * every if every else request.seen
         heapq.heappush(self.heap, (at, self._count, request.name, every))
+
+    def due(self, now: int) -> bool:
+        """Whether the next one is due."""
+        return bool(self.heap) and self.heap[0][0] <= now
 
     def fire(self) -> tuple[int, str]:
         """Return when the next one was due, and its name; a beat is set anew."""

@@ -420,10 +420,11 @@ def test_a_snapshot_is_made_once_a_second_and_at_the_end(session):
 
 def test_its_own_errors_never_reach_the_run(session):
     def broken():
-        raise ZeroDivisionError
+        raise ZeroDivisionError("no fills")
 
     meter = Meter(lambda: session[0].status, quality=broken, clock=lambda: 0.0)
     meter.follow(START, [])
     meter.follow(Finish(1, 1), [])
     assert meter.latest().failures == 2
+    assert meter.latest().failure == "ZeroDivisionError: no fills"
     assert meter.fold.snapshot().journal_events == 2

@@ -256,7 +256,11 @@ def told(thing: object) -> object:
 
 
 #: What depends on when it was done, and on which process did it.
-LATER = {"drift file": ("_written", "_newest"), "meter": ("_made", "_failures"), "keeper": ("log",)}
+LATER = {
+    "drift file": ("_written", "_newest"),
+    "meter": ("_made", "_failures", "_failure"),
+    "keeper": ("log",),
+}
 
 
 def parts_of(work) -> object:
@@ -684,7 +688,7 @@ def timers_of(link) -> object:
     gateway = getattr(link, "_gateway", link)
     matcher = link._matched.matcher if gateway is not link else None
     # A beat that was missed is caught up with by whoever lives through it again.
-    names = sorted(name for _, _, name, _ in gateway._timers)
+    names = sorted(name for _, _, name, _ in gateway._timers.heap)
     return told([names, None if matcher is None else vars(matcher)])
 
 

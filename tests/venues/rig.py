@@ -143,6 +143,7 @@ class Rig:
         happens: second -> what happens then, given the rig.
         until_s: when it is stopped.
         first: what the exchange does with the first requests, by kind.
+        runtime: how long work takes.
     """
 
     def __init__(
@@ -159,8 +160,9 @@ class Rig:
         killed: Callable[[], str] = lambda: "",
         quiet: bool = False,
         heir: Callable[[Upgraded], Heir] = no_heir,
+        runtime: type[Virtual] = Virtual,
     ) -> None:
-        self.runtime = Virtual(1, begin, (latency_ms, latency_ms))
+        self.runtime = runtime(1, begin, (latency_ms, latency_ms))
         self.exchange = Scripted(self.runtime.now, whole=1.0, fee_bps=0.0)
         self.exchange.hows |= first or {}
         strategy = type("Plan", (Plan,), {"acts": acts})()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from rig import BEGIN, INTERVALS, SECOND, Rig
 from regimeflow.engine.reconcile import Snapshot, reconcile
 from regimeflow.engine.strategy import Strategy
 from regimeflow.model.events import (
+    Account,
     Adjusted,
     Cancel,
     Command,
@@ -31,7 +33,7 @@ from regimeflow.model.events import (
 )
 from regimeflow.model.market import Trade
 from regimeflow.venues.port import Corrected, Disconnected, Garbled, VenueOrder
-from regimeflow.venues.runtime import Overflow, Threads
+from regimeflow.venues.runtime import Answer, Key, Overflow, Threads, Virtual
 
 FAR = 50.0  # a limit that no price reaches
 
@@ -496,6 +498,27 @@ def test_defect_8_a_mute_feed_is_held_subscribed_and_connected_again_then_trades
     assert rig.engine.holds == {}
 
 
+def test_what_old_data_do_is_the_same_whoever_notices_that_they_are_old() -> None:
+    """The clock notices, or the data of another symbol do that come between two of its beats."""
+
+    def tick(symbol: str) -> Any:
+        return lambda r: r.exchange.tick(symbol, 100.0)
+
+    patient = msgspec.structs.replace(INTERVALS, hold_when_stale=False, cancel_when_stale=False)
+    for step in range(20):
+        rig = Rig(
+            {1.5: lambda ctx: ctx.buy("BBB", 1, limit=FAR)},
+            {1.0: tick("AAA"), 1.1: tick("BBB"), 6.0 + step * 0.02: tick("AAA")},
+            until_s=8.0,
+            intervals=patient,
+            quiet=True,
+        )
+        stale = [event for event, _ in rig.told if isinstance(event, Feed) and event.stale]
+        assert stale
+        assert not any(event.hold or event.cancel for event in stale)
+        assert rig.at(Cancel) == [8.0]  # with the stop
+
+
 def test_a_feed_is_not_stale_while_the_exchange_is_closed() -> None:
     sunday = BEGIN + 5 * 86_400 * SECOND
     rig = Rig({}, quiet=True, calendar="XNYS", begin=sunday, until_s=60.0)
@@ -725,3 +748,129 @@ def test_a_command_that_comes_before_the_first_connection_holds_from_the_start()
     )
     assert "not yet" in rig.engine.holds.values()
     assert rig.life() == "denied"
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_a_comparison_that_failed_forgets_nothing_of_the_last_one(hold: bool) -> None:
+    """What was not ours is still not ours, and what did not match still does not."""
+    rig = Rig(
+        {2.0: lambda ctx: ctx.buy("AAA", 1)},
+        {0.001: lambda r: r.exchange.trade_by_hand("AAA", "buy", 7.0),
+         6.0: lambda r: r.exchange.trade_by_hand("BBB", "buy", 5.0),
+         14.0: lambda r: r.exchange.failing.add("positions")},
+        intervals=msgspec.structs.replace(
+            INTERVALS, order_poll_ms=1_000.0, position_poll_ms=2_000.0, hold_when_unreconciled=hold
+        ),
+        until_s=25.0,
+    )  # fmt: skip
+    verdicts = [event for event, _ in rig.told if isinstance(event, Reconciled)]
+    known = [v for v in verdicts if v.ok and v.unmatched][-1]
+    failed = [v for v in verdicts if "502" in v.why]
+    assert failed
+    assert {(v.ok, v.hold) for v in failed} == {(False, hold)}
+    assert {v.unmatched for v in failed} == {("BBB",)} == {known.unmatched}
+    assert all(v.foreign == known.foreign for v in failed)
+    assert rig.engine.foreign == known.foreign
+    assert known.foreign["AAA"] == 7.0
+    assert ("reconciliation", "BBB") in rig.engine.holds
+    assert any("502" in state for state in rig.states()) is hold
+
+
+class SlowBooks(Virtual):
+    """A comparison is answered two seconds after it was asked for, as of that moment."""
+
+    def call(self, lane: str, key: Key, work: Callable[[], Any]) -> None:
+        if key[0] != "compare":
+            super().call(lane, key, work)
+            return
+        answer = Answer(key, work(), None)
+        self.later(2 * SECOND, lambda: self._tell(answer))
+
+
+@pytest.mark.parametrize("lost_at", [8.0 + step / 4 for step in range(12)])
+def test_books_asked_for_before_the_connection_was_lost_do_not_open_it_again(
+    lost_at: float,
+) -> None:
+    rig = Rig(
+        {},
+        {lost_at: lambda r: r.runtime.say(Disconnected("gone"))},
+        intervals=msgspec.structs.replace(
+            INTERVALS,
+            order_poll_ms=3_000.0,
+            position_poll_ms=3_000.0,
+            reconnect_initial_ms=100.0,
+        ),
+        runtime=SlowBooks,
+    )
+    down = next(at for at in rig.at(Connection, up=False) if at >= lost_at)
+    up = next(at for at in rig.at(Connection, up=True) if at > down)
+    assert up >= down + 2.0
+
+
+class SlowConnect(Virtual):
+    """The second connection is answered after so many seconds."""
+
+    takes_s = 31.0
+    connects = 0
+
+    def call(self, lane: str, key: Key, work: Callable[[], Any]) -> None:
+        if key[0] != "connect":
+            super().call(lane, key, work)
+            return
+        self.connects += 1
+        free = max(self.now(), self._lane_free.get(lane, 0))
+        back = free + int((self.takes_s if self.connects == 2 else 0.05) * SECOND)
+        self._lane_free[lane] = back
+
+        def arrive() -> None:
+            try:
+                answer = Answer(key, work(), None)
+            except Exception as error:
+                answer = Answer(key, None, error)
+            self._tell(answer)
+
+        self.later(back - self.now(), arrive)
+
+
+class SlowerConnect(SlowConnect):
+    takes_s = 33.0
+
+
+@pytest.mark.parametrize(
+    ("runtime", "then"),
+    [
+        # Late, and before another one was begun: then none is.
+        (SlowConnect, [True]),
+        # Another one was begun, and it is refused: the late one no longer counts.
+        (SlowerConnect, ["cannot connect: connection refused", True]),
+    ],
+)
+def test_a_connection_that_was_given_up_is_not_taken_for_the_one_that_followed_it(
+    runtime: type[SlowConnect], then: list[str | bool]
+) -> None:
+    def lose(rig: Rig) -> None:
+        connect = rig.exchange.connect
+
+        def third_is_refused(emit: Any) -> None:
+            rig.exchange.down = rig.exchange.asked["connect"] == 2
+            connect(emit)
+
+        rig.exchange.connect = third_is_refused  # type: ignore[method-assign]
+        rig.runtime.say(Disconnected("gone"))
+
+    rig = Rig({45.0: buy()}, {5.0: lose}, until_s=60.0, runtime=runtime)
+    links = [e.up or e.why for e, _ in rig.told if isinstance(e, Connection)]
+    first = ["the books are not compared yet", True, "gone", "the venue does not answer"]
+    assert links == [*first, *then]
+    assert rig.life().endswith("filled, accepted")
+
+
+@pytest.mark.parametrize("account_s", [2.0, 9.0])
+def test_cash_and_equity_are_asked_for_at_an_interval_of_their_own(account_s: float) -> None:
+    intervals = msgspec.structs.replace(
+        INTERVALS, order_poll_ms=3_000.0, position_poll_ms=5_000.0, account_ms=account_s * 1e3
+    )
+    told = Rig({}, until_s=30.0, intervals=intervals).at(Account)
+    between = [later - earlier for earlier, later in itertools.pairwise(told)]
+    assert len(between) >= 3
+    assert between == pytest.approx([account_s] * len(between), abs=0.1)

@@ -7,8 +7,9 @@ import threading
 import pytest
 
 from regimeflow.model.events import Command, OrderUpdate
+from regimeflow.model.market import Trade
 from regimeflow.venues import runtime
-from regimeflow.venues.runtime import Answer, Threads
+from regimeflow.venues.runtime import Answer, Overflow, Threads
 
 LONG = 60 * 10**9
 
@@ -139,3 +140,27 @@ def test_who_gives_an_idle_lane_something_is_let_go_as_soon_as_that_begins(
     giver.join(LONG / 1e9)
     assert not giver.is_alive()
     inbox.close()
+
+
+def trade(number: int) -> Trade:
+    return Trade(number, 0, "AAA", 1.0, 1.0)
+
+
+def test_what_was_thrown_away_is_told_at_once_though_the_feed_never_rests() -> None:
+    """Told before what waits, and then the rest is taken: one loss does not hide the next."""
+    inbox = Threads(capacity=3)
+    for number in range(10):
+        inbox.say(trade(number))
+    heard: list[object] = []
+    for number in range(10, 30):
+        heard.append(inbox.wait(inbox.now()))
+        inbox.say(trade(number))
+        inbox.say(trade(number))
+    assert heard[0] == Overflow(7)
+    assert heard[1:4] == [trade(0), trade(1), trade(2)]
+    left = list(iter(lambda: inbox.wait(inbox.now()), None))
+    lost = sum(m.lost for m in (*heard, *left) if isinstance(m, Overflow))
+    trades = sum(isinstance(m, Trade) for m in (*heard, *left))
+    assert lost + trades == 10 + 2 * 20
+    inbox.say(trade(99))
+    assert inbox.wait(inbox.now()) == trade(99)
