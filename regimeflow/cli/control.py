@@ -124,8 +124,8 @@ def line(status: Status) -> str:
     account = status.live
     at = iso(account.time) if account.time else "not begun"
     held = ", ".join(f"{qty:g} {symbol}" for symbol, qty in account.positions.items()) or "flat"
+    error = f" · {status.error}" if status.error else ""
     return (
-        f"{status.phase}, trading {status.state}{f' ({status.why})' if status.why else ''} · {at} "
-        f"· {status.progress} · equity {account.equity:,.2f} "
-        f"· {account.fills} fills · {held}{f' · {status.error}' if status.error else ''}"
+        f"{status.phase}, {status.trading} · {at} · {status.progress} "
+        f"· equity {account.equity:,.2f} · {account.fills} fills · {held}{error}"
     )

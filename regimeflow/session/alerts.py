@@ -6,6 +6,7 @@ import inspect
 import json
 import queue
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 from regimeflow.errors import ConfigError
 from regimeflow.model.events import Input, Output
 from regimeflow.model.timeframe import iso
-from regimeflow.session.decisions import Decision, Decisions
+from regimeflow.session.decisions import Decision, Decisions, not_begun
 
 #: Called with a machine's reason, such as "feed", and a sentence for a human.
 Alert = Callable[[str, str], object]
@@ -88,6 +89,16 @@ class Alerts:
                 self._queue.put_nowait(entry)
             except queue.Full:
                 self.failure = _SLOW
+
+    def not_begun(self, run: str, why: str) -> None:
+        """Tell why a run has not begun."""
+        self._decisions.run = run
+        if self._thread is None:
+            return
+        try:
+            self._queue.put_nowait(not_begun(time.time_ns(), why))
+        except queue.Full:
+            self.failure = _SLOW
 
     def close(self) -> None:
         """Tell what still waits, and end; whoever takes too long is not waited for."""

@@ -1,7 +1,8 @@
 """The audit log: every decision of a run on one line, linked to its cause in the journal.
 
 Each line is a function of the journal, so the log can be made anew from it (`audit_of`), and a log
-that is continued after a crash says what its last process did not come to write.
+that is continued after a crash says what its last process did not come to write. What comes before
+the journal's first event is not: why a run could not begin yet.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import math
 import os
 import re
 import stat
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +25,7 @@ from regimeflow.journal import events
 from regimeflow.model.events import Input, Output
 from regimeflow.model.timeframe import iso
 from regimeflow.redaction import HIDDEN, is_secret
-from regimeflow.session.decisions import Decision, Decisions
+from regimeflow.session.decisions import Decision, Decisions, not_begun
 
 #: Where it lies in a run directory.
 AUDIT_NAME = "audit.log"
@@ -98,6 +100,18 @@ class AuditLog:
             except Exception as error:
                 # What it says may hold what `redact` was to take out.
                 self._fail(f"event {news[0].seq} could not be written: {type(error).__name__}")
+
+    def not_begun(self, run: str, why: str) -> None:
+        """Write down why a run has not begun; its journal is empty so far."""
+        self._render.run = run
+        entry = not_begun(time.time_ns(), why)
+        if self._fd >= 0:
+            try:
+                self._write(self._render.line(entry))
+            except Exception as error:
+                self._fail(
+                    f"why the run has not begun could not be written: {type(error).__name__}"
+                )
 
     def holds(self, newest: tuple[int, int]) -> bool:
         """Whether the file that was there goes as far as an event, by epoch and number.

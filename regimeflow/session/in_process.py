@@ -48,7 +48,7 @@ from regimeflow.session.run_dir import (
 from regimeflow.session.shelf import Shelf
 from regimeflow.session.source import name_of
 from regimeflow.session.spec import Spec
-from regimeflow.session.status import Status
+from regimeflow.session.status import CONNECTING, Status
 from regimeflow.session.upgrade import UpgradeWish, as_begun, last_upgrade, taken
 from regimeflow.session.worker import check_resume
 
@@ -106,7 +106,9 @@ class InProcess:
         anchor = functools.partial(anchor_of, self.engine)
         self.twin = Twin(freeze.thaw(frozen), basis, model, plan.kinds, anchor, load)
         probe = Probe(spec.run_dir)
-        link = plan.link(self.engine, lambda: probe.event(0, 0, 0.0, 0), self.killed)
+        link = plan.link(
+            self.engine, lambda: probe.event(0, 0, 0.0, 0), self.killed, self._connecting
+        )
         self.link: Link = DryRun(link) if spec.dry_run else link
         self._keeper = Keeper()
         self._shelf = Shelf(spec.run_dir)
@@ -124,6 +126,8 @@ class InProcess:
             redact=spec.redact,
         )
         self._phase = "new"
+        #: Why the run has not begun, "" at the first try; None where the venue is no other place.
+        self._waits: str | None = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="regimeflow-engine", daemon=True)
         self._over = threading.Event()
@@ -235,6 +239,14 @@ class InProcess:
 
     def _tell(self, text: str) -> None:
         self._keeper.note(self.engine.event.seen, "warning", text)
+
+    def _connecting(self, why: str) -> None:
+        """Say why the run has not begun, wherever somebody may look: no event tells of it."""
+        first, self._waits = not self._waits, why
+        self._status = self._snapshot()
+        if why:
+            self._keeper.note(time.time_ns(), "warning", f"the run has not begun: {why}")
+            self.records.not_begun(self.begin.run, why, alert=first)
 
     def when_over(self, told: Callable[[], None]) -> None:
         """Call ``told`` on the engine's thread once everything is over."""
@@ -439,7 +451,7 @@ class InProcess:
         if engine.start is None:
             nothing = Account(0, begin.cash, begin.cash, 0.0, {}, 0)
             live = shadow = twin = nothing
-            state, working = ACTIVE, 0
+            state, working = ACTIVE if self._waits is None else CONNECTING, 0
         else:
             live = account_of(engine.desk.ledger, engine, len(keeper.fold.fills))
             shadow, twin = self._shadow.account(), self.twin.account()
@@ -468,7 +480,7 @@ class InProcess:
         """Return why the trading state is what it is now, or what changed it last."""
         engine, keeper = self.engine, self._keeper
         if engine.start is None:
-            return ""
+            return self._waits or ""
         if engine.desk.state != ACTIVE:
             return keeper.whole_why
         return "; ".join(dict.fromkeys(engine.holds.values())) or keeper.why

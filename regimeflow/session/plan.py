@@ -107,9 +107,13 @@ class Plan(Protocol):
     total: int
 
     def link(
-        self, engine: Engine, probe: Callable[[], Health] | None, killed: Callable[[], str]
+        self,
+        engine: Engine,
+        probe: Callable[[], Health] | None,
+        killed: Callable[[], str],
+        connecting: Callable[[str], object],
     ) -> Link:
-        """Return the connection of a session, not yet open."""
+        """Return the connection of a session, not yet open; arguments are those of `Gateway`."""
 
 
 def plan_of(strategy: Strategy, venue: Any, wish: Wish, run: str) -> Plan:
@@ -159,7 +163,11 @@ class SimulatedPlan:
         )
 
     def link(
-        self, engine: Engine, probe: Callable[[], Health] | None, killed: Callable[[], str]
+        self,
+        engine: Engine,
+        probe: Callable[[], Health] | None,
+        killed: Callable[[], str],
+        connecting: Callable[[str], object],
     ) -> Link:
         return self._venue.connect(self._tape, engine.instruments, self.start, killed, probe)
 
@@ -217,7 +225,11 @@ class VenuePlan:
         )
 
     def link(
-        self, engine: Engine, probe: Callable[[], Health] | None, killed: Callable[[], str]
+        self,
+        engine: Engine,
+        probe: Callable[[], Health] | None,
+        killed: Callable[[], str],
+        connecting: Callable[[str], object],
     ) -> Link:
         # A venue that is simulated brings its own time.
         runtime: Runtime = getattr(self._adapter, "runtime", Threads)()
@@ -237,6 +249,7 @@ class VenuePlan:
             account=self._wish.account,
             probe=probe,
             killed=killed,
+            connecting=connecting,
         )
         if self._paper is None:
             return gateway

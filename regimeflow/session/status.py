@@ -9,14 +9,19 @@ import msgspec
 from regimeflow.model.timeframe import iso
 from regimeflow.session.companions import Account
 
+#: State of a session whose venue has not let it begin yet.
+CONNECTING = "connecting"
+
 
 class Status(msgspec.Struct, frozen=True):
     """What a session looked like at one moment.
 
     Attributes:
         phase: "new", "running", "stopped" or "failed".
-        state: trading state: "active", "reducing" or "halted".
-        why: what the trading state is due to, or what last changed it.
+        state: trading state: "active", "reducing" or "halted"; "connecting" until the venue lets
+            the run begin.
+        why: what the trading state is due to, or what last changed it; while it is connecting, what
+            the last try failed of.
         done, total: market events handled, and how many the venue has; 0 where nobody knows.
         live, shadow, twin: the three accounts.
         working: orders that can still fill.
@@ -42,17 +47,24 @@ class Status(msgspec.Struct, frozen=True):
         """How far it is, in words."""
         return f"{self.done:,} of {self.total:,} events" if self.total else f"{self.done:,} events"
 
+    @property
+    def trading(self) -> str:
+        """How trading stands, and what that is due to, in words."""
+        if self.state == CONNECTING:
+            return f"connecting: {self.why}" if self.why else "connecting"
+        return f"trading {self.state}{f' ({self.why})' if self.why else ''}"
+
     def __repr__(self) -> str:
+        state = self.trading if self.state == CONNECTING else self.state
         at = iso(self.live.time) if self.live.time else "not begun"
         error = f", {self.error}" if self.error else ""
         return (
-            f"<{self.strategy} on {self.venue}: {self.phase}, {self.state}, {at}, "
+            f"<{self.strategy} on {self.venue}: {self.phase}, {state}, {at}, "
             f"equity {self.live.equity:,.2f}, {self.live.fills} fills{error}>"
         )
 
     def _repr_html_(self) -> str:
         at = iso(self.live.time) if self.live.time else "not begun"
-        state = f"trading {self.state}{f' ({self.why})' if self.why else ''}"
         facts = (
             f"{at} · {self.progress} · {self.working} working orders · "
             f"live − shadow, execution: {self.live.equity - self.shadow.equity:,.2f} · "
@@ -68,7 +80,7 @@ class Status(msgspec.Struct, frozen=True):
         return (
             "<div>"
             f"<div><b>{html.escape(self.strategy)}</b> on {html.escape(self.venue)}: "
-            f"{self.phase}, {html.escape(state)}</div>"
+            f"{self.phase}, {html.escape(self.trading)}</div>"
             f"<div style='{_DIM}'>{facts}</div>{error}"
             "<table style='margin:.4em 0'><thead><tr><th></th>"
             f"{heads}</tr></thead><tbody>{rows}</tbody></table></div>"

@@ -165,7 +165,7 @@ def test_a_revoked_key_is_a_no_and_not_a_ban_to_be_waited_out(exchange):
     error.answer = answered(400, '{"code":-2015,"msg":"Invalid API-key."}', {})
     told = translated(error, BINANCE, str)
     assert isinstance(told, Refused)
-    assert (told.code, told.retry_after_ms) == ("-2015", None)
+    assert (told.code, told.retry_after_ms) == ("unauthorized", None)
 
 
 def test_every_class_of_ccxts_errors_has_a_meaning():

@@ -512,6 +512,25 @@ def test_a_live_venue_does_not_touch_a_paper_account(tws):
         tws.venue(paper=False).connect(Ear())
 
 
+@pytest.mark.parametrize("paper", [True, False], ids=["paper", "live"])
+def test_a_session_ends_where_its_venue_meets_the_other_kind_of_account(
+    tws, tmp_path, monkeypatch, paper
+):
+    if paper:
+        monkeypatch.setattr(tws_messages, "ACCOUNT", "U7654321")
+    limits = rf.Limits(max_notional=1e6, max_position=1e4, daily_loss=1e3, max_orders_per_minute=60)
+    live = rf.LiveSession(
+        lambda ctx, bar: None, tws.venue(paper=paper), symbols="AAA", timeframe="1s",
+        run_dir=tmp_path / "run", limits=limits,
+    )  # fmt: skip
+    if not paper:
+        live.arm("4567")
+    live.start()
+    await_(lambda: live.status.phase == "failed", "the end")
+    assert "account, and this is a" in live.status.why
+    assert live.status.state == "connecting"
+
+
 def test_an_account_that_is_not_served_is_refused(tws):
     with pytest.raises(Refused, match="name one by account"):
         tws.venue(account="DU0000001").connect(Ear())
