@@ -15,6 +15,8 @@ import regimeflow as rf
 from regimeflow.journal import events
 from regimeflow.model.events import Cancel, Failed, StateChanged, Submit
 from regimeflow.session.certify import state_digest
+from regimeflow.session.live import _slug
+from regimeflow.venues.ccxt.habits import HABITS
 
 
 class Cross(rf.Strategy):
@@ -566,3 +568,12 @@ def test_help_shows_what_a_session_can_be_told():
     shown = list(inspect.signature(rf.LiveSession).parameters)
     assert shown[:4] == ["strategy", "venue", "symbols", "timeframe"]
     assert {"baseline", "limits", "run_dir", "on_kernel_loss", "alert"} < set(shown)
+
+
+def test_no_name_of_a_strategy_makes_ids_that_an_exchange_gives_to_others():
+    foreign = {part for kinds in HABITS.values() for one in kinds.values() for part in one.foreign}
+    assert "x-" in foreign
+    for begin in foreign:
+        for name in (begin, begin.upper(), begin.strip("-_"), f"{begin}Trend", f"-{begin}a"):
+            assert not f"{_slug(name)}-0123abcd-0-1".startswith(tuple(foreign)), name
+    assert (_slug("X"), _slug("X_Trend"), _slug("Xylo")) == ("rf-x", "rf-x-trend", "xylo")
