@@ -477,6 +477,7 @@ def test_stocks_trade_in_whole_shares_unless_asked_otherwise(row, fractional, wa
     asset = wire.Asset(symbol="SPY", tradable=True, **row)
     rules = wire.instrument(asset, crypto=False, fractional=fractional, calendar="XNYS")
     assert (rules.tick, rules.lot) == wanted
+    assert not rules.flips  # Alpaca refuses an order that turns a position
 
 
 def test_fractions_of_a_share_are_for_day_orders():
