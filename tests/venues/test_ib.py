@@ -34,6 +34,7 @@ from regimeflow.venues.ib import (
     pace,
 )
 from regimeflow.venues.ib.adapter import client_library
+from regimeflow.venues.ib.contracts import fields_of
 from regimeflow.venues.ib.papers import Paper
 from regimeflow.venues.port import Corrected, Disconnected, Garbled
 
@@ -492,6 +493,13 @@ def test_it_travels_before_it_is_connected(tws):
 def test_arguments_that_contradict_each_other_are_refused(how, says):
     with pytest.raises(ConfigError, match=says):
         InteractiveBrokers(**how)
+
+
+def test_the_month_of_a_future_may_be_a_number_as_in_a_file():
+    month = "last_trade_date_or_contract_month"
+    assert fields_of("ES", {month: 202612}) == fields_of("ES", {month: "202612"})
+    with pytest.raises(ConfigError, match="Expected `str`"):
+        fields_of("ES", {month: True})
 
 
 @pytest.mark.parametrize("how", [{}, {"port": 4002}, {"paper": False, "port": 7496}])
