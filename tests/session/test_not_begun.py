@@ -16,6 +16,7 @@ from regimeflow.errors import SessionError
 from regimeflow.sandbox import Fault
 from regimeflow.session.audit import audit_of
 from regimeflow.venues.intervals import Intervals
+from regimeflow.widgets.words import state_line
 
 
 def hold(ctx, bar):
@@ -184,3 +185,8 @@ def test_the_command_that_is_interrupted_before_the_begin_exits_with_an_error(
     said = capsys.readouterr()
     assert "the run never began: cannot connect: TWS at" in said.err
     assert "connecting" in said.out
+
+
+def test_a_panel_says_so_too():
+    shown = {"phase": "running", "state": "connecting", "why": "nobody is there"}
+    assert state_line(shown) == "connecting: nobody is there"
