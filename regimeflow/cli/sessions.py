@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from regimeflow.cli import config_file
 from regimeflow.cli.codes import OK
 from regimeflow.cli.control import StatusLine, line
+from regimeflow.errors import SessionError
 
 if TYPE_CHECKING:
     from regimeflow.redaction import Redactor
     from regimeflow.session.live import LiveSession
     from regimeflow.session.settings import Settings
+    from regimeflow.session.status import Status
 
 
 def add(commands: Any) -> None:
@@ -98,7 +100,16 @@ def _live(arguments: argparse.Namespace) -> int:
     print(f"certify        regimeflow certify {shlex.quote(str(session.run_dir))}")
     if session.failure is not None:
         raise session.failure
+    _refuse_not_begun(session.status)
     return OK
+
+
+def _refuse_not_begun(status: Status) -> None:
+    """Say so where a run ended before its venue had let it begin."""
+    from regimeflow.session.status import CONNECTING
+
+    if status.state == CONNECTING:
+        raise SessionError(f"the run never began: {status.why or 'it was stopped before that'}")
 
 
 def _metrics_url(session: LiveSession, settings: Settings, held: ExitStack) -> str:

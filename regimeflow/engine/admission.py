@@ -77,6 +77,25 @@ def check_state(desk: Desk, order: Order) -> Denial | None:
     return None
 
 
+def check_flips(desk: Desk, order: Order, reducing: float) -> Denial | None:
+    """Deny what would turn a position in one go, where the venue takes no such order.
+
+    Args:
+        desk: whose positions are meant.
+        order: opens something, and may close something besides.
+        reducing: units of it that close what is held or on its way.
+    """
+    held = desk.ledger.position(order.symbol).qty
+    if not reducing and held * order.sign >= 0.0:
+        return None
+    before, after = ("long", "short") if order.sign < 0 else ("short", "long")
+    return Denial(
+        "flip",
+        f"the venue turns no position of {order.symbol} from {before} to {after} in one order: "
+        "leave it first",
+    )
+
+
 def check_reduces(desk: Desk, order: Order) -> Denial | None:
     """Deny a reduce-only order of more than its position leaves to take off."""
     held = desk.ledger.position(order.symbol).qty

@@ -19,6 +19,7 @@ import msgspec
 
 from regimeflow.engine.admission import (
     FAR,
+    check_flips,
     check_reduces,
     check_state,
     checked_tif,
@@ -513,6 +514,10 @@ class Desk:
         adding = qty - reducing
         if adding > 0.0 and not (buys or instrument.shortable):
             return Denial("borrow", f"{symbol} cannot be sold short")
+        if adding > 0.0 and not instrument.flips:
+            denial = check_flips(self, order, reducing)
+            if denial is not None:
+                return denial
         value = price * instrument.multiplier
         cost = value * self.cost_rate + self._per_share
         needed = adding * value * instrument.margin + qty * cost

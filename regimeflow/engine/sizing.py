@@ -13,13 +13,16 @@ if TYPE_CHECKING:
 def move_to(desk: Desk, symbol: str, qty: float, slot: dict[str, Order]) -> Order | None:
     """Move a position towards ``qty`` units; return the new order, if one was made.
 
-    ``slot`` holds the last target order of each symbol.
+    Where the venue turns no position in one order it is left first, and goes on to the other side
+    when it is asked to again. ``slot`` holds the last target order of each symbol.
     """
     working = slot.get(symbol)
     if working is not None and not working.working:
         working = None
     position = desk.ledger.positions.get(symbol)
     held = position.qty if position is not None else 0.0
+    if held * qty < 0.0 and not desk.instruments[symbol].flips:
+        qty = 0.0
     if working is None:
         change = qty - held
         if change == 0.0 or not desk.instruments[symbol].round_qty(change):

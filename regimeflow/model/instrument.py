@@ -31,6 +31,7 @@ class Instrument(Given, frozen=True):
         calendar: exchange calendar (``exchange_calendars`` name), or "" for UTC days.
         unit: smallest quantity that can be held, 0 for the lot. It is finer than the lot where
             a venue keeps its fee in the units that were bought.
+        flips: whether one order may turn a position from long to short, or from short to long.
 
     >>> Instrument("SPY").round_qty(10.7)
     10.0
@@ -48,6 +49,7 @@ class Instrument(Given, frozen=True):
     shortable: bool = True
     calendar: str = ""
     unit: float = 0.0
+    flips: bool = True
 
     def __post_init__(self) -> None:
         for name in ("tick", "lot", "multiplier"):

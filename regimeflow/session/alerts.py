@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from regimeflow.errors import ConfigError
 from regimeflow.model.events import Input, Output
 from regimeflow.model.timeframe import iso
-from regimeflow.session.decisions import Decision, Decisions
+from regimeflow.session.decisions import Decision, Decisions, not_begun
 
 #: Called with a machine's reason, such as "feed", and a sentence for a human.
 Alert = Callable[[str, str], object]
@@ -90,12 +90,20 @@ class Alerts:
             except queue.Full:
                 self.failure = _SLOW
 
+    def not_begun(self, run: str, why: str) -> None:
+        """Tell why a run has not begun."""
+        self._decisions.run = run
+        self._put(not_begun(time.time_ns(), why))
+
     def say(self, reason: str, text: str) -> None:
         """Pass on what no event tells, from any thread."""
+        self._put(Decision(time.time_ns(), 0, 0, "Error", reason, text, {}))
+
+    def _put(self, entry: Decision) -> None:
         if self._thread is None:
             return
         try:
-            self._queue.put_nowait(Decision(time.time_ns(), 0, 0, "Error", reason, text, {}))
+            self._queue.put_nowait(entry)
         except queue.Full:
             self.failure = _SLOW
 

@@ -1,8 +1,9 @@
 """The audit log: every decision of a run on one line, linked to its cause in the journal.
 
 Each line is a function of the journal, so the log can be made anew from it (`audit_of`), and a log
-that is continued after a crash says what its last process did not come to write. One kind is not:
-``broken`` says what ended a session that could handle no further event.
+that is continued after a crash says what its last process did not come to write. Two kinds are not:
+why a run could not begin yet, which comes before the journal's first event, and ``broken``, which
+says what ended a session that could handle no further event.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from regimeflow.journal import events
 from regimeflow.model.events import Input, Output
 from regimeflow.model.timeframe import iso
 from regimeflow.redaction import HIDDEN, is_secret
-from regimeflow.session.decisions import Decision, Decisions
+from regimeflow.session.decisions import Decision, Decisions, not_begun
 
 #: Where it lies in a run directory.
 AUDIT_NAME = "audit.log"
@@ -103,6 +104,13 @@ class AuditLog:
         entry = Decision(now, known.epoch, known.seq, "Error", "broken", text, {})
         self.counts[entry.type] += 1
         self.whats[entry.what] += 1
+        if self._fd >= 0:
+            self._put([entry])
+
+    def not_begun(self, run: str, why: str) -> None:
+        """Write down why a run has not begun; its journal is empty so far."""
+        self._render.run = run
+        entry = not_begun(time.time_ns(), why)
         if self._fd >= 0:
             self._put([entry])
 

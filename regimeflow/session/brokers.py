@@ -17,11 +17,12 @@ from msgspec import Meta
 from regimeflow import venues
 from regimeflow.data import datasets
 from regimeflow.data.files import read_file
+from regimeflow.environment import names_of
 from regimeflow.errors import ConfigError, did_you_mean
 from regimeflow.model.models import Model
 from regimeflow.redaction import Secret
 from regimeflow.session.config import Config, Count, NotNegative, Positive, Section, Text
-from regimeflow.session.decode import decode
+from regimeflow.session.decode import decode, where
 from regimeflow.session.settings import Settings
 from regimeflow.venues.simulated import Simulated
 
@@ -155,6 +156,7 @@ class ContractKeys(Section, frozen=True, kw_only=True):
     strike: NotNegative | None = None
     con_id: Count | None = None
     include_expired: bool | None = None
+    margin: Annotated[float, Meta(gt=0, le=1)] | None = None
 
 
 class IbKeys(Section, frozen=True, kw_only=True):
@@ -166,7 +168,9 @@ class IbKeys(Section, frozen=True, kw_only=True):
         defaults: for every symbol.
         contracts: symbol -> what is special about it.
         calendar: exchange calendar; none for what trades around the clock.
-        timeout_ms: how long an answer is waited for.
+        extended_hours: whether data and limit orders go beyond regular hours.
+        timeout_ms, fee_wait_ms, heartbeat_ms, settle_ms: as of
+            `regimeflow.venues.InteractiveBrokers`.
     """
 
     host: Text = "127.0.0.1"
@@ -176,7 +180,11 @@ class IbKeys(Section, frozen=True, kw_only=True):
     defaults: ContractKeys = ContractKeys()
     contracts: dict[str, ContractKeys] = msgspec.field(default_factory=dict)
     calendar: str = "XNYS"
+    extended_hours: bool = False
     timeout_ms: Positive = 5_000.0
+    fee_wait_ms: NotNegative = 2_000.0
+    heartbeat_ms: Positive = 5_000.0
+    settle_ms: NotNegative = 10_000.0
 
 
 class Broker(NamedTuple):
@@ -292,7 +300,11 @@ def _ib(config: Config, keys: IbKeys, model: Model) -> Any:
         account=keys.account,
         contracts={symbol: fields for symbol, fields in contracts.items() if fields},
         calendar=keys.calendar,
+        extended_hours=keys.extended_hours,
         timeout_ms=keys.timeout_ms,
+        fee_wait_ms=keys.fee_wait_ms,
+        heartbeat_ms=keys.heartbeat_ms,
+        settle_ms=keys.settle_ms,
     )
 
 
@@ -301,9 +313,6 @@ def _given(keys: ContractKeys) -> dict[str, Any]:
     found = {k: v for k, v in msgspec.structs.asdict(keys).items() if v is not None}
     if "right" in found:
         found["right"] = found["right"][0]
-    if "last_trade_date_or_contract_month" in found:
-        month = found["last_trade_date_or_contract_month"]
-        found["last_trade_date_or_contract_month"] = str(month)
     return found
 
 
@@ -390,7 +399,26 @@ def keys_of(settings: Settings, values: dict[str, Any] | None = None) -> Any:
         # A variable that says in its name that it is for paper is not for real money.
         if not settings.config.live.paper and _PAPER in value.origin:
             wanted.pop(key, None)
+    _check_keys_there(settings, broker, wanted)
     return decode(wanted, broker.keys, settings.file, settings.lines, _AT)
+
+
+def _check_keys_there(settings: Settings, broker: Broker, wanted: dict[str, Any]) -> None:
+    """Refuse missing keys by the name of the variable that may give them.
+
+    Raises:
+        ConfigError: one that is required is neither in the file nor in the environment.
+    """
+    if not set(wanted) <= set(broker.keys.__struct_fields__):
+        return  # a key that there is not may be a typing error in one that is missing
+    required = {field.name for field in msgspec.structs.fields(broker.keys) if field.required}
+    for name, variable in names_of(settings.config.live.broker).items():
+        if name in required and name not in wanted:
+            raise ConfigError(
+                f"{where(settings.file, settings.lines, _AT)}: live.broker_config.{name} is "
+                f"required and missing: give it there, or set {variable} in the environment or "
+                "in .env"
+            )
 
 
 def venue_of(settings: Settings, model: Model) -> Any:

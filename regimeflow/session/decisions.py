@@ -107,6 +107,11 @@ class Decision(msgspec.Struct, frozen=True):
     metadata: dict[str, Any]
 
 
+def not_begun(at: int, why: str) -> Decision:
+    """Return the entry that says why a run has not begun: it stands before all of its events."""
+    return Decision(at, 0, 0, "Error", "connecting", f"the run has not begun: {why}", {})
+
+
 class KnownOrder(msgspec.Struct, gc=False):
     """As much of an order as is needed to say what happened to it.
 

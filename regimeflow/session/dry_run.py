@@ -52,11 +52,6 @@ class DryRun:
         """How far the venue's clock was ahead of ours when it was last asked; None: never."""
         return self._link.skew_ms
 
-    @property
-    def trouble(self) -> str:
-        """Why the venue cannot be reached, or ""."""
-        return self._link.trouble
-
     def recall(self, event: Input, outputs: Sequence[Output]) -> None:
         """Live through an event of the run's earlier life."""
         kept = [o for o in outputs if not isinstance(o, Submit | Cancel | Replace)]

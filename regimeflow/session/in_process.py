@@ -50,7 +50,7 @@ from regimeflow.session.shelf import Shelf
 from regimeflow.session.source import name_of
 from regimeflow.session.spec import Spec
 from regimeflow.session.state import ENDED
-from regimeflow.session.status import Status
+from regimeflow.session.status import CONNECTING, Status
 from regimeflow.session.upgrade import UpgradeWish, as_begun, last_upgrade, taken
 from regimeflow.session.watchdog import STALLED, Watchdog
 from regimeflow.session.worker import check_resume
@@ -110,7 +110,9 @@ class InProcess:
         self.twin = Twin(freeze.thaw(frozen), basis, model, plan.kinds, anchor, load)
         probe = Probe(spec.run_dir)
         self._kill_file = KillFile(spec.run_dir)
-        link = plan.link(self.engine, lambda: probe.event(0, 0, 0.0, 0), self._kill_file.news)
+        link = plan.link(
+            self.engine, lambda: probe.event(0, 0, 0.0, 0), self._kill_file.news, self._connecting
+        )
         self.link: Link = DryRun(link) if spec.dry_run else link
         self._watchdog = Watchdog(
             self.engine, spec.wish.intervals, self._stalled, self._look_for_the_kill_file
@@ -132,6 +134,8 @@ class InProcess:
             redact=spec.redact,
         )
         self._phase = "new"
+        #: Why the run has not begun, "" at the first try; None where the venue is no other place.
+        self._waits: str | None = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="regimeflow-engine", daemon=True)
         self._over = threading.Event()
@@ -269,6 +273,14 @@ class InProcess:
         if why:
             self.link.command("halt", why, "kill file")
 
+    def _connecting(self, why: str) -> None:
+        """Say why the run has not begun, wherever somebody may look: no event tells of it."""
+        first, self._waits = not self._waits, why
+        self._status = self._snapshot()
+        if why:
+            self._keeper.note(time.time_ns(), "warning", f"the run has not begun: {why}")
+            self.records.not_begun(self.begin.run, why, alert=first)
+
     def when_over(self, told: Callable[[], None]) -> None:
         """Call ``told`` on the engine's thread once everything is over."""
         self._when_over.append(told)
@@ -348,8 +360,6 @@ class InProcess:
         """Return what the session looks like."""
         if self._phase != "running":
             self._status = self._snapshot()
-        elif self.engine.start is None:  # so no event has made it anew
-            return msgspec.structs.replace(self._status, why=self.link.trouble)
         status, watchdog = self._status, self._watchdog
         if watchdog.lag_ms and self._phase == "running":
             return msgspec.structs.replace(status, lag_ms=watchdog.lag_ms, stalled=watchdog.stalled)
@@ -500,7 +510,7 @@ class InProcess:
         if engine.start is None:
             nothing = Account(0, begin.cash, begin.cash, 0.0, {}, 0)
             live = shadow = twin = nothing
-            state, working = ACTIVE, 0
+            state, working = ACTIVE if self._waits is None else CONNECTING, 0
         else:
             live = account_of(engine.desk.ledger, engine, len(keeper.fold.fills))
             shadow, twin = self._shadow.account(), self.twin.account()
@@ -531,7 +541,7 @@ class InProcess:
         """Return why the trading state is what it is now, or what changed it last."""
         engine, keeper = self.engine, self._keeper
         if engine.start is None:
-            return ""
+            return self._waits or ""
         if engine.desk.state != ACTIVE:
             return keeper.state.why
         return "; ".join(dict.fromkeys(engine.holds.values())) or keeper.why

@@ -43,9 +43,9 @@ def session_of(settings: Settings, *, live_money: bool = False) -> LiveSession:
         ConfigError: it asks for something that this version does not have, or for real money while
             a condition for that is missing.
     """
-    check(settings)
     live = settings.config.live
     check_consent(settings, live_money)
+    check(settings, consent=live_money or live.dry_run)
     strategy = strategy_of(settings)
     venue = venue_of(settings, model_of(settings.config))
     run_dir = run_dir_of(settings.config, name_of(strategy))
@@ -72,10 +72,10 @@ def session_of(settings: Settings, *, live_money: bool = False) -> LiveSession:
 
 
 def check_consent(settings: Settings, live_money: bool) -> None:
-    """Refuse real money that was not asked for on the command line, and the reverse.
+    """Refuse a command that asks for real money where the configuration does not.
 
     Raises:
-        ConfigError: ``live.paper`` and the command say different things.
+        ConfigError: it does.
     """
     live = settings.config.live
     if live_money and live.paper:
@@ -83,12 +83,13 @@ def check_consent(settings: Settings, live_money: bool) -> None:
             f"{settings.origin(('live', 'paper'))}: --live is for real money, and live.paper is "
             "true: set live.paper to false, or leave --live out"
         )
-    if not live_money and not (live.paper or live.dry_run):
-        raise ConfigError("real money is refused: --live is missing on the command line")
 
 
-def check(settings: Settings) -> None:
+def check(settings: Settings, *, consent: bool = True) -> None:
     """Refuse what cannot be done, without starting or fetching anything.
+
+    Args:
+        consent: whether somebody has said in so many words that it may trade real money.
 
     Raises:
         ConfigError: with the key and what to do instead.
@@ -96,7 +97,8 @@ def check(settings: Settings) -> None:
     config = settings.config
     check_keys(settings)
     if not config.live.paper:
-        obstacles = real_money_obstacles(settings)
+        unsaid = [] if consent else ["--live is missing on the command line"]
+        obstacles = unsaid + real_money_obstacles(settings)
         if obstacles:
             raise ConfigError(f"real money is refused: {'; '.join(obstacles)}")
 

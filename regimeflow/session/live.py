@@ -723,6 +723,12 @@ def _float(value: float | None) -> float:
 
 
 def _slug(name: str) -> str:
-    """Return a name that every venue takes in a client order id."""
+    """Return a name that every venue takes in a client order id, and takes for nobody else's."""
     kept = "".join(c if c.isalnum() and c.isascii() else "-" for c in name).strip("-").lower()
+    if f"{kept}-".startswith(_OTHERS):
+        kept = f"rf-{kept}"
     return kept[:12].rstrip("-") or "run"
+
+
+#: So begin the ids of orders that exchanges give to brokers and to orders of their own.
+_OTHERS = ("x-", "autoclose-")

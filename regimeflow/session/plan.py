@@ -46,10 +46,6 @@ class Link(Protocol):
     def skew_ms(self) -> float | None:
         """How far the venue's clock was ahead of ours when it was last asked; None: never."""
 
-    @property
-    def trouble(self) -> str:
-        """Why the venue cannot be reached, or "". From any thread, as `skew_ms`."""
-
     def events(self) -> Iterator[Input]:
         """Yield events as they come; blocks."""
 
@@ -120,9 +116,13 @@ class Plan(Protocol):
     real_time: bool
 
     def link(
-        self, engine: Engine, probe: Callable[[], Health] | None, killed: Callable[[], str]
+        self,
+        engine: Engine,
+        probe: Callable[[], Health] | None,
+        killed: Callable[[], str],
+        connecting: Callable[[str], object],
     ) -> Link:
-        """Return the connection of a session, not yet open."""
+        """Return the connection of a session, not yet open; arguments are those of `Gateway`."""
 
 
 def plan_of(strategy: Strategy, venue: Any, wish: Wish, run: str) -> Plan:
@@ -174,7 +174,11 @@ class SimulatedPlan:
         )
 
     def link(
-        self, engine: Engine, probe: Callable[[], Health] | None, killed: Callable[[], str]
+        self,
+        engine: Engine,
+        probe: Callable[[], Health] | None,
+        killed: Callable[[], str],
+        connecting: Callable[[str], object],
     ) -> Link:
         return self._venue.connect(self._tape, engine.instruments, self.start, killed, probe)
 
@@ -233,7 +237,11 @@ class VenuePlan:
         )
 
     def link(
-        self, engine: Engine, probe: Callable[[], Health] | None, killed: Callable[[], str]
+        self,
+        engine: Engine,
+        probe: Callable[[], Health] | None,
+        killed: Callable[[], str],
+        connecting: Callable[[str], object],
     ) -> Link:
         # A venue that is simulated brings its own time.
         runtime: Runtime = getattr(self._adapter, "runtime", Threads)()
@@ -253,6 +261,7 @@ class VenuePlan:
             account=self._wish.account,
             probe=probe,
             killed=killed,
+            connecting=connecting,
         )
         if self._paper is None:
             return gateway

@@ -121,6 +121,19 @@ class Records:
             self.audit.broke(text)
         self.say("broken", text)
 
+    def not_begun(self, run: str, why: str, *, alert: bool) -> None:
+        """Take note of why a run has not begun, which no event tells.
+
+        Args:
+            run: name of the run.
+            why: a sentence.
+            alert: whether somebody is told, too.
+        """
+        if self.audit is not None:
+            self.audit.not_begun(run, why)
+        if alert and self._alerts is not None:
+            self._alerts.not_begun(run, why)
+
     def close(self) -> None:
         """Write what is left, and close the files."""
         if self._files is not None:

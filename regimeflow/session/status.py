@@ -10,15 +10,19 @@ from regimeflow.model.timeframe import iso
 from regimeflow.session.companions import Account
 from regimeflow.session.state import ENDED
 
+#: State of a session whose venue has not let it begin yet.
+CONNECTING = "connecting"
+
 
 class Status(msgspec.Struct, frozen=True):
     """What a session looked like at one moment.
 
     Attributes:
         phase: "new", "running", "stopped" or "failed".
-        state: trading state: "active", "reducing", "halted", or "ended" where a run is over that
-            nobody has halted.
-        why: what the trading state is due to, or what last changed it.
+        state: trading state: "active", "reducing", "halted", "connecting" until the venue lets the
+            run begin, or "ended" where a run is over that nobody has halted.
+        why: what the trading state is due to, or what last changed it; while it is connecting, what
+            the last try failed of.
         done, total: market events handled, and how many the venue has; 0 where nobody knows.
         live, shadow, twin: the three accounts.
         working: orders that can still fill.
@@ -46,21 +50,29 @@ class Status(msgspec.Struct, frozen=True):
     @property
     def standing(self) -> str:
         """Phase and trading state in words."""
-        over = self.state == ENDED and self.phase == "stopped"
-        why = f" ({self.why})" if self.why else ""
-        return f"{self.phase}{'' if over else f', trading {self.state}'}{why}"
+        if self.state == ENDED and self.phase == "stopped":
+            return f"{self.phase}{f' ({self.why})' if self.why else ''}"
+        return f"{self.phase}, {self.trading}"
 
     @property
     def progress(self) -> str:
         """How far it is, in words."""
         return f"{self.done:,} of {self.total:,} events" if self.total else f"{self.done:,} events"
 
+    @property
+    def trading(self) -> str:
+        """How trading stands, and what that is due to, in words."""
+        if self.state == CONNECTING:
+            return f"connecting: {self.why}" if self.why else "connecting"
+        return f"trading {self.state}{f' ({self.why})' if self.why else ''}"
+
     def __repr__(self) -> str:
         at = iso(self.live.time) if self.live.time else "not begun"
         wrong = self.error or self.stalled
         error = f", {wrong}" if wrong else ""
         over = self.state == ENDED and self.phase == "stopped"
-        state = self.phase if over else f"{self.phase}, {self.state}"
+        trading = self.trading if self.state == CONNECTING else self.state
+        state = self.phase if over else f"{self.phase}, {trading}"
         return (
             f"<{self.strategy} on {self.venue}: {state}, {at}, "
             f"equity {self.live.equity:,.2f}, {self.live.fills} fills{error}>"

@@ -149,8 +149,8 @@ def validate(
         ConfigError: an argument makes no sense, or the configuration does not.
     """
     _check(mode, quantity, limit_price, timeout_s)
-    launch.check(settings)
     launch.check_consent(settings, live_money)
+    launch.check(settings, consent=live_money or settings.config.live.dry_run)
     venue = venue_of(settings, launch.model_of(settings.config))
     if not hasattr(venue, "capabilities"):
         raise ConfigError(f"{venue!r} plays data: there is no venue to be validated")

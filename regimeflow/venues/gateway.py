@@ -24,7 +24,7 @@ import msgspec
 
 from regimeflow.engine.desk import ACTIVE
 from regimeflow.engine.engine import Engine
-from regimeflow.errors import Refused
+from regimeflow.errors import ConfigError, MissingExtra, Refused
 from regimeflow.model.events import (
     Adjusted,
     Cancel,
@@ -95,6 +95,8 @@ class Gateway:
         account: the number of the account that it must be, or the end of it; "" for any.
         probe: returns the health of the process; None leaves it out.
         killed: returns why everything must halt, or "".
+        connecting: told that the run cannot begin yet, and why: "" at the first try, then each
+            new reason.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class Gateway:
         account: str = "",
         probe: Callable[[], Health] | None = None,
         killed: Callable[[], str] = lambda: "",
+        connecting: Callable[[str], object] = lambda why: None,
     ) -> None:
         self.adapter = adapter
         self.runtime = runtime
@@ -129,6 +132,7 @@ class Gateway:
         self._account = account
         self._probe = probe
         self._killed = killed
+        self._connecting = connecting
         self.hours = Hours(calendar)
         self.intake = Intake(symbols, timeframe)
         self.watch = FeedWatch(symbols, timeframe, intervals.ns("heartbeat_ms"), self.hours)
@@ -172,6 +176,8 @@ class Gateway:
         if self._resumed is not None:
             yield from self._stamped(self._take_up(self._resumed))
         self._line.wanted_at = self.runtime.now()
+        if not self._begun:
+            self._connecting("")
         while True:
             yield from self._stamped(self._by_the_clock())
             if self._closing is not None and self._may_end():
@@ -194,11 +200,6 @@ class Gateway:
                 self._timers.set(output)
             elif isinstance(output, StateChanged) and _halts(output):
                 self._soon += self.outbox.withdraw(f"trading is {output.after}: {output.why}")
-
-    @property
-    def trouble(self) -> str:
-        """Why the venue cannot be reached, or ""."""
-        return self._line.why
 
     def recall(self, event: Input, outputs: Sequence[Output]) -> None:
         """Live through an event of the run's earlier life: of it timers are left, and what is
@@ -526,7 +527,7 @@ class Gateway:
         if answer.key[1] != str(self._line.attempt):
             return []  # another attempt was begun since, and closes what this one has made
         if answer.error is not None:
-            return self._not_connected(f"cannot connect: {answer.error}")
+            return self._not_connected(f"cannot connect: {answer.error}", answer.error)
         self._skew_at = now + self.intervals.ns("skew_poll_ms")
         self.skew_ms = answer.value["skew_ms"]
         if why := self._off(answer.value["skew_ms"]):
@@ -536,9 +537,7 @@ class Gateway:
                 f"the venue's account ends in {answer.value['account'][-_END_OF_ACCOUNT:]!r}, and "
                 f"the session is for the one that ends in {self._account[-_END_OF_ACCOUNT:]!r}"
             )
-            if not self._begun:
-                raise Refused(why, code="account")  # nothing that is waited for changes that
-            return self._not_connected(why)
+            return self._not_connected(why, Refused(why, code="account"))
         self._line.connected()
         told: list[Input] = []
         if not self._begun:
@@ -588,11 +587,17 @@ class Gateway:
         early, self._early = self._early, []
         return [start, Connection(now, 0, False, "the books are not compared yet"), *early]
 
-    def _not_connected(self, why: str) -> list[Input]:
+    def _not_connected(self, why: str, error: Exception | None = None) -> list[Input]:
+        """Try again later; a run that has not begun ends where waiting changes nothing."""
         self._line.failed(why)
-        if not self._begun:
-            return []
-        return [Connection(self.runtime.now(), 0, False, why)] if self._line.news(why) else []
+        news = self._line.news(why)
+        if self._begun:
+            return [Connection(self.runtime.now(), 0, False, why)] if news else []
+        if news:
+            self._connecting(why)
+        if error is not None and _is_hopeless(error):
+            raise error
+        return []
 
     def _lose_line(self, why: str) -> list[Input]:
         """The connection is gone, or must be made anew."""
@@ -826,6 +831,13 @@ def same_account(named: str, told: str) -> bool:
     return told == named
 
 
+def _is_hopeless(error: Exception) -> bool:
+    """Return whether no later try to connect can go better."""
+    if isinstance(error, Refused):
+        return error.code in _HOPELESS
+    return isinstance(error, ConfigError | MissingExtra)
+
+
 def _is_plain(account: str) -> bool:
     """Return whether an account is told whole: nothing in it stands for what is hidden."""
     return account.replace("-", "").replace("_", "").isalnum()
@@ -872,6 +884,18 @@ _WORDY = frozenset({Trade, OrderUpdate, Fill, Connection, Gap, Reconciled, Adjus
 _COLUMNS = ("times", "open", "high", "low", "close", "volume")
 #: So many of an account's last characters tell it.
 _END_OF_ACCOUNT = 4
+#: Refusals of a connection that stay what they are: keys, accounts and symbols do not mend.
+_HOPELESS = frozenset(
+    {
+        "account",
+        "ambiguous_symbol",
+        "forbidden",
+        "no_keys",
+        "two_currencies",
+        "unauthorized",
+        "unknown_symbol",
+    }
+)
 _ENDS = frozenset({"canceled", "rejected", "expired"})
 _TOLD = _ENDS | {
     "accepted",

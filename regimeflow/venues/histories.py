@@ -7,7 +7,7 @@ they see the same bars with the same times.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -37,9 +37,28 @@ class _Asked(Protocol):
 
     def past(self, symbol: str, timeframe: int, start: int, end: int) -> History: ...
 
+    def piece(self, symbol: str, timeframe: int, start: int, end: int) -> tuple[History, int]: ...
+
 
 class Histories:
     """Gives an adapter `history`; the adapter itself has `past`."""
+
+    def piece(
+        self: _Asked, symbol: str, timeframe: int, start: int, end: int
+    ) -> tuple[History, int]:
+        """Return the bars of one answer, and up to when it tells of all there are.
+
+        A venue that can tell where its next bars are says so here: nights, weekends and what came
+        before its first bar are then not asked for piece by piece.
+
+        Args:
+            symbol: which series.
+            timeframe: its bars' length, nanoseconds.
+            start: bars that close after it are told.
+            end: up to which they are wanted; one answer need not hold them all.
+        """
+        until = min(start + self.capabilities.history_page * timeframe, end)
+        return self.past(symbol, timeframe, start, until), until
 
     def history(
         self: _Asked,
@@ -82,15 +101,21 @@ class Histories:
             raise ConfigError(f"flavour must be 'pandas' or 'polars', got {flavour!r}")
         capabilities = self.capabilities
         pace = Pace(capabilities.questions_per_second or capabilities.orders_per_second)
-        pages = list(_pages(first, last, capabilities.history_page * length))
+        span = capabilities.history_page * length
+        pages = -(-(last - first) // span)
         found: dict[str, list[History]] = {}
-        with Progress(progress, len(names) * len(pages), self.name, " pages") as shown:
-            for symbol in names:
+        with Progress(progress, len(names) * pages, self.name, " pages") as shown:
+            for place, symbol in enumerate(names):
                 found[symbol] = []
-                for begin, until in pages:
-                    ask = partial(self.past, symbol, length, begin, until)
-                    found[symbol].append(_page(self.name, symbol, pace, ask))
-                    shown.to(sum(map(len, found.values())))
+                begin = first
+                while begin < last:
+                    ask = partial(self.piece, symbol, length, begin, last)
+                    told, until = _page(self.name, symbol, pace, ask)
+                    if until <= begin:
+                        raise VenueError(f"{self.name}'s pages of bars do not end")
+                    found[symbol].append(told)
+                    begin = until
+                    shown.to(place * pages + -(-(min(begin, last) - first) // span))
         return _frame(found, length, first, last, flavour)
 
 
@@ -161,7 +186,7 @@ def _length(venue: str, capabilities: Capabilities, timeframe: str | int) -> int
     return length
 
 
-def _page(venue: str, symbol: str, pace: Pace, ask: Callable[[], History]) -> History:
+def _page(venue: str, symbol: str, pace: Pace, ask: Callable[[], T]) -> T:
     try:
         return patient(pace, ask)
     except Refused as no:
@@ -192,12 +217,6 @@ def _bounds(start: Any, end: Any) -> tuple[int, int]:
     if first >= now:
         raise ConfigError(f"start {iso(first)} lies in the future: there are no bars yet")
     return first, now if last is None else min(last, now)
-
-
-def _pages(first: int, last: int, span: int) -> Iterator[tuple[int, int]]:
-    """Yield pieces of a time, each of which one question can answer."""
-    for begin in range(first, last, span):
-        yield begin, min(begin + span, last)
 
 
 def _frame(

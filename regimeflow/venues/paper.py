@@ -82,11 +82,6 @@ class PaperLink:
         """How far the venue's clock was ahead of ours when it was last asked; None: never."""
         return self._gateway.skew_ms
 
-    @property
-    def trouble(self) -> str:
-        """Why the venue cannot be reached, or ""."""
-        return self._gateway.trouble
-
     def recall(self, event: Input, outputs: Sequence[Output]) -> None:
         """Live through an event of the run's earlier life."""
         if isinstance(event, Resumed):

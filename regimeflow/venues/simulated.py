@@ -136,11 +136,9 @@ class SimulatedLink:
 
     Attributes:
         skew_ms: None: it has no clock but the session's.
-        trouble: "": it can always be reached.
     """
 
     skew_ms: float | None = None
-    trouble = ""
 
     def __init__(
         self,

@@ -438,6 +438,9 @@ AFFORDABLE = [
     ("not shortable",            {}, {}, {"shortable": False},  "sell 1 A", "borrow"),
     ("not shortable, exit",      {"A": 5}, {}, {"shortable": False}, "sell 5 A", "sent"),
     ("not shortable, too much",  {"A": 5}, {}, {"shortable": False}, "sell 6 A", "borrow"),
+    ("a turn in one order",      {"A": 5}, {}, {"flips": False}, "sell 6 A", "flip"),
+    ("a turn from short",        {"A": -5}, {}, {"flips": False}, "buy 6 A", "flip"),
+    ("an exit before a turn",    {"A": 5}, {}, {"flips": False}, "sell 5 A", "sent"),
     ("an exit is always free",   {"A": 50}, {}, {},              "sell 50 A", "sent"),
     ("a cover is always free",   {"A": -50}, {}, {},             "buy 50 A", "sent"),
     ("a multiplier",             {}, {}, {"multiplier": 10.0},  "buy 1 A", "sent"),
@@ -457,6 +460,13 @@ def test_affordable(held, costs, rules, order, becomes):
     assert send(it, order) == becomes
     if becomes == "buying_power":
         assert "it needs" in it.orders["t-0-1"].reason
+
+
+def test_what_is_held_still_is_not_turned_behind_an_exit_that_works():
+    it = desk(held={"A": 5}, rules={"A": rf.Instrument("A", flips=False)})
+    assert send(it, "sell 5 A limit 120") == "sent"
+    assert send(it, "sell 1 A") == "flip"
+    assert "from long to short in one order: leave it first" in it.orders["t-0-2"].reason
 
 
 def test_working_orders_hold_back_what_they_need():

@@ -71,6 +71,22 @@ def test_target(targets, orders):
     assert asked(run(steps, {"A": frame([100] * 8)})) == orders
 
 
+@pytest.mark.parametrize("begin", [5, -5])
+@pytest.mark.parametrize("all_at_once", [False, True], ids=["target", "targets"])
+def test_where_no_order_may_turn_a_position_it_is_left_first(begin, all_at_once):
+    def to(qty):
+        if all_at_once:
+            return lambda ctx: ctx.targets({"A": qty * 100.0 / ctx.equity})
+        return lambda ctx: ctx.target("A", qty=qty)
+
+    steps = {0: to(begin), **dict.fromkeys((2, 3, 4, 5, 6), to(-begin))}
+    report = run(
+        steps, {"A": frame([100.0] * 10)}, instruments={"A": rf.Instrument("A", flips=False)}
+    )
+    there, back = ("buy", "sell") if begin > 0 else ("sell", "buy")
+    assert asked(report) == [f"{there} 5 A filled", f"{back} 5 A filled", f"{back} 5 A filled"]
+
+
 def test_calling_it_on_every_bar_sends_one_order():
     report = rf.backtest(
         lambda ctx, bar: ctx.target(bar.symbol, weight=1.0), frame([100] * 20), cash=10_000,

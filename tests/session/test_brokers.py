@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from regimeflow.session.brokers import (
 )
 from regimeflow.session.launch import check, model_of
 from regimeflow.session.settings import load_settings
+from regimeflow.venues.ib.contracts import ContractFields
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = "api_key: PKCANARY0001, secret_key: canary-two"
@@ -216,7 +218,8 @@ def test_interactive_brokers(made, monkeypatch):
             "ib",
             "client_id: 7, account: DU1234567, defaults: {exchange: NASDAQ, currency: USD}, "
             "contracts: {ES: {security_type: FUT, exchange: CME, right: PUT, "
-            "last_trade_date_or_contract_month: 202612, multiplier: 50}}",
+            "last_trade_date_or_contract_month: 202612, multiplier: 50, margin: 0.05}}, "
+            "extended_hours: true, settle_ms: 3000, fee_wait_ms: 0, heartbeat_ms: 2000",
             symbols="AAPL, ES",
         ),
     )
@@ -227,13 +230,36 @@ def test_interactive_brokers(made, monkeypatch):
             "AAPL": {"exchange": "NASDAQ", "currency": "USD"},
             "ES": {
                 "exchange": "CME", "currency": "USD", "security_type": "FUT", "right": "P",
-                "last_trade_date_or_contract_month": "202612", "multiplier": 50.0,
+                "last_trade_date_or_contract_month": 202612, "multiplier": 50.0, "margin": 0.05,
             },
         },
-        "calendar": "XNYS", "timeout_ms": 5_000.0,
+        "calendar": "XNYS", "extended_hours": True, "timeout_ms": 5_000.0,
+        "fee_wait_ms": 0.0, "heartbeat_ms": 2_000.0, "settle_ms": 3_000.0,
     }  # fmt: skip
     made.clear()
     assert arguments(made, load("ib", ""))["contracts"] == {}
+
+
+def test_everything_the_adapter_takes_can_be_said_in_a_file():
+    known = set(brokers.ContractKeys.__struct_fields__)
+    assert known == set(ContractFields.__struct_fields__)
+    taken = set(inspect.signature(rf.venues.InteractiveBrokers).parameters)
+    assert taken - {"paper"} == set(brokers.IbKeys.__struct_fields__) - {"defaults"}
+
+
+@pytest.mark.parametrize(
+    ("broker", "keys", "name", "variable"),
+    [
+        ("alpaca", "", "api_key", "ALPACA_API_KEY"),
+        ("alpaca", "api_key: PK1", "secret_key", "ALPACA_API_SECRET"),
+        ("binance", "", "api_key", "BINANCE_API_KEY"),
+        ("kraken", "", "api_key", "KRAKEN_API_KEY"),
+    ],
+)
+def test_a_missing_key_is_told_with_its_variable(broker, keys, name, variable):
+    told = rf"live\.broker_config\.{name} is required and missing: .* or set {variable} in"
+    with pytest.raises(rf.ConfigError, match=told):
+        check(load(broker, keys))
 
 
 def test_a_contract_of_no_symbol_is_a_mistake(made):

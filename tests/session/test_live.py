@@ -19,7 +19,9 @@ from regimeflow.model.events import Cancel, Failed, StateChanged, Submit
 from regimeflow.prometheus import dashboard_snapshot_to_prometheus, live_metrics_to_prometheus
 from regimeflow.session.audit import audit_of
 from regimeflow.session.certify import state_digest
+from regimeflow.session.live import _slug
 from regimeflow.session.snapshot import Snapshots
+from regimeflow.venues.ccxt.habits import HABITS
 from regimeflow.venues.intervals import Intervals
 
 
@@ -774,3 +776,12 @@ def test_half_a_character_of_a_command_ends_nothing(tmp_path, frame):
     live.stop(HALF, who=HALF)
     assert any(text.endswith("halted: bad ?") for text in live.log["text"])
     assert rf.certify(tmp_path / "run").identical
+
+
+def test_no_name_of_a_strategy_makes_ids_that_an_exchange_gives_to_others():
+    foreign = {part for kinds in HABITS.values() for one in kinds.values() for part in one.foreign}
+    assert "x-" in foreign
+    for begin in foreign:
+        for name in (begin, begin.upper(), begin.strip("-_"), f"{begin}Trend", f"-{begin}a"):
+            assert not f"{_slug(name)}-0123abcd-0-1".startswith(tuple(foreign)), name
+    assert (_slug("X"), _slug("X_Trend"), _slug("Xylo")) == ("rf-x", "rf-x-trend", "xylo")

@@ -284,6 +284,16 @@ READY = (
     [
         ("paper: true", ["--live"], "live.paper is true"),
         (READY, [], "real money is refused: --live is missing"),
+        (
+            "paper: false",
+            [],
+            "refused: --live is missing on the command line; the limit max_position is missing; ",
+        ),
+        (
+            "paper: false",
+            [],
+            "the limit daily_loss is missing; live.account is missing",
+        ),
         (READY.replace("account: '0001'", ""), ["--live"], "live.account is missing"),
         (READY.replace("daily_loss_limit: 1000", ""), ["--live"], "limit daily_loss is missing"),
         (

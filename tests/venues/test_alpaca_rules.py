@@ -65,6 +65,7 @@ def venue(**how):
 
 # ---------------------------------------------------------------- whose money it is
 
+HERE_ALONE = ("http://127.0.0.1:7001", "http://127.0.0.1:7001", "ws://127.0.0.1:7001/stream")
 LIVE_BASE, PAPER_BASE = "https://api.alpaca.markets", "https://paper-api.alpaca.markets"
 GUARDED = [
     # paper, key, addresses, what the refusal names; "" where it is right
@@ -81,7 +82,15 @@ GUARDED = [
     (True, PAPER_KEY, {"stream_url": "wss://api.alpaca.markets/stream"}, "stream_url is for live"),
     (False, LIVE_KEY, {"base_url": PAPER_BASE}, "base_url is for paper trading"),
     (False, LIVE_KEY, HERE, "base_url is this machine"),
-    (True, PAPER_KEY, {"base_url": HERE["base_url"]}, "give all four or none"),
+    (True, PAPER_KEY, {"base_url": HERE["base_url"]}, ""),
+    (True, PAPER_KEY, {"data_url": HERE["data_url"]}, "give all four or none"),
+    (
+        True,
+        PAPER_KEY,
+        {"base_url": HERE["base_url"], "stream_url": "wss://api.alpaca.markets/stream"},
+        "give all four or none",
+    ),
+    (False, LIVE_KEY, {"base_url": HERE["base_url"]}, "base_url is this machine"),
     (True, PAPER_KEY, {"base_url": "https://paper-api.alpaca.markets.evil.org"}, "neither"),
     (True, PAPER_KEY, {"base_url": "https://evil.org/paper-api.alpaca.markets"}, "neither"),
     (True, PAPER_KEY, {"base_url": "http://paper-api.alpaca.markets"}, "must begin with https://"),
@@ -100,6 +109,25 @@ def test_paper_and_live_are_told_apart_by_host_and_key(paper, key, addresses, no
     with pytest.raises(ConfigError) as told:
         make()
     assert no in str(told.value)
+
+
+@pytest.mark.parametrize("end", ["", "/", "/v2", "/v2/"])
+def test_a_version_at_the_end_of_the_address_is_left_out(end):
+    assert venue(base_url=f"{PAPER_BASE}{end}").at.base == PAPER_BASE
+
+
+@pytest.mark.parametrize(
+    ("asset_class", "stream"), [("equity", "/v2/iex"), ("crypto", "/v1beta3/crypto/us")]
+)
+def test_a_server_on_this_machine_is_told_by_one_address(monkeypatch, asset_class, stream):
+    monkeypatch.setenv("ALPACA_PAPER_BASE_URL", "http://127.0.0.1:7001/v2")
+    at = venue(asset_class=asset_class).at
+    assert at == (
+        "http://127.0.0.1:7001", "http://127.0.0.1:7001", "ws://127.0.0.1:7001/stream",
+        f"ws://127.0.0.1:7001{stream}", True,
+    )  # fmt: skip
+    other = "ws://127.0.0.1:7002/v2/sip"
+    assert venue(data_stream_url=other).at == (*HERE_ALONE, other, True)
 
 
 @pytest.mark.parametrize(("paper", "number"), [(True, "123456789"), (False, "PA3ABCDEFGH1")])
@@ -477,6 +505,7 @@ def test_stocks_trade_in_whole_shares_unless_asked_otherwise(row, fractional, wa
     asset = wire.Asset(symbol="SPY", tradable=True, **row)
     rules = wire.instrument(asset, crypto=False, fractional=fractional, calendar="XNYS")
     assert (rules.tick, rules.lot) == wanted
+    assert not rules.flips  # Alpaca refuses an order that turns a position
 
 
 def test_fractions_of_a_share_are_for_day_orders():

@@ -165,7 +165,7 @@ def test_a_revoked_key_is_a_no_and_not_a_ban_to_be_waited_out(exchange):
     error.answer = answered(400, '{"code":-2015,"msg":"Invalid API-key."}', {})
     told = translated(error, BINANCE, str)
     assert isinstance(told, Refused)
-    assert (told.code, told.retry_after_ms) == ("-2015", None)
+    assert (told.code, told.retry_after_ms) == ("unauthorized", None)
 
 
 def test_every_class_of_ccxts_errors_has_a_meaning():
@@ -269,6 +269,37 @@ def test_ccxts_own_retries_stay_off_whatever_is_configured(exchange, heard):
         venue.submit(sent)
     venue.close()
     assert posts(exchange, sent) == 1
+
+
+def test_a_setting_for_orders_alone_does_not_switch_retries_on(exchange, heard):
+    config = {"options": {"order": {"maxRetriesOnFailure": 3}, "defaultMaxRetriesOnFailure": 3}}
+    venue = exchange.venue(config=config, timeout_ms=400.0)
+    venue.connect(heard)
+    exchange.hand.fault(Fault("submit", "http_504_after"))
+    sent = order(type="market")
+    with pytest.raises(VenueError):
+        venue.submit(sent)
+    own = [fill for fill in venue.executions(0) if fill.order_id == sent.order_id]
+    venue.close()
+    assert posts(exchange, sent) == 1
+    assert len(own) == 1
+
+
+@pytest.mark.parametrize("wrong", ["api_key", "secret_key"])
+def test_a_wrong_key_is_a_definite_no_in_the_exchanges_own_words(exchange, heard, wrong):
+    venue = exchange.venue(**{wrong: "WRONG"})
+    with pytest.raises(Refused, match=r"\(-\d+\)") as no:
+        venue.connect(heard)
+    assert no.value.code == "unauthorized"
+
+
+def test_what_fails_while_ccxt_clears_up_does_not_hide_what_the_exchange_said():
+    error = library.AuthenticationError("no")
+    error.answer = answered(0, '{"code":-2015,"msg":"Invalid API-key."}', {})
+    masked = KeyError("1")
+    masked.__context__ = error
+    assert str(translated(masked, BINANCE, str)) == "Invalid API-key. (-2015)"
+    assert "cannot be read" in str(translated(KeyError("1"), BINANCE, str))
 
 
 def test_orders_do_not_queue_behind_questions(exchange, heard):

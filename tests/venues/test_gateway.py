@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from rig import BEGIN, INTERVALS, SECOND, Rig
+from rig import BEGIN, INTERVALS, SECOND, Rig, Scripted
 
 from regimeflow.engine.reconcile import Snapshot, reconcile
 from regimeflow.engine.strategy import Strategy
+from regimeflow.errors import ConfigError, Refused, VenueError
 from regimeflow.model.events import (
     Account,
     Adjusted,
@@ -466,17 +467,16 @@ def test_what_the_clocks_differ_by_is_asked_for_at_each_connection_and_each_hour
 
 
 def test_a_clock_that_is_off_from_the_start_keeps_the_run_from_beginning() -> None:
-    said: list[tuple[bool, str]] = []
+    begun: list[bool] = []
     rig = Rig(
         {6.0: buy()},
         {0.0: lambda r: setattr(r.exchange, "ahead_ns", 30 * SECOND),
-         3.0: lambda r: said.append((r.engine.start is None, r.gateway.trouble)),
+         3.0: lambda r: begun.append(r.engine.start is not None),
          4.0: lambda r: setattr(r.exchange, "ahead_ns", 0)},
         until_s=12.0,
         intervals=msgspec.structs.replace(INTERVALS, reconnect_max_ms=1_000.0),
     )  # fmt: skip
-    assert said == [(True, "our clock is 30.0 s off the venue's")]
-    assert rig.gateway.trouble == ""
+    assert begun == [False]
     assert rig.engine.start is not None
 
 
@@ -737,6 +737,53 @@ def test_an_upgrade_overtakes_the_market_and_waits_for_the_run_to_begin() -> Non
     assert len(rig.at(StrategyChanged, strategy="Early")) == 1
     (changed,) = rig.at(StrategyChanged, strategy="Later")
     assert 4.9 < changed <= 5.5  # with the next trade
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConfigError("these keys belong to a live account"),
+        Refused("not yours", code="unauthorized"),
+        Refused("not there", code="unknown_symbol"),
+    ],
+    ids=["configuration", "keys", "symbol"],
+)
+def test_what_no_later_try_can_mend_ends_a_run_that_has_not_begun(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    tries = []
+
+    def connect(self: Scripted, emit: Any) -> None:
+        tries.append(emit)
+        raise error
+
+    monkeypatch.setattr(Scripted, "connect", connect)
+    with pytest.raises(type(error), match=str(error)):
+        Rig({})
+    assert len(tries) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [VenueError("no answer"), Refused("too many requests", code="429", retry_after_ms=100.0)],
+    ids=["no answer", "too fast"],
+)
+def test_what_may_mend_is_tried_again_until_the_run_begins(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    tries = []
+    well = Scripted.connect
+
+    def connect(self: Scripted, emit: Any) -> None:
+        tries.append(emit)
+        if len(tries) < 4:
+            raise error
+        well(self, emit)
+
+    monkeypatch.setattr(Scripted, "connect", connect)
+    rig = Rig({})
+    assert len(tries) == 4
+    assert isinstance(rig.told[0][0], Start)
 
 
 def test_a_command_that_comes_before_the_first_connection_holds_from_the_start() -> None:

@@ -144,6 +144,33 @@ def test_a_frame_of_an_unknown_library_is_refused_before_anything_is_asked() -> 
     assert not venue.asked
 
 
+def test_a_venue_that_tells_where_its_next_bars_are_is_not_asked_for_empty_time() -> None:
+    class Skips(Archive):
+        def piece(self, symbol: str, timeframe: int, start: int, end: int) -> tuple[History, int]:
+            whole = self.past(symbol, timeframe, start, end)
+            times = whole.times[:2]
+            cut = [1.0] * len(times)
+            told = History(end, 0, symbol, timeframe, times, cut, cut, cut, cut, cut)
+            return told, times[-1] if len(whole.times) > 2 else end
+
+    venue = Skips({"AAA": [900_000, 900_001, 900_500, 999_000]}, history_page=2)
+    shares: list[float] = []
+    frame = venue.history("AAA", "1min", BEGIN, BEGIN + 1_000_000 * MINUTE, progress=shares.append)
+    assert [(ts - BEGIN) // MINUTE for _, ts, _ in told(frame)] == venue.closes["AAA"]
+    assert len(venue.asked) == 2
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+
+def test_a_venue_whose_pages_stand_still_is_given_up() -> None:
+    class Stands(Archive):
+        def piece(self, symbol: str, timeframe: int, start: int, end: int) -> tuple[History, int]:
+            return self.past(symbol, timeframe, start, end), start
+
+    with pytest.raises(VenueError, match="pages of bars do not end"):
+        Stands({"AAA": [1]}).history("AAA", "1min", BEGIN)
+
+
 def test_progress_ends_at_the_whole() -> None:
     shares: list[float] = []
     Archive({"AAA": [1], "BBB": [2]}, history_page=100).history(

@@ -34,6 +34,7 @@ from regimeflow.venues.ib import (
     pace,
 )
 from regimeflow.venues.ib.adapter import client_library
+from regimeflow.venues.ib.contracts import fields_of
 from regimeflow.venues.ib.papers import Paper
 from regimeflow.venues.port import Corrected, Disconnected, Garbled
 
@@ -494,6 +495,13 @@ def test_arguments_that_contradict_each_other_are_refused(how, says):
         InteractiveBrokers(**how)
 
 
+def test_the_month_of_a_future_may_be_a_number_as_in_a_file():
+    month = "last_trade_date_or_contract_month"
+    assert fields_of("ES", {month: 202612}) == fields_of("ES", {month: "202612"})
+    with pytest.raises(ConfigError, match="Expected `str`"):
+        fields_of("ES", {month: True})
+
+
 @pytest.mark.parametrize("how", [{}, {"port": 4002}, {"paper": False, "port": 7496}])
 def test_arguments_that_agree_are_taken(how):
     assert InteractiveBrokers(**how).paper is how.get("paper", True)
@@ -510,6 +518,25 @@ def test_a_paper_venue_does_not_touch_a_live_account(tws, monkeypatch):
 def test_a_live_venue_does_not_touch_a_paper_account(tws):
     with pytest.raises(Refused, match="paper account"):
         tws.venue(paper=False).connect(Ear())
+
+
+@pytest.mark.parametrize("paper", [True, False], ids=["paper", "live"])
+def test_a_session_ends_where_its_venue_meets_the_other_kind_of_account(
+    tws, tmp_path, monkeypatch, paper
+):
+    if paper:
+        monkeypatch.setattr(tws_messages, "ACCOUNT", "U7654321")
+    limits = rf.Limits(max_notional=1e6, max_position=1e4, daily_loss=1e3, max_orders_per_minute=60)
+    live = rf.LiveSession(
+        lambda ctx, bar: None, tws.venue(paper=paper), symbols="AAA", timeframe="1s",
+        run_dir=tmp_path / "run", limits=limits,
+    )  # fmt: skip
+    if not paper:
+        live.arm("4567")
+    live.start()
+    await_(lambda: live.status.phase == "failed", "the end")
+    assert "account, and this is a" in live.status.why
+    assert live.status.state == "connecting"
 
 
 def test_an_account_that_is_not_served_is_refused(tws):

@@ -297,6 +297,10 @@ class Alpaca(Histories):
         """Return the closed bars of one series that close after ``start`` and up to ``end``."""
         return self._past.bars(symbol, timeframe, start, end)
 
+    def piece(self, symbol: str, timeframe: int, start: int, end: int) -> tuple[History, int]:
+        """Return the bars of one answer, and up to when it tells: Alpaca skips what is empty."""
+        return self._past.piece(symbol, timeframe, start, end)
+
     # ------------------------------------------------------------ requests
 
     def submit(self, order: Submit) -> Ack:

@@ -58,10 +58,20 @@ def endpoints(
 ) -> Endpoints:
     """Return the addresses, those of Alpaca where none are given.
 
+    Where ``base_url`` is on this machine so are the others: the same server's, unless they are
+    given. A version at the end of the first two, as Alpaca shows it, is left out.
+
     Raises:
         ConfigError: one of them is not for this kind of money, or not known, or only some are on
             this machine.
     """
+    base_url, data_url = _without_version(base_url), _without_version(data_url)
+    if here := _local_server(base_url):
+        scheme, server = here
+        streams = f"ws{scheme.removeprefix('http')}://{server}"
+        data_url = data_url or base_url
+        stream_url = stream_url or f"{streams}/stream"
+        data_stream_url = data_stream_url or f"{streams}{_STREAMS[asset_class]}"
     host = "paper-api.alpaca.markets" if paper else "api.alpaca.markets"
     places = {
         "base_url": (base_url or f"https://{host}", "http"),
@@ -107,6 +117,21 @@ def check_key(key: str, *, paper: bool) -> None:
 def account_kind(number: str) -> str:
     """Return whose money is on an account, by its number."""
     return PAPER if number.startswith("PA") else LIVE
+
+
+def _without_version(url: str) -> str:
+    """Return the address of a service as the client library wants it: it names the version."""
+    return url.rstrip("/").removesuffix("/v2")
+
+
+def _local_server(url: str) -> tuple[str, str] | None:
+    """Return scheme and place of an address on this machine, None of any other."""
+    try:
+        parts = urlsplit(url)
+        here = _is_local((parts.hostname or "").lower()) and not (parts.username or parts.password)
+    except ValueError:
+        return None  # said of it later, by its name
+    return (parts.scheme, parts.netloc) if here else None
 
 
 def _kind(name: str, url: str, scheme: str) -> str:

@@ -24,6 +24,7 @@ from regimeflow.venues.port import Refreshed, Said
 
 #: Bars of one answer.
 BARS = 10_000
+_ENDLESS = "Alpaca's pages of bars do not end"
 #: Reads a message and says what it means.
 Translate = Callable[[Callable[[], Said | None], Any], None]
 
@@ -43,13 +44,38 @@ class Past:
 
     def bars(self, symbol: str, timeframe: int, start: int, end: int) -> History:
         """Return the closed bars of one series that close after ``start`` and up to ``end``."""
+        terms, until = self._terms(symbol, timeframe, start, end)
+        rows: list[tuple[int, wire.BarRow]] = []
+        token: str | None = None
+        while True:
+            more, following = self._rows(terms, timeframe, token)
+            rows += more
+            if following is None:
+                break
+            if following == token or not more:
+                raise VenueError(_ENDLESS)
+            token = following
+        return _history(symbol, timeframe, start, until, rows)
+
+    def piece(self, symbol: str, timeframe: int, start: int, end: int) -> tuple[History, int]:
+        """Return the first bars of those, as many as Alpaca gives at once, and up to when."""
+        terms, until = self._terms(symbol, timeframe, start, end)
+        rows, following = self._rows(terms, timeframe)
+        reached = max((ts for ts, _ in rows), default=start) if following else end
+        if reached <= start:
+            raise VenueError(_ENDLESS)
+        return _history(symbol, timeframe, start, until, rows), min(reached, end)
+
+    def _terms(
+        self, symbol: str, timeframe: int, start: int, end: int
+    ) -> tuple[dict[str, Any], int]:
+        """Return what is asked for, and until when bars are over."""
         length = wire.bar_length(timeframe, local=self._at.local)
         if not length:
             raise Refused(wire.no_bars(timeframe), code="bad_timeframe")
         self._assets.of(symbol)
         # What Alpaca gives last may still be forming.
         end = min(end, self._asking.time())
-        path = "/crypto/us/bars" if self._crypto else "/stocks/bars"
         terms: dict[str, Any] = {
             "symbols": symbol,
             "timeframe": length,
@@ -59,18 +85,17 @@ class Past:
         }
         if not self._crypto:
             terms |= {"feed": self._at.feed, "adjustment": "raw"}
-        rows: list[tuple[int, wire.BarRow]] = []
-        token: str | None = None
-        while True:
-            page = self._page(path, {**terms, "page_token": token} if token else terms)
-            found = (page.bars or {}).get(symbol, [])
-            rows += [(time_of(row.t) + timeframe, row) for row in found]
-            if not page.next_page_token:
-                break
-            if page.next_page_token == token or not found:
-                raise VenueError("Alpaca's pages of bars do not end")
-            token = page.next_page_token
-        return _history(symbol, timeframe, start, end, rows)
+        return terms, end
+
+    def _rows(
+        self, terms: dict[str, Any], timeframe: int, token: str | None = None
+    ) -> tuple[list[tuple[int, wire.BarRow]], str | None]:
+        """Return the bars of one answer by their close times, and the token of the next one."""
+        path = "/crypto/us/bars" if self._crypto else "/stocks/bars"
+        page = self._page(path, {**terms, "page_token": token} if token else terms)
+        found = (page.bars or {}).get(terms["symbols"], [])
+        rows = [(time_of(row.t) + timeframe, row) for row in found]
+        return rows, page.next_page_token or None
 
     def _page(self, path: str, terms: dict[str, Any]) -> wire.BarPage:
         asking = self._asking

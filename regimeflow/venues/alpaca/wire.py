@@ -507,10 +507,16 @@ def instrument(asset: Asset, *, crypto: bool, fractional: bool, calendar: str) -
             min_qty=number(asset.min_order_size or lot),
             shortable=False,
             calendar=calendar,
+            flips=False,
         )
     lot = 1e-9 if fractional and asset.fractionable else 1.0
     return Instrument(
-        asset.symbol, tick=0.01, lot=lot, shortable=asset.shortable, calendar=calendar
+        asset.symbol,
+        tick=0.01,
+        lot=lot,
+        shortable=asset.shortable,
+        calendar=calendar,
+        flips=False,
     )
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from regimeflow.environment import look_up, read_dotenv
 from regimeflow.errors import ConfigError, Refused, VenueError, did_you_mean
 from regimeflow.model.events import Cancel, Fill, Replace, Submit
 from regimeflow.model.instrument import Instrument
-from regimeflow.model.market import History
+from regimeflow.model.market import BAR_FIELDS, Bar, History
 from regimeflow.model.timeframe import NS_PER_MS, format_timeframe
 from regimeflow.redaction import Redactor, Secret
 from regimeflow.venues.ccxt import able, translate
@@ -28,6 +28,8 @@ from regimeflow.venues.ccxt.swap import SwapAccount, Terms
 from regimeflow.venues.histories import Histories
 from regimeflow.venues.keys import secrets_of
 from regimeflow.venues.port import Ack, Balances, Emit, Garbled, Holding, Payment, VenueOrder
+
+T = TypeVar("T")
 
 #: ccxt's names of secrets -> ours.
 _SECRETS = {"apiKey": "api_key", "secret": "secret_key", "password": "password"}
@@ -209,22 +211,44 @@ class Ccxt(Histories):
 
     def past(self, symbol: str, timeframe: int, start: int, end: int) -> History:
         """Return the closed bars of one series that close after ``start`` and up to ``end``."""
+        return self._over_a_way(lambda c: self._past(c, symbol, timeframe, start, end))
+
+    def piece(self, symbol: str, timeframe: int, start: int, end: int) -> tuple[History, int]:
+        """Return the bars of one answer, and up to when it tells: most exchanges begin with the
+        first bar that they have."""
+        return self._over_a_way(lambda c: self._piece(c, symbol, timeframe, start, end))
+
+    def _over_a_way(self, ask: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
+        """Ask over the connection, or over one of its own where there is none."""
         opened = self._open
         if opened is not None:
-            return self._past_over(opened, symbol, timeframe, start, end)
+            return self._asked_over(opened, ask)
         visit = self._connection(lambda said: None)
         try:
             visit.run(visit.begin(False), self._timeout_s * 2)
-            return self._past_over(visit, symbol, timeframe, start, end)
+            return self._asked_over(visit, ask)
         finally:
             visit.close()
 
-    def _past_over(
-        self, way: Connection, symbol: str, timeframe: int, start: int, end: int
-    ) -> History:
-        work = self._past(way.client, symbol, timeframe, start, end)
-        told: History = way.run(work, self._timeout_s * 6)
+    def _asked_over(self, way: Connection, ask: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
+        told: T = way.run(ask(way.client), self._timeout_s * 6)
         return told
+
+    async def _piece(
+        self, client: Any, symbol: str, timeframe: int, start: int, end: int
+    ) -> tuple[History, int]:
+        self._account.market(client, symbol)
+        name = self._timeframe(client, timeframe)
+        until = min(end, await self._now(client))
+        page = self.capabilities.history_page
+        since = max(0, start - timeframe + 1)
+        told = await client.fetch_ohlcv(symbol, name, _since_ms(since), page)
+        bars = [translate.bar(symbol, timeframe, row) for row in told]
+        last = max((bar.ts for bar in bars), default=0)
+        # What was never traded leaves a hole: an empty page is not the end.
+        reached = last if last > start else start + page * timeframe
+        rows = {bar.ts: bar for bar in bars if start < bar.ts <= until}
+        return _columns(symbol, timeframe, end, rows), end if reached >= until else reached
 
     async def _past(
         self, client: Any, symbol: str, timeframe: int, start: int, end: int
@@ -232,22 +256,20 @@ class Ccxt(Histories):
         self._account.market(client, symbol)
         name = self._timeframe(client, timeframe)
         until = min(end, await self._now(client))
-        rows: dict[int, list[float]] = {}
+        rows: dict[int, Bar] = {}
         page = self.capabilities.history_page
         since, empty = max(0, start - timeframe + 1), 0
         while since + timeframe <= until and empty < _MOST_EMPTY:
-            told = await client.fetch_ohlcv(symbol, name, -(-since // NS_PER_MS), page)
+            told = await client.fetch_ohlcv(symbol, name, _since_ms(since), page)
             bars = [translate.bar(symbol, timeframe, row) for row in told]
             for bar in bars:
                 if start < bar.ts <= until:
-                    rows[bar.ts] = [bar.open, bar.high, bar.low, bar.close, bar.volume]
+                    rows[bar.ts] = bar
             last = max((bar.ts for bar in bars), default=0)
             # What was never traded leaves a hole: an empty page is not the end.
             since = last if last > since else since + page * timeframe
             empty = 0 if last else empty + 1
-        times = sorted(rows)
-        o, h, l, c, v = ([rows[ts][place] for ts in times] for place in range(5))  # noqa: E741
-        return History(end, 0, symbol, timeframe, times, o, h, l, c, v)
+        return _columns(symbol, timeframe, end, rows)
 
     def _timeframe(self, client: Any, timeframe: int) -> str:
         names = able.timeframes(client)
@@ -352,3 +374,15 @@ def _from_outside(exchange_id: str, market: str, config: dict[str, Any]) -> dict
 
 
 __all__ = ["Ccxt"]
+
+
+def _columns(symbol: str, timeframe: int, end: int, rows: dict[int, Bar]) -> History:
+    """Return bars by close time as a history."""
+    bars = [rows[ts] for ts in sorted(rows)]
+    o, h, l, c, v = ([getattr(bar, name) for bar in bars] for name in BAR_FIELDS)  # noqa: E741
+    return History(end, 0, symbol, timeframe, [bar.ts for bar in bars], o, h, l, c, v)
+
+
+def _since_ms(ns: int) -> int:
+    """Return a time as ccxt is told it, for whom zero is no time at all."""
+    return max(1, -(-ns // NS_PER_MS))

@@ -235,6 +235,14 @@ class _Wired:
             return None
         return await super().throttle(cost)  # type: ignore[misc]
 
+    def handle_option_integer_and_params(self, params: Any, methodName: Any, optionName: Any,
+                                         defaultValue: Any = None) -> Any:  # fmt: skip
+        """Let no setting of one request alone switch ccxt's retries on again."""
+        told = super().handle_option_integer_and_params(  # type: ignore[misc]
+            params, methodName, optionName, defaultValue
+        )
+        return [0, told[1]] if optionName == "maxRetriesOnFailure" else told
+
     async def fetch(self, *args: Any, **how: Any) -> Any:
         """Refuse an answer that is no JSON: ccxt would read a page of a gateway as an empty one."""
         told = await super().fetch(*args, **how)  # type: ignore[misc]

@@ -26,7 +26,8 @@ class Habits(msgspec.Struct, frozen=True, kw_only=True):
         config: settings of ccxt without which it asks for things that a session needs not.
         code, message: fields of an error's body.
         no_error: the code of a success.
-        verdicts: the exchange's code -> "refused", "not_there", "limited" or "unknown".
+        verdicts: the exchange's code -> "refused", "unauthorized", "not_there", "limited" or
+            "unknown".
         duplicates: codes, or parts of messages, that say that an order id is taken.
         says_no_by_4xx: whether an answer with a code and a status of 4xx is a definite no.
         order_id_length: longest client order id.
@@ -116,11 +117,11 @@ BINANCE = Habits(
         "-1008": "limited",  # overloaded, not taken
         "-1015": "limited",
         "-1021": "refused",  # outside the window of time
-        "-1022": "refused",
+        "-1022": "unauthorized",  # not signed with this key's secret
         "-2011": "not_there",
         "-2013": "not_there",
-        "-2014": "refused",
-        "-2015": "refused",  # ccxt takes it for a ban, and tries again
+        "-2014": "unauthorized",
+        "-2015": "unauthorized",  # ccxt takes it for a ban, and tries again
     },
     duplicates=("Duplicate order sent",),
     says_no_by_4xx=True,
@@ -143,9 +144,9 @@ BYBIT = Habits(
     message="retMsg",
     verdicts={
         "10002": "refused",  # outside the window of time
-        "10003": "refused",
-        "10004": "refused",
-        "10005": "refused",
+        "10003": "unauthorized",
+        "10004": "unauthorized",
+        "10005": "unauthorized",
         "10006": "limited",
         "10016": "unknown",
         "10018": "limited",

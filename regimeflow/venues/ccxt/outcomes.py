@@ -21,10 +21,10 @@ from regimeflow.venues.outbox import DUPLICATE
 CLASSES: dict[str, str] = {
     "BaseError": "unknown",
     "ExchangeError": "unknown",
-    "AuthenticationError": "refused",
-    "PermissionDenied": "refused",
-    "AccountNotEnabled": "refused",
-    "AccountSuspended": "refused",
+    "AuthenticationError": "unauthorized",
+    "PermissionDenied": "unauthorized",
+    "AccountNotEnabled": "unauthorized",
+    "AccountSuspended": "unauthorized",
     "ArgumentsRequired": "refused",
     "BadRequest": "refused",
     "BadSymbol": "refused",
@@ -103,6 +103,7 @@ def translated(error: Exception, habits: Habits, clean: Callable[[str], str]) ->
     """
     if isinstance(error, VenueError):
         return error
+    error = _first_of_ccxt(error)
     answer = getattr(error, "answer", None) or Answered()
     code, said = _told(answer.body, habits)
     kind = _verdict(error, answer, code, said, habits)
@@ -114,7 +115,20 @@ def translated(error: Exception, habits: Habits, clean: Callable[[str], str]) ->
         return Refused(text, code=DUPLICATE)
     if kind == "not_there":
         return NotThere(text, code=code)
+    if kind == "unauthorized":
+        return Refused(text, code="unauthorized")
     return Refused(text, code=code) if kind == "refused" else VenueError(text)
+
+
+def _first_of_ccxt(error: Exception) -> Exception:
+    """Return the error of ccxt in whose wake another one came, or that other one itself.
+
+    ccxt clears up after a subscription that is refused, and can fail at that.
+    """
+    found: BaseException | None = error
+    while found is not None and type(found).__name__ not in CLASSES:
+        found = found.__cause__ or found.__context__
+    return found if isinstance(found, Exception) else error
 
 
 def _verdict(error: Exception, answer: Answered, code: str, said: str, habits: Habits) -> str:

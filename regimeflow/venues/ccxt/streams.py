@@ -64,7 +64,7 @@ class Streams:
         self._private: list[asyncio.Task[None]] = []
         self._market: list[asyncio.Task[None]] = []
         self._broken = False
-        self._why = ""
+        self._why: VenueError | None = None
         self._since = 0
         self._told: dict[str, None] = {}
         self._last_bar: dict[str, int] = {}
@@ -111,7 +111,7 @@ class Streams:
         confirms = bool(self._habits.confirms[0])
         while not begun() or (confirms and client.confirmed < client.asked_for):
             if self._broken or any(task.done() for task in tasks):
-                raise VenueError(self._why or "a stream ended before it was confirmed")
+                raise self._why or VenueError("a stream ended before it was confirmed")
             if time.monotonic() > until:
                 raise VenueError("a stream was not confirmed in time")
             await asyncio.sleep(0.002)
@@ -235,13 +235,16 @@ class Streams:
         try:
             await follow
         except Exception as error:
-            self.lose(str(self._translated(error)))
+            self._lose(self._translated(error))
 
     def lose(self, why: str) -> None:
         """Give the connection up."""
+        self._lose(VenueError(why))
+
+    def _lose(self, why: VenueError) -> None:
         if not self._broken:
             self._broken, self._why = True, why
-            self.say(Disconnected(why))
+            self.say(Disconnected(str(why)))
 
 
 async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -17,6 +17,7 @@ from regimeflow.errors import ConfigError, Refused, VenueError
 from regimeflow.model.events import Cancel, Fill, Replace, Submit, exits_of
 from regimeflow.model.instrument import Instrument
 from regimeflow.model.market import History
+from regimeflow.model.timeframe import NS_PER_SECOND
 from regimeflow.venues.extras import require
 from regimeflow.venues.histories import Histories
 from regimeflow.venues.ib import bars
@@ -348,17 +349,32 @@ class InteractiveBrokers(Histories):
 
     def past(self, symbol: str, timeframe: int, start: int, end: int) -> History:
         """Return the closed bars of one series that close after ``start`` and up to ``end``."""
+        return self._at_length(lambda talk: self._bars(talk, symbol, timeframe, start, end))
+
+    def piece(self, symbol: str, timeframe: int, start: int, end: int) -> tuple[History, int]:
+        """Return the bars of one answer, and up to when it tells: nothing is asked for from before
+        TWS's first data."""
+
+        async def work(talk: Talk) -> tuple[History, int]:
+            contract = (await self._contract(talk, symbol)).contract
+            head = await talk.market.first_data(contract) * NS_PER_SECOND
+            begin = min(max(start, head), end)
+            until = min(begin + self.capabilities.history_page * timeframe, end)
+            return await self._bars(talk, symbol, timeframe, begin, until), until
+
+        return self._at_length(work)
+
+    async def _bars(self, talk: Talk, symbol: str, timeframe: int, start: int, end: int) -> History:
         size = bars.BY_LENGTH.get(timeframe)
         if size is None:
             raise Refused(f"there are no bars of {timeframe / 1e9:g} s", code="bad_timeframe")
+        contract = (await self._contract(talk, symbol)).contract
+        until = min(end, await talk.account.time())
+        found = await talk.market.past(contract, size, max(start - timeframe, 0), until)
+        return _history(symbol, timeframe, start, until, found)
 
-        async def work(talk: Talk) -> History:
-            contract = (await self._contract(talk, symbol)).contract
-            now = await talk.account.time()
-            until = min(end, now)
-            found = await talk.market.past(contract, size, max(start - timeframe, 0), until)
-            return _history(symbol, timeframe, start, until, found)
-
+    def _at_length(self, work: Callable[[Talk], Coroutine[Any, Any, T]]) -> T:
+        """Do something that takes long, on the connection or on one of its own."""
         with self._lock:
             thread, talk = self._thread, self._talk
         if thread is not None and talk is not None:

@@ -86,10 +86,16 @@ def _decoded(symbol: str, given: Mapping[str, Any]) -> ContractFields:
             raise ConfigError(
                 f"contracts[{symbol!r}] has no field {name!r}.{did_you_mean(str(name), known)}"
             )
+    fields = dict(given)
+    if type(fields.get(_MONTH)) is int:  # 202612, as one writes it
+        fields[_MONTH] = str(fields[_MONTH])
     try:
-        return msgspec.convert(dict(given), ContractFields)
+        return msgspec.convert(fields, ContractFields)
     except msgspec.ValidationError as error:
         raise ConfigError(f"contracts[{symbol!r}]: {error}") from None
+
+
+_MONTH = "last_trade_date_or_contract_month"
 
 
 def _check(symbol: str, fields: ContractFields) -> None:

@@ -53,7 +53,7 @@ class Market:
     async def past(self, contract: Any, size: bars.Size, start: int, end: int) -> list[Any]:
         """Return TWS's bars that open from ``start`` on and before ``end``, oldest first."""
         first, until = start // NS_PER_SECOND, -(-end // NS_PER_SECOND)
-        first = max(first, await self._first_data(contract))
+        first = max(first, await self.first_data(contract))
         pages: list[list[Any]] = []
         while until > first:
             seconds = max(min(until - first, size.page_s), size.seconds)
@@ -80,7 +80,7 @@ class Market:
                     raise
                 await asyncio.sleep(no.retry_after_ms / 1e3)
 
-    async def _first_data(self, contract: Any) -> int:
+    async def first_data(self, contract: Any) -> int:
         """Return when TWS's data of a contract begin, UTC seconds; 0 where it does not tell."""
         heads = self._line.memory.heads
         if contract.conId in heads:
