@@ -15,6 +15,7 @@ from aiohttp import WSMsgType, web
 from regimeflow.errors import NotThere, Refused
 from regimeflow.model.events import Fill, OrderUpdate
 from regimeflow.model.market import Bar, Quote, Trade
+from regimeflow.sandbox.alpaca import API_KEY, SECRET_KEY
 from regimeflow.sandbox.alpaca.interface import Interface
 from regimeflow.sandbox.alpaca.messages import Json, json_bytes, market
 from regimeflow.sandbox.house import House
@@ -140,7 +141,8 @@ class Server:
             text = f"{request.method} {request.raw_path} {json.dumps(asked['body'])}"
             now = self.exchange.time()
             self._house.books.received(now, 0, wire.REQUESTS, text.encode(), means)
-            if not request.headers.get("APCA-API-KEY-ID"):
+            key, secret = (request.headers.get(f"APCA-API-{n}") for n in ("KEY-ID", "SECRET-KEY"))
+            if not _are_ours(key, secret):
                 return _error(401, 40110000, "request is not authorized")
             fault = self._house.fault(kind)
             if fault is None:
@@ -217,7 +219,10 @@ class Server:
                 asked = json.loads(frame.data)
                 data = asked.get("data") or {}
                 if asked.get("action") in ("authenticate", "auth"):
-                    authorized = bool(data.get("key_id") or asked.get("key"))
+                    authorized = _are_ours(
+                        data.get("key_id") or asked.get("key"),
+                        data.get("secret_key") or asked.get("secret"),
+                    )
                     status = "authorized" if authorized else "unauthorized"
                     answer: Json = {"status": status, "action": "authenticate"}
                     client.send(json_bytes({"stream": "authorization", "data": answer}))
@@ -311,7 +316,7 @@ class Server:
 
     def _market_asked(self, client: Socket, asked: Json) -> Json | None:
         if asked["action"] == "auth":
-            if not asked.get("key"):
+            if not _are_ours(asked.get("key"), asked.get("secret")):
                 return {"T": "error", "code": 402, "msg": "auth failed"}
             if self._market is not None:
                 return {"T": "error", "code": 406, "msg": "connection limit exceeded"}
@@ -346,6 +351,11 @@ _NO = {
     "bad_request": (400, ""),
     "unknown_symbol": (422, ""),
 }
+
+
+def _are_ours(key: Any, secret: Any) -> bool:
+    """Whether these are the keys of the sandbox's account."""
+    return (key, secret) == (API_KEY, SECRET_KEY)
 
 
 async def _read(request: web.Request) -> Json:
