@@ -28,6 +28,10 @@ _ZERO = Decimal(0)
 HAND = "hand"
 
 
+#: Symbol, open, high, low, close and volume of a bar.
+Row = tuple[str, float, float, float, float, float]
+
+
 class Entry(msgspec.Struct, frozen=True):
     """One line of the record.
 
@@ -103,6 +107,7 @@ class Exchange:
         exits_together: whether an exit that is canceled takes the other one with it.
         expires: whether it tells an order that has expired from one that was canceled.
         fee_in_units: whether a buyer pays the fee in what was bought.
+        recalled: whether its past and its prices are given, and nothing of them is made up.
     """
 
     name = "sandbox"
@@ -151,6 +156,7 @@ class Exchange:
         self.fee_in_units = False
         self.exits_together = False
         self.expires = True
+        self.recalled = False
         self.timeframe = timeframe
         self._bars: dict[str, list[Bar]] = {symbol: [] for symbol in self.rules}
         self._forming: dict[str, list[Decimal]] = {}
@@ -458,6 +464,20 @@ class Exchange:
                 )
                 price = path[-1]
             self._bars[symbol][:0] = reversed(made)
+
+    def recall(self, past: Sequence[Sequence[Row]], first: Sequence[Row]) -> None:
+        """Have had these bars, step by step up to now, and stand where the ``first`` rows begin."""
+        with self._lock:
+            self.recalled = True
+            now = self._now()
+            begin = now - now % self.timeframe - len(past) * self.timeframe
+            for symbol, opens, *_ in first:
+                self.prices[symbol] = _exact(opens)
+            for step, rows in enumerate(past, 1):
+                for symbol, o, h, l, c, v in rows:  # noqa: E741
+                    at = begin + step * self.timeframe
+                    self._bars[symbol].append(Bar(at, 0, symbol, o, h, l, c, v, self.timeframe))
+                    self.prices[symbol] = _exact(c)
 
     def time(self) -> int:
         """Return the exchange's clock."""

@@ -49,6 +49,8 @@ class Listening:
         self._open.add(writer)
         try:
             await self._talk(reader, writer)
+        except asyncio.CancelledError:
+            pass  # all is over: streams would print what nobody has to read
         finally:
             self._open.discard(writer)
 

@@ -93,8 +93,21 @@ class Candles:
         self.rows: dict[str, list[list[Any]]] = {}
         opened = exchange.time() // self.timeframe * self.timeframe
         for symbol, price in exchange.prices.items():
-            self.rows[symbol] = _past(symbol, price, exchange.rules[symbol], opened, self, seed)
+            self.rows[symbol] = (
+                self._recalled(symbol)
+                if exchange.recalled
+                else _past(symbol, price, exchange.rules[symbol], opened, self, seed)
+            )
             self._forming[symbol] = [opened, price, price, price, price, Decimal(0)]
+
+    def _recalled(self, symbol: str) -> list[list[Any]]:
+        """Return the candles of the exchange's own past."""
+        told = self._exchange.past(symbol, self.timeframe, 0, self._exchange.time())
+        columns = (told.times, told.open, told.high, told.low, told.close, told.volume)
+        return [
+            [int(ts) - self.timeframe, *(Decimal(str(value)) for value in values)]
+            for ts, *values in zip(*columns, strict=True)
+        ]
 
     def trade(self, symbol: str, ts: int, price: Decimal, size: Decimal) -> list[list[Any]]:
         """Take a trade in; return the candles that ended before it."""

@@ -599,7 +599,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _with_a_past(house_: House) -> Server:
-    house_.exchange.live_through(_PAST)
+    if not house_.exchange.recalled:
+        house_.exchange.live_through(_PAST)
     return Server(house_)
 
 
