@@ -107,6 +107,7 @@ class Exchange:
         exits_together: whether an exit that is canceled takes the other one with it.
         expires: whether it tells an order that has expired from one that was canceled.
         fee_in_units: whether a buyer pays the fee in what was bought.
+        leverage: what may be held for one unit of equity; None: it is not looked at.
         recalled: whether its past and its prices are given, and nothing of them is made up.
     """
 
@@ -157,6 +158,7 @@ class Exchange:
         self.exits_together = False
         self.expires = True
         self.recalled = False
+        self.leverage: Decimal | None = None
         self.timeframe = timeframe
         self._bars: dict[str, list[Bar]] = {symbol: [] for symbol in self.rules}
         self._forming: dict[str, list[Decimal]] = {}
@@ -292,7 +294,7 @@ class Exchange:
         with self._lock:
             self._note("submit", order.order_id, order)
             try:
-                self._check(order)
+                self.check(order)
             except Refused as refusal:
                 self._note("refused", order.order_id, str(refusal))
                 raise
@@ -303,7 +305,8 @@ class Exchange:
             self._first_meeting(taken)
             return ack
 
-    def _check(self, order: Submit) -> None:
+    def check(self, order: Submit) -> None:
+        """Refuse an order that is not taken."""
         before = self.orders.get(order.order_id)
         if before is not None and (self.ids_for_ever or before.status == "open"):
             raise Refused(f"order id {order.order_id} is taken", code="duplicate_order_id")
@@ -410,11 +413,48 @@ class Exchange:
     def balances(self) -> Balances:
         """Return the money."""
         with self._lock:
-            value = sum((self._value(symbol) for symbol in self.held), _ZERO)
-            equity = self.cash + value
+            equity, power, margin = self._equity(), self.cash, _ZERO
+            if self.leverage is not None:
+                margin = self.requirement()
+                power = max((equity - margin) * self.leverage, _ZERO)
             return Balances(
-                float(self.cash), float(equity), float(self.cash), 0.0, "USD", "SANDBOX-0001"
+                float(self.cash), float(equity), float(power), float(margin), "USD", "SANDBOX-0001"
             )
+
+    def _equity(self) -> Decimal:
+        return self.cash + sum((self._value(symbol) for symbol in self.held), _ZERO)
+
+    def requirement(self, order: Submit | None = None) -> Decimal:
+        """Return the equity that positions and working orders need, those of a new one included.
+
+        An order needs it for what it opens, at its own price; what it closes needs none, nor does
+        an exit.
+        """
+        with self._lock:
+            needed = sum((abs(self._value(s)) * self._fraction(s) for s in self.held), _ZERO)
+            orders = [
+                (o.symbol, o.buys, o.left, o.limit or o.stop or self.prices[o.symbol])
+                for o in self.working()
+                if not o.entry
+            ]
+            if order is not None:
+                own = self._price_of(order)
+                orders.append((order.symbol, order.side == "buy", _exact(order.qty), own))
+            closable = {(s, units < 0): abs(units) for s, units in self.held.items()}
+            for symbol, buys, units, price in orders:
+                closes = min(units, closable.get((symbol, buys), _ZERO))
+                closable[symbol, buys] = closable.get((symbol, buys), _ZERO) - closes
+                worth = (units - closes) * price * _exact(self.rules[symbol].multiplier)
+                needed += worth * self._fraction(symbol)
+            return needed
+
+    def _price_of(self, order: Submit) -> Decimal:
+        return _exact(order.limit or order.stop or float(self.prices[order.symbol]))
+
+    def _fraction(self, symbol: str) -> Decimal:
+        """Return the share of a position's value that equity must cover."""
+        margin = self.rules[symbol].margin
+        return _exact(margin) if margin < 1 or self.leverage is None else 1 / self.leverage
 
     def instruments(self, symbols: Sequence[str]) -> list[Instrument]:
         """Return trading rules."""
@@ -618,6 +658,13 @@ class Exchange:
             return price
         reached = price <= order.limit if order.buys else price >= order.limit
         return price if reached else None
+
+    def fee_of(self, order: Submit) -> Decimal:
+        """Return the fee of an order that fills whole at its price, or at the present one."""
+        notional = (
+            _exact(order.qty) * self._price_of(order) * _exact(self.rules[order.symbol].multiplier)
+        )
+        return (notional * self._fee_rate).quantize(Decimal("0.0001"))
 
     def _piece(self, order: Working) -> Decimal:
         """Return how much of an order fills now: all of it, or some lots."""
