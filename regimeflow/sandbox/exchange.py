@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -26,6 +27,8 @@ from regimeflow.venues.port import Ack, Balances, Capabilities, Emit, Said
 _ZERO = Decimal(0)
 #: Orders of others, and trades by hand, are named by this.
 HAND = "hand"
+#: Trades of a symbol that are kept.
+_TRADES = 1_000
 
 
 #: Symbol, open, high, low, close and volume of a bar.
@@ -163,6 +166,9 @@ class Exchange:
         self._bars: dict[str, list[Bar]] = {symbol: [] for symbol in self.rules}
         self._forming: dict[str, list[Decimal]] = {}
         self._closes_at: dict[str, int] = {}
+        #: Symbol -> the newest trades of others.
+        self._traded = {symbol: deque[Trade](maxlen=_TRADES) for symbol in self.rules}
+        self._ticks = 0
         self._emit: Emit | None = None
         self._wanted: tuple[frozenset[str], int] = (frozenset(), 0)
         self.by_venue_id: dict[str, Working] = {}
@@ -205,14 +211,34 @@ class Exchange:
             forming[1:] = [
                 max(forming[1], exact), min(forming[2], exact), exact, forming[4] + _exact(size)
             ]  # fmt: skip
+            self._ticks += 1
+            trade = Trade(now, 0, symbol, float(exact), size, id=str(self._ticks))
+            self._traded[symbol].append(trade)
             symbols, timeframe = self._wanted
             if symbol in symbols and not timeframe:
-                tick = self.rules[symbol].tick
-                self._count += 1
-                self._say(Trade(now, 0, symbol, float(exact), size, id=str(self._count)))
-                bid, ask = float(exact - _exact(tick)), float(exact + _exact(tick))
-                self._say(Quote(now, 0, symbol, bid, ask, size, size))
+                self._say(trade)
+                self._say(self.quote_at(trade))
             self._meet(symbol)
+
+    def traded(self, symbol: str) -> list[Trade]:
+        """Return the newest trades of others, oldest first."""
+        with self._lock:
+            self._known(symbol)
+            return list(self._traded[symbol])
+
+    def latest(self, symbol: str) -> Trade:
+        """Return the newest trade of others; before there is one, the first price as of now."""
+        with self._lock:
+            self._known(symbol)
+            if self._traded[symbol]:
+                return self._traded[symbol][-1]
+            return Trade(self._now(), 0, symbol, float(self.prices[symbol]), 100.0, id="0")
+
+    def quote_at(self, trade: Trade) -> Quote:
+        """Return the quote that goes with a trade: one tick to either side."""
+        price, tick = _exact(trade.price), _exact(self.rules[trade.symbol].tick)
+        bid, ask = float(price - tick), float(price + tick)
+        return Quote(trade.ts, 0, trade.symbol, bid, ask, trade.size, trade.size)
 
     def step(self) -> None:
         """Let every price take one step of a random walk, and every order that is due expire."""

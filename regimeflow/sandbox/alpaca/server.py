@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from regimeflow.errors import NotThere, Refused
 from regimeflow.model.events import Fill, OrderUpdate
 from regimeflow.model.market import Bar, Quote, Trade
 from regimeflow.sandbox.alpaca import API_KEY, SECRET_KEY
-from regimeflow.sandbox.alpaca.interface import Interface
+from regimeflow.sandbox.alpaca.interface import Interface, Several
 from regimeflow.sandbox.alpaca.messages import Json, json_bytes, market
 from regimeflow.sandbox.house import House
 from regimeflow.sandbox.script import Fault
@@ -103,6 +104,7 @@ class Server:
         app.router.add_get("/v1beta3/crypto/us", self._market_stream)
         for method, path, kind, handler in self._interface.routes:
             app.router.add_route(method, path, self._handler(kind, handler))
+        app.router.add_route("*", "/{tail:.*}", _nowhere)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", port, backlog=128).start()
@@ -137,6 +139,8 @@ class Server:
             if request.transport in self._dead:
                 return await self._never()
             asked = await _read(request)
+            if kind == "submit":  # whoever gives an order no name is given one
+                asked["body"].setdefault("client_order_id", str(uuid.uuid4()))
             means = self._interface.meaning(kind, asked)
             text = f"{request.method} {request.raw_path} {json.dumps(asked['body'])}"
             now = self.exchange.time()
@@ -163,7 +167,9 @@ class Server:
             return _error(400, 40010000, f"bad request: {error}")
         finally:
             self._house.wrote()
-        return web.Response(status=204) if found is None else web.json_response(found)
+        if found is None:
+            return web.Response(status=204)
+        return web.json_response(found, status=207 if isinstance(found, Several) else 200)
 
     async def _wrongly(
         self, fault: Fault, handler: Callable[[Json], Any], asked: Json, request: web.Request
@@ -350,6 +356,9 @@ _NO = {
     "duplicate_order_id": (422, "client_order_id must be unique"),
     "bad_request": (400, ""),
     "unknown_symbol": (422, ""),
+    "no_money": (403, "insufficient buying power"),
+    "no_units": (403, ""),
+    "not_fractionable": (403, ""),
 }
 
 
@@ -376,6 +385,10 @@ def _cut(request: web.Request) -> web.Response:
     if request.transport is not None:
         request.transport.abort()
     return web.Response()
+
+
+async def _nowhere(request: web.Request) -> web.Response:
+    return _error(404, 40410000, f"endpoint not found: {request.method} {request.path}")
 
 
 async def _half(request: web.Request, answer: web.Response) -> web.StreamResponse:
