@@ -70,11 +70,11 @@ def pair_of(symbol: str) -> tuple[str, str]:
 
 
 class Said400(Exception):
-    """A definite no in the exchange's own words."""
+    """A definite no in the exchange's own words, and what else it tells."""
 
-    def __init__(self, code: int, words: str) -> None:
+    def __init__(self, code: int, words: str, data: Any = None) -> None:
         super().__init__(words)
-        self.code, self.words = code, words
+        self.code, self.words, self.data = code, words, data
 
 
 class Candles:
