@@ -391,8 +391,9 @@ class Server(SpotWire):
             "origQty": plain(order.qty), "executedQty": plain(order.filled),
             "origQuoteOrderQty": plain(self._in_money.get(order.id, Decimal(0))),
             "cummulativeQuoteQty": plain(order.spent), "status": _status(order),
-            "timeInForce": order.tif.upper(), "type": self._type(order), "side": "BUY" if order.buys else "SELL",
-            "stopPrice": plain(order.stop or 0), "icebergQty": "0.00000000",
+            "timeInForce": order.tif.upper(), "type": self._type(order),
+            "side": "BUY" if order.buys else "SELL", "stopPrice": plain(order.stop or 0),
+            "icebergQty": "0.00000000",
             "time": ms(order.ts), "updateTime": ms(order.ts), "isWorking": True,
             "workingTime": ms(order.ts), "selfTradePreventionMode": "EXPIRE_MAKER",
         }  # fmt: skip

@@ -347,6 +347,14 @@ class Exchange:
         for price in (order.limit, order.stop, order.take_profit or None, order.stop_loss or None):
             if price is not None and (not price > 0 or _exact(price) % _exact(rules.tick)):
                 raise Refused(f"{price!r} is not a price of {order.symbol}", code="bad_price")
+        self._affordable(self.requirement(), self.requirement(order))
+
+    def _affordable(self, before: Decimal, after: Decimal) -> None:
+        """Refuse what would need more equity than there is."""
+        equity = self._equity()
+        if self.leverage is not None and after > before and after > equity:
+            words = f"equity of {equity:.2f} must exceed the margin of {after:.2f} that it needs"
+            raise Refused(words, code="no_money")
 
     def _take(self, order: Submit, entry: str = "") -> Working:
         self._count += 1
@@ -389,12 +397,18 @@ class Exchange:
             qty = _exact(request.qty)
             if qty <= order.filled:
                 raise Refused(f"{order.filled} are filled already", code="bad_qty")
+            before, needed = (order.qty, order.limit, order.stop), self.requirement()
             if not order.entry:  # else it takes off what is left, whatever was asked for
                 order.qty = qty
             if request.limit is not None and order.limit is not None:
                 order.limit = _exact(request.limit)
             if request.stop is not None and order.stop is not None:
                 order.stop = _exact(request.stop)
+            try:
+                self._affordable(needed, self.requirement())
+            except Refused:
+                order.qty, order.limit, order.stop = before
+                raise
             self._tell(order, "replaced")
             ack = Ack(order.venue_id, self._now())
             self._meet(order.symbol)

@@ -16,6 +16,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -58,6 +59,8 @@ _PACING = "Historical Market Data Service error message:Historical data request 
 _TROUBLE = 10999
 _NOISE = say.frame(["\x13garbage", "{]"])
 _FIRST_NUMBER = 1
+#: Half of a position's value may be borrowed.
+_LEVERAGE = Decimal(2)
 #: Bars that there have been before the first client comes.
 _PAST = 600
 
@@ -76,6 +79,7 @@ class Server:
 
     def __init__(self, house_: House) -> None:
         self.exchange = house_.exchange
+        self.exchange.leverage = _LEVERAGE
         self.commission_ms = 5.0
         self.version = say.LAST
         self._house = house_

@@ -165,6 +165,29 @@ def test_crypto_is_bought_for_money():
         assert latest["BTC/USD"].price == 40_000.0
 
 
+def test_what_cannot_be_paid_for_is_refused_and_what_closes_never_is(trading):
+    account = trading.get_account()
+    assert float(account.buying_power) == pytest.approx(2 * float(account.equity), rel=0.01)
+    for side in ("buy", "sell"):
+        with pytest.raises(APIError, match="insufficient buying power") as no:
+            trading.submit_order(buys("QQQ", qty=1_000_000_000, side=side))
+        assert (no.value.status_code, no.value.code) == (403, 40310000)
+    most = int(float(account.buying_power) // 130)
+    resting = trading.submit_order(
+        give.LimitOrderRequest(
+            symbol="QQQ", qty=most, side="buy", time_in_force="day", limit_price=50
+        )
+    )
+    with pytest.raises(APIError, match="insufficient buying power"):  # what rests is reserved
+        trading.submit_order(buys("QQQ", qty=most))
+    with pytest.raises(APIError, match="insufficient buying power"):
+        trading.replace_order_by_id(resting.id, give.ReplaceOrderRequest(qty=10 * most))
+    trading.cancel_orders()
+    trading.submit_order(buys("QQQ", qty=most))
+    assert float(trading.get_account().buying_power) < 0.5 * float(account.buying_power)
+    assert trading.close_position("QQQ").qty == str(most)
+
+
 # ---------------------------------------------------------------- market data
 
 

@@ -149,3 +149,13 @@ def test_what_is_not_known_or_cannot_be_read_is_answered_and_the_connection_stay
     assert ib.reqHistogramData(spy, True, "1 week") == []  # an error ends the wait for it
     assert ib.isConnected()
     assert ib.reqCurrentTime()
+
+
+def test_what_cannot_be_paid_for_is_refused(ib, spy, errors):
+    for side in ("BUY", "SELL"):
+        trade = ib.placeOrder(spy, ib_async.MarketOrder(side, 1_000_000_000))
+        until(ib, trade.isDone, "the refusal")
+        assert errors[-1][1] == 201
+        assert "must exceed the margin" in errors[-1][2]
+    told = ib.whatIfOrder(spy, ib_async.MarketOrder("BUY", 1_000_000_000))
+    assert not isinstance(told, ib_async.OrderState)  # an error instead

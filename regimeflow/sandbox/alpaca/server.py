@@ -7,6 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from typing import Any
 
 import msgpack
@@ -18,7 +19,7 @@ from regimeflow.model.events import Fill, OrderUpdate
 from regimeflow.model.market import Bar, Quote, Trade
 from regimeflow.sandbox.alpaca import API_KEY, SECRET_KEY
 from regimeflow.sandbox.alpaca.interface import Interface, Several
-from regimeflow.sandbox.alpaca.messages import Json, json_bytes, market
+from regimeflow.sandbox.alpaca.messages import Json, is_crypto, json_bytes, market
 from regimeflow.sandbox.house import House
 from regimeflow.sandbox.script import Fault
 from regimeflow.venues import loopback_wire as wire
@@ -81,6 +82,8 @@ class Server:
 
     def __init__(self, house: House) -> None:
         self.exchange = house.exchange
+        # Half of a stock's value may be borrowed, of crypto nothing.
+        self.exchange.leverage = Decimal(1 if any(map(is_crypto, self.exchange.rules)) else 2)
         self._house = house
         self._interface = Interface(house.exchange)
         self._orders: Socket | None = None
