@@ -463,21 +463,20 @@ class Server(SpotWire):
             event["x"] = _HAPPENS.get(said.what, "NEW")
             if said.what == "canceled":
                 event |= {"C": event["c"], "c": f"x{event['i']}"}
-        told = (event, self._balances(order.symbol))
-        return [encode({"subscriptionId": 0, "event": one}) for one in told]
+        return [encode({"subscriptionId": 0, "event": event})]
 
-    def _balances(self, symbol: str) -> dict[str, Any]:
-        """Return what the account has of a pair's two sides now."""
-        assets = symbol.split("/")
+    def account_news(self, order: Working) -> list[str]:
+        assets = order.symbol.split("/")
         rows = {row["asset"]: row for row in self.tell_account({})["balances"]}
         now = ms(self.exchange.time())
-        return {
+        event = {
             "e": "outboundAccountPosition", "E": now, "u": now,
             "B": [
                 {"a": asset, "f": rows[asset]["free"], "l": rows[asset]["locked"]}
                 for asset in assets
             ],
         }  # fmt: skip
+        return [encode({"subscriptionId": 0, "event": event})]
 
     def market_news(self, said: Trade | Quote) -> list[tuple[str, str]]:
         name = self.id_of(said.symbol)

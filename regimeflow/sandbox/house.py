@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -29,6 +30,7 @@ from regimeflow.model.instrument import Instrument
 from regimeflow.model.timeframe import parse_timeframe
 from regimeflow.sandbox.books import BookFile
 from regimeflow.sandbox.exchange import Exchange
+from regimeflow.sandbox.listening import in_tasks
 from regimeflow.sandbox.script import Fault, Script, read_script
 from regimeflow.venues import loopback_wire as wire
 
@@ -83,6 +85,7 @@ class House:
         self._held = False
         self._wire: Wire | None = None
         self._hands: set[asyncio.StreamWriter] = set()
+        self._talks: set[asyncio.Task[None]] = set()
         self._late: set[asyncio.Task[None]] = set()
 
     async def serve(self, speaks: Wire, port: int, ready: Callable[[int, int], None]) -> None:
@@ -101,7 +104,8 @@ class House:
             "timeframe": exchange.timeframe,
         }
         self.books.note(exchange.time(), "opened", "", opened)
-        door = await asyncio.start_server(self._hand, "127.0.0.1", 0, limit=wire.MAX_LINE)
+        talk = in_tasks(self._hand, self._talks)
+        door = await asyncio.start_server(talk, "127.0.0.1", 0, limit=wire.MAX_LINE)
         ready(await speaks.open(port), door.sockets[0].getsockname()[1])
         mover = asyncio.create_task(self._move())
         await self.over.wait()
@@ -162,8 +166,6 @@ class House:
                     writer.write(self.by_hand(await reader.readuntil(b"\n")))
         except (OSError, EOFError, asyncio.LimitOverrunError, msgspec.MsgspecError):
             pass  # gone, or not a hand
-        except asyncio.CancelledError:
-            pass  # all is over: streams would print what nobody has to read
         finally:
             self._hands.discard(writer)
             writer.close()
@@ -296,7 +298,10 @@ def main(
         faults = read_script(Path(arguments.faults).read_bytes()) if arguments.faults else []
         asyncio.run(_serve(arguments, faults, make_wire, rules))
     except (RegimeflowError, OSError) as error:
-        sys.stderr.write(f"regimeflow: {error}\n")
+        if arguments.attended:  # whoever began it waits for a line of its output
+            _say({"error": str(error)})
+        else:
+            sys.stderr.write(f"regimeflow: {error}\n")
         return 1
     return 0
 
@@ -335,8 +340,14 @@ async def _serve(
 
 
 def _ready(port: int, control: int) -> None:
-    sys.stdout.write(json.dumps({"port": port, "control": control}) + "\n")
-    sys.stdout.flush()
+    _say({"port": port, "control": control})
+
+
+def _say(line: Mapping[str, Any]) -> None:
+    """Write a line for whoever began the process; who has gone meanwhile misses nothing."""
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
 
 
 def _attend(house: House) -> None:

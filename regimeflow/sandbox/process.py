@@ -74,6 +74,9 @@ class VenueProcess:
     ) -> None:
         self.ledger = None if ledger is None else Path(ledger)
         given = (symbols,) if isinstance(symbols, str) else tuple(symbols or ())
+        for symbol in given:
+            if "," in symbol:
+                raise ConfigError(f"{symbol!r} is not one symbol: give several as a list")
         self.timeframe = timeframe
         with tempfile.TemporaryDirectory(prefix="regimeflow-") as room:
             path, named = _prices(prices, given, self.symbols[0], history, Path(room))
@@ -97,7 +100,7 @@ class VenueProcess:
         for fault in faults:
             self.hand.fault(fault)
 
-    def _begin(self, arguments: list[str]) -> dict[str, int]:
+    def _begin(self, arguments: list[str]) -> dict[str, Any]:
         """Begin the process; return its ports."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", f"regimeflow.sandbox.{self.kind}", "--attended", *arguments],
@@ -106,11 +109,12 @@ class VenueProcess:
         )
         assert self._process.stdout is not None
         first = self._process.stdout.readline()
-        if not first:
-            self.kill()
-            raise VenueError("the venue's process ended before it listened")
-        ports: dict[str, int] = json.loads(first)
-        return ports
+        said: dict[str, Any] = json.loads(first) if first else {}
+        if "port" not in said:
+            self._reap()
+            why = said.get("error", "its process ended before it listened")
+            raise VenueError(f"the venue did not begin: {why}")
+        return said
 
     def venue(self, **how: Any) -> Any:
         """Return a venue of `regimeflow.venues` that points at it.

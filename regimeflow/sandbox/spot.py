@@ -538,12 +538,23 @@ class SpotWire(ABC):
             order = self.order_of(said)
             kind = "fill" if isinstance(said, Fill) else "order_update"
             self.say_privately(kind, said.order_id, self.order_news(said, order))
+            self._say_account(order)
         elif isinstance(said, Trade | Quote):
             if isinstance(said, Trade):
                 self._candle(said)
             kind = "trade" if isinstance(said, Trade) else "quote"
             for name, text in self.market_news(said):
                 self.tell(kind, name, text)
+
+    def account_news(self, order: Working) -> list[str]:
+        """Return what the account's stream says of money and units after an order moved."""
+        return []
+
+    def _say_account(self, order: Working) -> None:
+        if time.time_ns() >= self._muted_until:
+            for socket in self.sockets:
+                for text in self.account_news(order) if socket.private and socket.wants else ():
+                    socket.send(text)
 
     def order_of(self, said: OrderUpdate | Fill) -> Working:
         """Return the order that is spoken of."""
