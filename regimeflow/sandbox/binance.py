@@ -15,12 +15,14 @@ from typing import Any
 
 from aiohttp import web
 
-from regimeflow.errors import NotThere
+from regimeflow.errors import NotThere, Refused
 from regimeflow.model.events import Cancel, Fill, OrderUpdate, Submit
 from regimeflow.model.market import Quote, Trade
 from regimeflow.model.timeframe import NS_PER_SECOND
 from regimeflow.sandbox import house
+from regimeflow.sandbox.binance_market import PublicMarket
 from regimeflow.sandbox.exchange import Working
+from regimeflow.sandbox.house import House
 from regimeflow.sandbox.process import VenueProcess
 from regimeflow.sandbox.spot import (
     API_KEY,
@@ -47,8 +49,11 @@ _KINDS = {
     ("GET", "exchangeInfo"): "instruments",
     ("GET", "klines"): "history",
     ("GET", "time"): "time",
+    ("DELETE", "openOrders"): "cancel",
+    ("POST", "order/cancelReplace"): "replace",
+    **{("GET", name): "history" for name in ("depth", "aggTrades", "trades")},
 }
-_SIGNED = frozenset({"order", "openOrders", "myTrades", "account"})
+_SIGNED = frozenset({"order", "order/cancelReplace", "openOrders", "myTrades", "account"})
 #: Binance's type -> ours, and back.
 _TYPES = {
     "MARKET": "market",
@@ -56,6 +61,8 @@ _TYPES = {
     "STOP_LOSS": "stop",
     "STOP_LOSS_LIMIT": "stop_limit",
 }
+#: A limit order that is refused where it would trade at once.
+_MAKER = "LIMIT_MAKER"
 _NAMES = {ours: theirs for theirs, ours in _TYPES.items()}
 _STATUS = {
     "filled": "FILLED",
@@ -74,7 +81,10 @@ _REFUSALS = {
     "bad_type": (-1116, "Invalid orderType."),
     "bad_tif": (-1115, "Invalid timeInForce."),
     "unknown_symbol": (-1121, "Invalid symbol."),
+    "would_match": (-2010, "Order would immediately match and take."),
 }
+#: A change of an order of which nothing was done, and one that canceled it and placed none.
+_NOT_REPLACED, _HALF_REPLACED = -2022, -2021
 _WINDOW_MS = 5_000
 
 
@@ -96,6 +106,14 @@ class Server(SpotWire):
     refusals = _REFUSALS
     other = (-2011, "Unknown order sent.")
 
+    def __init__(self, house_: House) -> None:
+        super().__init__(house_)
+        ids = {symbol: name for name, symbol in self.symbols.items()}
+        self.public = PublicMarket(self.exchange, self.candles, ids)
+        #: Orders that were given in money -> how much.
+        self._in_money: dict[str, Decimal] = {}
+        self._makers: set[str] = set()
+
     # ------------------------------------------------------------ requests
 
     def answers(self) -> Mapping[tuple[str, str], Answerer]:
@@ -110,6 +128,12 @@ class Server(SpotWire):
             ("GET", "myTrades"): self.tell_trades,
             ("POST", "order"): self.take_order,
             ("DELETE", "order"): self.cancel_order,
+            ("DELETE", "openOrders"): self.cancel_all,
+            ("POST", "order/cancelReplace"): self.change_order,
+            ("GET", "depth"): self.tell_book,
+            ("GET", "aggTrades"): self.tell_past_trades,
+            ("GET", "trades"): self.tell_past_trades_one_by_one,
+            ("GET", "ticker/bookTicker"): self.tell_best,
         }
 
     def unsupported(self, method: str, path: str) -> Said400:
@@ -121,8 +145,9 @@ class Server(SpotWire):
         return Said400(-2013, "Order does not exist.")
 
     def no(self, refusal: Said400) -> tuple[int, Any]:
-        status = 401 if refusal.code in (-2014, -2015) else 400
-        return status, {"code": refusal.code, "msg": refusal.words}
+        status = {-2014: 401, -2015: 401, _HALF_REPLACED: 409}.get(refusal.code, 400)
+        more = {} if refusal.data is None else {"data": refusal.data}
+        return status, {"code": refusal.code, "msg": refusal.words, **more}
 
     def busy(self) -> Any:
         return {"code": -1003, "msg": "Too many requests; current limit is 6000 request weight."}
@@ -160,7 +185,7 @@ class Server(SpotWire):
         return {
             "symbol": name, "status": "TRADING", "baseAsset": base, "baseAssetPrecision": 8,
             "quoteAsset": quote, "quotePrecision": 8, "quoteAssetPrecision": 8,
-            "orderTypes": list(_TYPES), "isSpotTradingAllowed": True,
+            "orderTypes": [*_TYPES, _MAKER], "isSpotTradingAllowed": True,
             "isMarginTradingAllowed": False, "permissions": [], "permissionSets": [["SPOT"]],
             "filters": [
                 {"filterType": "PRICE_FILTER", "minPrice": plain(rules.tick),
@@ -195,14 +220,42 @@ class Server(SpotWire):
 
     def _ticker(self, symbol: str) -> dict[str, Any]:
         price, tick = self.exchange.prices[symbol], Decimal(str(self.exchange.rules[symbol].tick))
-        now = ms(self.exchange.time())
+        now, day = ms(self.exchange.time()), self.public.day(symbol)
         return {
             "symbol": self.id_of(symbol), "lastPrice": plain(price),
             "bidPrice": plain(price - tick), "askPrice": plain(price + tick),
-            "bidQty": "100.0", "askQty": "100.0", "openPrice": plain(price),
-            "highPrice": plain(price), "lowPrice": plain(price), "volume": "0", "quoteVolume": "0",
+            "bidQty": "100.0", "askQty": "100.0", "openPrice": day["o"],
+            "highPrice": day["h"], "lowPrice": day["l"], "volume": day["v"],
+            "quoteVolume": day["q"],
             "openTime": now - 86_400_000, "closeTime": now, "count": 1,
         }  # fmt: skip
+
+    def tell_best(self, asked: dict[str, str]) -> Any:
+        if "symbol" in asked:
+            return self.public.best(self.symbol_of(asked))
+        return [self.public.best(symbol) for symbol in self.symbols.values()]
+
+    def tell_book(self, asked: dict[str, str]) -> Any:
+        return self.public.depth(self.symbol_of(asked), int(asked.get("limit", 100)))
+
+    def tell_past_trades(self, asked: dict[str, str]) -> Any:
+        return [
+            {
+                "a": int(trade.id), "p": plain(trade.price), "q": plain(trade.size),
+                "f": int(trade.id), "l": int(trade.id), "T": ms(trade.ts), "m": False, "M": True,
+            }
+            for trade in self.public.trades(self.symbol_of(asked), asked)
+        ]  # fmt: skip
+
+    def tell_past_trades_one_by_one(self, asked: dict[str, str]) -> Any:
+        return [
+            {
+                "id": int(trade.id), "price": plain(trade.price), "qty": plain(trade.size),
+                "quoteQty": plain(trade.price * trade.size), "time": ms(trade.ts),
+                "isBuyerMaker": False, "isBestMatch": True,
+            }
+            for trade in self.public.trades(self.symbol_of(asked), asked)
+        ]  # fmt: skip
 
     def tell_account(self, asked: dict[str, str]) -> Any:
         exchange = self.exchange
@@ -245,22 +298,17 @@ class Server(SpotWire):
     # ------------------------------------------------------------ orders
 
     def take_order(self, asked: dict[str, str]) -> Any:
-        kind = _TYPES.get(asked.get("type", ""))
-        if kind is None:
-            raise Said400(-1116, "Invalid orderType.")
-        limit, stop = asked.get("price"), asked.get("stopPrice")
-        order = Submit(
-            0,
-            0,
-            asked.get("newClientOrderId", ""),
-            self.symbol_of(asked),
-            asked["side"].lower(),
-            float(asked["quantity"]),
-            kind,
-            float(limit) if limit else None,
-            float(stop) if stop else None,
-            asked.get("timeInForce", "GTC").lower(),
-        )
+        order = self._read(asked)
+        self._makers.discard(order.order_id)  # ids come back when their orders are over
+        self._in_money.pop(order.order_id, None)
+        if asked["type"] == _MAKER:
+            price = self.exchange.prices[order.symbol]
+            limit = Decimal(asked["price"])
+            if limit >= price if order.side == "buy" else limit <= price:
+                self._refuse(order, "would_match")
+            self._makers.add(order.order_id)
+        if "quantity" not in asked:
+            self._in_money[order.order_id] = Decimal(asked["quoteOrderQty"])
         taken = self.submit(order)
         fills = [f for f in self.exchange.fills if f.order_id == taken.id and f.ts >= taken.ts]
         trades = [self._trade(fill) for fill in fills]
@@ -270,6 +318,64 @@ class Server(SpotWire):
             "transactTime": ms(taken.ts),
             "fills": [{**{n: t[n] for n in names}, "tradeId": t["id"]} for t in trades],
         }
+
+    def _read(self, asked: dict[str, str]) -> Submit:
+        given = asked.get("type", "")
+        kind = "limit" if given == _MAKER else _TYPES.get(given)
+        if kind is None:
+            raise Said400(-1116, "Invalid orderType.")
+        limit, stop, symbol = asked.get("price"), asked.get("stopPrice"), self.symbol_of(asked)
+        qty = asked.get("quantity")
+        if qty is None and kind == "market" and "quoteOrderQty" in asked:
+            lot = Decimal(str(self.exchange.rules[symbol].lot))
+            units = Decimal(asked["quoteOrderQty"]) / self.exchange.prices[symbol]
+            qty = str(units // lot * lot)
+        if qty is None:
+            raise Said400(-1102, "Mandatory parameter 'quantity' was not sent.")
+        return Submit(
+            0,
+            0,
+            asked.get("newClientOrderId", ""),
+            symbol,
+            asked["side"].lower(),
+            float(qty),
+            kind,
+            float(limit) if limit else None,
+            float(stop) if stop else None,
+            asked.get("timeInForce", "GTC").lower(),
+        )
+
+    def cancel_all(self, asked: dict[str, str]) -> Any:
+        symbol = self.symbol_of(asked)
+        orders = [order for order in self.exchange.working() if order.symbol == symbol]
+        if not orders:
+            raise Said400(-2011, "Unknown order sent.")
+        return [self.cancel_order({"orderId": order.venue_id}) for order in orders]
+
+    def change_order(self, asked: dict[str, str]) -> Any:
+        """Cancel an order and place another one in its stead, which is what Binance does."""
+        told: dict[str, Any] = {"cancelResult": "SUCCESS", "newOrderResult": "SUCCESS"}
+        names = {"orderId": "cancelOrderId", "origClientOrderId": "cancelOrigClientOrderId"}
+        before = {ours: asked[theirs] for ours, theirs in names.items() if theirs in asked}
+        try:
+            told["cancelResponse"] = self.cancel_order(before)
+        except Refused:
+            told["cancelResponse"] = {"code": -2011, "msg": "Unknown order sent."}
+            told |= {"cancelResult": "FAILURE", "newOrderResult": "NOT_ATTEMPTED"}
+            told["newOrderResponse"] = None
+            raise Said400(_NOT_REPLACED, "Order cancel-replace failed.", told) from None
+        try:
+            told["newOrderResponse"] = self.take_order(asked)
+        except (Refused, Said400) as no:
+            code, words = (
+                (no.code, no.words)
+                if isinstance(no, Said400)
+                else self.refusals.get(no.code, self.other)
+            )
+            told["newOrderResponse"] = {"code": code, "msg": words}
+            told["newOrderResult"] = "FAILURE"
+            raise Said400(_HALF_REPLACED, "Order cancel-replace partially failed.", told) from None
+        return told
 
     def cancel_order(self, asked: dict[str, str]) -> Any:
         order = self.find(asked.get("orderId", ""), asked.get("origClientOrderId", ""))
@@ -283,13 +389,17 @@ class Server(SpotWire):
             "symbol": self.id_of(order.symbol), "orderId": int(order.venue_id), "orderListId": -1,
             "clientOrderId": _client_id(order), "price": plain(order.limit or 0),
             "origQty": plain(order.qty), "executedQty": plain(order.filled),
-            "origQuoteOrderQty": "0.00000000", "cummulativeQuoteQty": plain(order.spent),
-            "status": _status(order), "timeInForce": order.tif.upper(),
-            "type": _NAMES[order.type], "side": "BUY" if order.buys else "SELL",
-            "stopPrice": plain(order.stop or 0), "icebergQty": "0.00000000",
+            "origQuoteOrderQty": plain(self._in_money.get(order.id, Decimal(0))),
+            "cummulativeQuoteQty": plain(order.spent), "status": _status(order),
+            "timeInForce": order.tif.upper(), "type": self._type(order),
+            "side": "BUY" if order.buys else "SELL", "stopPrice": plain(order.stop or 0),
+            "icebergQty": "0.00000000",
             "time": ms(order.ts), "updateTime": ms(order.ts), "isWorking": True,
             "workingTime": ms(order.ts), "selfTradePreventionMode": "EXPIRE_MAKER",
         }  # fmt: skip
+
+    def _type(self, order: Working) -> str:
+        return _MAKER if order.id in self._makers else _NAMES[order.type]
 
     def _trade(self, fill: Fill) -> dict[str, Any]:
         order = self.order_of(fill)
@@ -334,7 +444,7 @@ class Server(SpotWire):
         now = ms(self.exchange.time())
         event = {
             "e": "executionReport", "E": now, "s": self.id_of(order.symbol),
-            "c": _client_id(order), "S": "BUY" if order.buys else "SELL", "o": _NAMES[order.type],
+            "c": _client_id(order), "S": "BUY" if order.buys else "SELL", "o": self._type(order),
             "f": order.tif.upper(), "q": plain(order.qty), "p": plain(order.limit or 0),
             "P": plain(order.stop or 0), "F": "0.00000000", "g": -1, "C": "", "x": "TRADE",
             "X": _status(order), "r": "NONE", "i": int(order.venue_id), "l": "0.00000000",
@@ -355,6 +465,19 @@ class Server(SpotWire):
                 event |= {"C": event["c"], "c": f"x{event['i']}"}
         return [encode({"subscriptionId": 0, "event": event})]
 
+    def account_news(self, order: Working) -> list[str]:
+        assets = order.symbol.split("/")
+        rows = {row["asset"]: row for row in self.tell_account({})["balances"]}
+        now = ms(self.exchange.time())
+        event = {
+            "e": "outboundAccountPosition", "E": now, "u": now,
+            "B": [
+                {"a": asset, "f": rows[asset]["free"], "l": rows[asset]["locked"]}
+                for asset in assets
+            ],
+        }  # fmt: skip
+        return [encode({"subscriptionId": 0, "event": event})]
+
     def market_news(self, said: Trade | Quote) -> list[tuple[str, str]]:
         name = self.id_of(said.symbol)
         if isinstance(said, Trade):
@@ -363,12 +486,18 @@ class Server(SpotWire):
                 "p": plain(said.price), "q": plain(said.size), "T": ms(said.ts), "m": False,
                 "M": True,
             }  # fmt: skip
-            return [(f"{name.lower()}@trade", encode(event))]
+            ticker = f"{name.lower()}@miniTicker"
+            told = [(f"{name.lower()}@trade", encode(event))]
+            if any(ticker in socket.wants for socket in self.sockets):
+                told.append((ticker, self.public.mini_ticker(said.symbol)))
+            return told
         event = {
             "u": ms(said.ts), "s": name, "b": plain(said.bid), "B": plain(said.bid_size),
             "a": plain(said.ask), "A": plain(said.ask_size),
         }  # fmt: skip
-        return [(f"{name.lower()}@bookTicker", encode(event))]
+        change = self.public.change(said)
+        books = [(f"{name.lower()}@depth{pace}", change) for pace in ("@100ms", "")]
+        return [(f"{name.lower()}@bookTicker", encode(event)), *books]
 
     def candle_news(self, symbol: str, row: list[Any], *, over: bool) -> tuple[str, str]:
         name, interval = self.id_of(symbol), interval_of(self.candles.timeframe)

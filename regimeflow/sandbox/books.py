@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from regimeflow.errors import ConfigError
 from regimeflow.sandbox.exchange import Entry, Exchange
 
 
@@ -34,11 +35,23 @@ class BookFile:
 
     Args:
         path: of the file; must not exist yet.
+
+    Raises:
+        ConfigError: it does, or cannot be made.
     """
 
     def __init__(self, path: Path | str | None) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL
-        self._fd = -1 if path is None else os.open(path, flags, 0o600)
+        self._fd = -1
+        if path is not None:
+            try:
+                self._fd = os.open(path, flags, 0o600)
+            except FileExistsError:
+                raise ConfigError(
+                    f"{path} is there already: a venue's record begins in a new file"
+                ) from None
+            except OSError as error:
+                raise ConfigError(f"{path} cannot be made: {error.strerror}") from None
         self._encode = msgspec.json.Encoder().encode
         self._books: tuple[str, str, tuple[tuple[str, str], ...]] | None = None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -26,6 +27,12 @@ from regimeflow.venues.port import Ack, Balances, Capabilities, Emit, Said
 _ZERO = Decimal(0)
 #: Orders of others, and trades by hand, are named by this.
 HAND = "hand"
+#: Trades of a symbol that are kept.
+_TRADES = 1_000
+
+
+#: Symbol, open, high, low, close and volume of a bar.
+Row = tuple[str, float, float, float, float, float]
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -103,6 +110,8 @@ class Exchange:
         exits_together: whether an exit that is canceled takes the other one with it.
         expires: whether it tells an order that has expired from one that was canceled.
         fee_in_units: whether a buyer pays the fee in what was bought.
+        leverage: what may be held for one unit of equity; None: it is not looked at.
+        recalled: whether its past and its prices are given, and nothing of them is made up.
     """
 
     name = "sandbox"
@@ -151,10 +160,15 @@ class Exchange:
         self.fee_in_units = False
         self.exits_together = False
         self.expires = True
+        self.recalled = False
+        self.leverage: Decimal | None = None
         self.timeframe = timeframe
         self._bars: dict[str, list[Bar]] = {symbol: [] for symbol in self.rules}
         self._forming: dict[str, list[Decimal]] = {}
         self._closes_at: dict[str, int] = {}
+        #: Symbol -> the newest trades of others.
+        self._traded = {symbol: deque[Trade](maxlen=_TRADES) for symbol in self.rules}
+        self._ticks = 0
         self._emit: Emit | None = None
         self._wanted: tuple[frozenset[str], int] = (frozenset(), 0)
         self.by_venue_id: dict[str, Working] = {}
@@ -197,14 +211,34 @@ class Exchange:
             forming[1:] = [
                 max(forming[1], exact), min(forming[2], exact), exact, forming[4] + _exact(size)
             ]  # fmt: skip
+            self._ticks += 1
+            trade = Trade(now, 0, symbol, float(exact), size, id=str(self._ticks))
+            self._traded[symbol].append(trade)
             symbols, timeframe = self._wanted
             if symbol in symbols and not timeframe:
-                tick = self.rules[symbol].tick
-                self._count += 1
-                self._say(Trade(now, 0, symbol, float(exact), size, id=str(self._count)))
-                bid, ask = float(exact - _exact(tick)), float(exact + _exact(tick))
-                self._say(Quote(now, 0, symbol, bid, ask, size, size))
+                self._say(trade)
+                self._say(self.quote_at(trade))
             self._meet(symbol)
+
+    def traded(self, symbol: str) -> list[Trade]:
+        """Return the newest trades of others, oldest first."""
+        with self._lock:
+            self._known(symbol)
+            return list(self._traded[symbol])
+
+    def latest(self, symbol: str) -> Trade:
+        """Return the newest trade of others; before there is one, the first price as of now."""
+        with self._lock:
+            self._known(symbol)
+            if self._traded[symbol]:
+                return self._traded[symbol][-1]
+            return Trade(self._now(), 0, symbol, float(self.prices[symbol]), 100.0, id="0")
+
+    def quote_at(self, trade: Trade) -> Quote:
+        """Return the quote that goes with a trade: one tick to either side."""
+        price, tick = _exact(trade.price), _exact(self.rules[trade.symbol].tick)
+        bid, ask = float(price - tick), float(price + tick)
+        return Quote(trade.ts, 0, trade.symbol, bid, ask, trade.size, trade.size)
 
     def step(self) -> None:
         """Let every price take one step of a random walk, and every order that is due expire."""
@@ -286,7 +320,7 @@ class Exchange:
         with self._lock:
             self._note("submit", order.order_id, order)
             try:
-                self._check(order)
+                self.check(order)
             except Refused as refusal:
                 self._note("refused", order.order_id, str(refusal))
                 raise
@@ -297,7 +331,8 @@ class Exchange:
             self._first_meeting(taken)
             return ack
 
-    def _check(self, order: Submit) -> None:
+    def check(self, order: Submit) -> None:
+        """Refuse an order that is not taken."""
         before = self.orders.get(order.order_id)
         if before is not None and (self.ids_for_ever or before.status == "open"):
             raise Refused(f"order id {order.order_id} is taken", code="duplicate_order_id")
@@ -312,6 +347,14 @@ class Exchange:
         for price in (order.limit, order.stop, order.take_profit or None, order.stop_loss or None):
             if price is not None and (not price > 0 or _exact(price) % _exact(rules.tick)):
                 raise Refused(f"{price!r} is not a price of {order.symbol}", code="bad_price")
+        self._affordable(self.requirement(), self.requirement(order))
+
+    def _affordable(self, before: Decimal, after: Decimal) -> None:
+        """Refuse what would need more equity than there is."""
+        equity = self._equity()
+        if self.leverage is not None and after > before and after > equity:
+            words = f"equity of {equity:.2f} must exceed the margin of {after:.2f} that it needs"
+            raise Refused(words, code="no_money")
 
     def _take(self, order: Submit, entry: str = "") -> Working:
         self._count += 1
@@ -354,12 +397,18 @@ class Exchange:
             qty = _exact(request.qty)
             if qty <= order.filled:
                 raise Refused(f"{order.filled} are filled already", code="bad_qty")
+            before, needed = (order.qty, order.limit, order.stop), self.requirement()
             if not order.entry:  # else it takes off what is left, whatever was asked for
                 order.qty = qty
             if request.limit is not None and order.limit is not None:
                 order.limit = _exact(request.limit)
             if request.stop is not None and order.stop is not None:
                 order.stop = _exact(request.stop)
+            try:
+                self._affordable(needed, self.requirement())
+            except Refused:
+                order.qty, order.limit, order.stop = before
+                raise
             self._tell(order, "replaced")
             ack = Ack(order.venue_id, self._now())
             self._meet(order.symbol)
@@ -404,11 +453,48 @@ class Exchange:
     def balances(self) -> Balances:
         """Return the money."""
         with self._lock:
-            value = sum((self._value(symbol) for symbol in self.held), _ZERO)
-            equity = self.cash + value
+            equity, power, margin = self._equity(), self.cash, _ZERO
+            if self.leverage is not None:
+                margin = self.requirement()
+                power = max((equity - margin) * self.leverage, _ZERO)
             return Balances(
-                float(self.cash), float(equity), float(self.cash), 0.0, "USD", "SANDBOX-0001"
+                float(self.cash), float(equity), float(power), float(margin), "USD", "SANDBOX-0001"
             )
+
+    def _equity(self) -> Decimal:
+        return self.cash + sum((self._value(symbol) for symbol in self.held), _ZERO)
+
+    def requirement(self, order: Submit | None = None) -> Decimal:
+        """Return the equity that positions and working orders need, those of a new one included.
+
+        An order needs it for what it opens, at its own price; what it closes needs none, nor does
+        an exit.
+        """
+        with self._lock:
+            needed = sum((abs(self._value(s)) * self._fraction(s) for s in self.held), _ZERO)
+            orders = [
+                (o.symbol, o.buys, o.left, o.limit or o.stop or self.prices[o.symbol])
+                for o in self.working()
+                if not o.entry
+            ]
+            if order is not None:
+                own = self._price_of(order)
+                orders.append((order.symbol, order.side == "buy", _exact(order.qty), own))
+            closable = {(s, units < 0): abs(units) for s, units in self.held.items()}
+            for symbol, buys, units, price in orders:
+                closes = min(units, closable.get((symbol, buys), _ZERO))
+                closable[symbol, buys] = closable.get((symbol, buys), _ZERO) - closes
+                worth = (units - closes) * price * _exact(self.rules[symbol].multiplier)
+                needed += worth * self._fraction(symbol)
+            return needed
+
+    def _price_of(self, order: Submit) -> Decimal:
+        return _exact(order.limit or order.stop or float(self.prices[order.symbol]))
+
+    def _fraction(self, symbol: str) -> Decimal:
+        """Return the share of a position's value that equity must cover."""
+        margin = self.rules[symbol].margin
+        return _exact(margin) if margin < 1 or self.leverage is None else 1 / self.leverage
 
     def instruments(self, symbols: Sequence[str]) -> list[Instrument]:
         """Return trading rules."""
@@ -458,6 +544,20 @@ class Exchange:
                 )
                 price = path[-1]
             self._bars[symbol][:0] = reversed(made)
+
+    def recall(self, past: Sequence[Sequence[Row]], first: Sequence[Row]) -> None:
+        """Have had these bars, step by step up to now, and stand where the ``first`` rows begin."""
+        with self._lock:
+            self.recalled = True
+            now = self._now()
+            begin = now - now % self.timeframe - len(past) * self.timeframe
+            for symbol, opens, *_ in first:
+                self.prices[symbol] = _exact(opens)
+            for step, rows in enumerate(past, 1):
+                for symbol, o, h, l, c, v in rows:  # noqa: E741
+                    at = begin + step * self.timeframe
+                    self._bars[symbol].append(Bar(at, 0, symbol, o, h, l, c, v, self.timeframe))
+                    self.prices[symbol] = _exact(c)
 
     def time(self) -> int:
         """Return the exchange's clock."""
@@ -598,6 +698,13 @@ class Exchange:
             return price
         reached = price <= order.limit if order.buys else price >= order.limit
         return price if reached else None
+
+    def fee_of(self, order: Submit) -> Decimal:
+        """Return the fee of an order that fills whole at its price, or at the present one."""
+        notional = (
+            _exact(order.qty) * self._price_of(order) * _exact(self.rules[order.symbol].multiplier)
+        )
+        return (notional * self._fee_rate).quantize(Decimal("0.0001"))
 
     def _piece(self, order: Working) -> Decimal:
         """Return how much of an order fills now: all of it, or some lots."""

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import itertools
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,8 +30,12 @@ from regimeflow.model.instrument import Instrument
 from regimeflow.model.timeframe import parse_timeframe
 from regimeflow.sandbox.books import BookFile
 from regimeflow.sandbox.exchange import Exchange
+from regimeflow.sandbox.listening import in_tasks
 from regimeflow.sandbox.script import Fault, Script, read_script
 from regimeflow.venues import loopback_wire as wire
+
+#: Units of a trade where nothing else is said.
+_SIZE = 100.0
 
 
 class Wire(Protocol):
@@ -79,6 +85,7 @@ class House:
         self._held = False
         self._wire: Wire | None = None
         self._hands: set[asyncio.StreamWriter] = set()
+        self._talks: set[asyncio.Task[None]] = set()
         self._late: set[asyncio.Task[None]] = set()
 
     async def serve(self, speaks: Wire, port: int, ready: Callable[[int, int], None]) -> None:
@@ -97,7 +104,8 @@ class House:
             "timeframe": exchange.timeframe,
         }
         self.books.note(exchange.time(), "opened", "", opened)
-        door = await asyncio.start_server(self._hand, "127.0.0.1", 0, limit=wire.MAX_LINE)
+        talk = in_tasks(self._hand, self._talks)
+        door = await asyncio.start_server(talk, "127.0.0.1", 0, limit=wire.MAX_LINE)
         ready(await speaks.open(port), door.sockets[0].getsockname()[1])
         mover = asyncio.create_task(self._move())
         await self.over.wait()
@@ -111,12 +119,12 @@ class House:
         self.books.close()
 
     async def _move(self) -> None:
-        """Move prices, for ever."""
+        """Move prices while there are any, and let time pass for ever."""
         goes_on = True
-        while goes_on:
+        while True:
             await asyncio.sleep(self._pause_s)
             if not self._held:
-                goes_on = self._prices()
+                goes_on = goes_on and self._prices()
                 self.exchange.expire()
             self.wrote()
 
@@ -238,34 +246,31 @@ def walk(exchange: Exchange) -> Callable[[], bool]:
     return step
 
 
-def play(exchange: Exchange, path: Path) -> Callable[[], bool]:
-    """Return what plays the next row of a file: of bars all four prices, or one price."""
-    rows = _rows(path, next(iter(exchange.rules)))
+def play(exchange: Exchange, path: Path, history: int) -> Callable[[], bool]:
+    """Return what plays the next step of a file: of bars all four prices, or one price.
+
+    The first ``history`` steps are the bars of before the exchange began.
+
+    Raises:
+        RegimeflowError: the file cannot be played.
+    """
+    # Most venues walk, and need nothing that reads frames.
+    from regimeflow.sandbox.played import Played
+
+    past, rest = Played(path, list(exchange.rules)).past_and_rest(history)
+    first = next(rest)
+    exchange.recall(past, first)
+    steps = itertools.chain([first], rest)
 
     def step() -> bool:
-        row = next(rows, None)
-        if row is None:
-            return False
-        symbol, prices = row
-        for price in prices if symbol in exchange.rules else ():
-            exchange.tick(symbol, price)
-        return True
+        rows = next(steps, None)
+        for symbol, o, h, l, c, volume in rows or ():  # noqa: E741
+            prices = (o, h, l, c) if l < h else (c,)
+            for price in prices:
+                exchange.tick(symbol, price, volume / len(prices) or _SIZE)
+        return rows is not None
 
     return step
-
-
-def _rows(path: Path, only: str) -> Iterator[tuple[str, list[float]]]:
-    from regimeflow.data.files import read_file
-
-    frame = read_file(path)
-    named = {name.strip().lower(): name for name in frame.columns}
-    wanted = [named[n] for n in ("open", "high", "low", "close") if n in named]
-    wanted = wanted or [named[n] for n in ("price",) if n in named]
-    if not wanted:
-        raise ConfigError(f"{path} has neither the columns of bars nor one named 'price'")
-    symbol = named.get("symbol")
-    for row in frame.iter_rows(named=True):
-        yield str(row[symbol]) if symbol else only, [float(row[name]) for name in wanted]
 
 
 # ---------------------------------------------------------------- the process
@@ -293,7 +298,10 @@ def main(
         faults = read_script(Path(arguments.faults).read_bytes()) if arguments.faults else []
         asyncio.run(_serve(arguments, faults, make_wire, rules))
     except (RegimeflowError, OSError) as error:
-        sys.stderr.write(f"regimeflow: {error}\n")
+        if arguments.attended:  # whoever began it waits for a line of its output
+            _say({"error": str(error)})
+        else:
+            sys.stderr.write(f"regimeflow: {error}\n")
         return 1
     return 0
 
@@ -316,8 +324,11 @@ async def _serve(
         timeframe=parse_timeframe(arguments.timeframe),
         whole=arguments.whole,
     )
-    exchange.remember(arguments.history)
-    prices = play(exchange, Path(arguments.prices)) if arguments.prices else walk(exchange)
+    if arguments.prices:
+        prices = play(exchange, Path(arguments.prices), arguments.history)
+    else:
+        exchange.remember(arguments.history)
+        prices = walk(exchange)
     books = BookFile(arguments.ledger)
     house = House(exchange, books, Script(faults), prices, arguments.speed)
     loop = asyncio.get_running_loop()
@@ -329,8 +340,14 @@ async def _serve(
 
 
 def _ready(port: int, control: int) -> None:
-    sys.stdout.write(json.dumps({"port": port, "control": control}) + "\n")
-    sys.stdout.flush()
+    _say({"port": port, "control": control})
+
+
+def _say(line: Mapping[str, Any]) -> None:
+    """Write a line for whoever began the process; who has gone meanwhile misses nothing."""
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
 
 
 def _attend(house: House) -> None:
@@ -354,8 +371,8 @@ def parser(prog: str, **defaults: Any) -> argparse.ArgumentParser:
     add("--cash", type=float, default=100_000.0, metavar="X", help="money on the account")
     add("--fee-bps", type=float, default=1.0, metavar="B", help="of an execution's value")
     add("--whole", type=float, default=0.6, metavar="P", help="share of fills in one piece")
-    add("--prices", metavar="FILE", help="play these (Parquet or CSV) instead of a random walk")
-    add("--history", type=int, default=0, metavar="N", help="made-up bars from before it began")
+    add("--prices", metavar="FILE", help="play these (Parquet or CSV), no random walk")
+    add("--history", type=int, default=0, metavar="N", help="bars from before it began")
     add("--ledger", metavar="FILE", help="where the venue's own record goes; a new file")
     add("--faults", metavar="FILE", help="a script of faults, JSON")
     add("--attended", action="store_true", help="end when the standard input does")

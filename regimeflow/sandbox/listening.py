@@ -25,6 +25,7 @@ class Listening:
         self._longest = longest
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
+        self._talks: set[asyncio.Task[None]] = set()
         self._muted_until = 0
         #: Connections that there have been.
         self.count = 0
@@ -32,7 +33,7 @@ class Listening:
     async def open(self, port: int) -> int:
         """Begin to listen; return the port."""
         self._server = await asyncio.start_server(
-            self._client, "127.0.0.1", port, limit=self._longest, backlog=128
+            in_tasks(self._client, self._talks), "127.0.0.1", port, limit=self._longest, backlog=128
         )
         listens: int = self._server.sockets[0].getsockname()[1]
         return listens
@@ -60,6 +61,26 @@ class Listening:
     def muted(self) -> bool:
         """Whether nothing is said of its own accord now."""
         return time.time_ns() < self._muted_until
+
+
+def in_tasks(
+    talk: Talk, talks: set[asyncio.Task[None]]
+) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]:
+    """Return what begins a talk with a client as a task, kept in a set until it is over.
+
+    A server that is given the coroutine itself prints a traceback for each talk that is canceled
+    when all ends.
+    """
+
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def run() -> None:
+            await talk(reader, writer)
+
+        task = asyncio.create_task(run())
+        talks.add(task)
+        task.add_done_callback(talks.discard)
+
+    return begin
 
 
 def write(writer: asyncio.StreamWriter, message: bytes) -> None:

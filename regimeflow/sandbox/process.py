@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import uuid
 from collections.abc import Sequence
@@ -34,13 +35,22 @@ class VenueProcess:
 
     Args:
         ledger: file for the venue's own record; must not exist yet. None keeps none.
-        symbols, timeframe, seed, cash, speed, whole, prices, history: as of the command.
+        symbols: what it trades; a text is one symbol. None: those of ``prices``, or its usual ones.
+        timeframe, seed, cash, speed, whole: as of the command.
+        prices: what it plays instead of a random walk: a pandas or polars frame, or whatever else
+            `regimeflow.backtest` takes, or a Parquet or CSV file; of bars or trades. The rows of
+            one time are one step; after the last one prices stand still.
+        history: bars from before it began, made up, or the first so many steps of ``prices``.
         faults: what goes wrong from the beginning.
 
     Attributes:
         port: where it listens.
+        symbols: what it trades.
         timeframe: of its bars, such as "1min".
         hand: makes it do things.
+
+    Raises:
+        RegimeflowError: it cannot begin; it says why.
     """
 
     #: Module of this package that is run.
@@ -52,36 +62,46 @@ class VenueProcess:
         self,
         ledger: Path | str | None = None,
         *,
-        symbols: Sequence[str] | None = None,
+        symbols: str | Sequence[str] | None = None,
         timeframe: str = "1s",
         seed: int = 1,
         cash: float = 1_000_000.0,
         speed: float = 20.0,
         whole: float = 0.6,
-        prices: Path | str | None = None,
+        prices: Any = None,
         history: int = 0,
         faults: Sequence[Fault] = (),
     ) -> None:
         self.ledger = None if ledger is None else Path(ledger)
-        self.symbols = tuple(symbols or self.symbols)
+        given = (symbols,) if isinstance(symbols, str) else tuple(symbols or ())
+        for symbol in given:
+            if "," in symbol:
+                raise ConfigError(f"{symbol!r} is not one symbol: give several as a list")
         self.timeframe = timeframe
-        words: dict[str, Any] = {
-            "ledger": ledger,
-            "symbols": ",".join(self.symbols),
-            "timeframe": timeframe,
-            "seed": seed,
-            "cash": cash,
-            "speed": speed,
-            "whole": whole,
-            "prices": prices,
-            "history": history,
-        }
-        arguments = [
-            part
-            for name, value in words.items()
-            if value is not None
-            for part in (f"--{name}", str(value))
-        ]
+        with tempfile.TemporaryDirectory(prefix="regimeflow-") as room:
+            path, named = _prices(prices, given, self.symbols[0], history, Path(room))
+            self.symbols = named or given or self.symbols
+            words: dict[str, Any] = {
+                "ledger": ledger,
+                "symbols": ",".join(self.symbols),
+                "timeframe": timeframe,
+                "seed": seed,
+                "cash": cash,
+                "speed": speed,
+                "whole": whole,
+                "prices": path,
+                "history": history,
+            }
+            ports = self._begin(
+                [f"--{n}={value}" for n, value in words.items() if value is not None]
+            )
+        self.port: int = ports["port"]
+        self.hand = Hand(ports["control"], self.symbols, timeframe)
+        for fault in faults:
+            self.hand.fault(fault)
+
+    def _begin(self, arguments: list[str]) -> dict[str, Any]:
+        """Begin the process; return its ports."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", f"regimeflow.sandbox.{self.kind}", "--attended", *arguments],
             stdin=subprocess.PIPE,
@@ -89,14 +109,12 @@ class VenueProcess:
         )
         assert self._process.stdout is not None
         first = self._process.stdout.readline()
-        if not first:
-            self.kill()
-            raise VenueError("the venue's process ended before it listened")
-        ports = json.loads(first)
-        self.port: int = ports["port"]
-        self.hand = Hand(ports["control"], self.symbols, timeframe)
-        for fault in faults:
-            self.hand.fault(fault)
+        said: dict[str, Any] = json.loads(first) if first else {}
+        if "port" not in said:
+            self._reap()
+            why = said.get("error", "its process ended before it listened")
+            raise VenueError(f"the venue did not begin: {why}")
+        return said
 
     def venue(self, **how: Any) -> Any:
         """Return a venue of `regimeflow.venues` that points at it.
@@ -144,6 +162,21 @@ class VenueProcess:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def _prices(
+    prices: Any, symbols: tuple[str, ...], unnamed: str, history: int, room: Path
+) -> tuple[Path | None, tuple[str, ...]]:
+    """Return the file that a venue is to play, and the symbols in it; both empty without prices."""
+    if prices is None:
+        return None, ()
+    from regimeflow.sandbox.played import Played  # a venue that walks needs no frames
+
+    played = Played(prices, symbols or None, unnamed)
+    played.past_and_rest(history)
+    path = room / "prices.parquet"
+    played.write(path)
+    return path, played.symbols
 
 
 class Hand:

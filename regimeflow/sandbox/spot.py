@@ -70,11 +70,11 @@ def pair_of(symbol: str) -> tuple[str, str]:
 
 
 class Said400(Exception):
-    """A definite no in the exchange's own words."""
+    """A definite no in the exchange's own words, and what else it tells."""
 
-    def __init__(self, code: int, words: str) -> None:
+    def __init__(self, code: int, words: str, data: Any = None) -> None:
         super().__init__(words)
-        self.code, self.words = code, words
+        self.code, self.words, self.data = code, words, data
 
 
 class Candles:
@@ -93,8 +93,21 @@ class Candles:
         self.rows: dict[str, list[list[Any]]] = {}
         opened = exchange.time() // self.timeframe * self.timeframe
         for symbol, price in exchange.prices.items():
-            self.rows[symbol] = _past(symbol, price, exchange.rules[symbol], opened, self, seed)
+            self.rows[symbol] = (
+                self._recalled(symbol)
+                if exchange.recalled
+                else _past(symbol, price, exchange.rules[symbol], opened, self, seed)
+            )
             self._forming[symbol] = [opened, price, price, price, price, Decimal(0)]
+
+    def _recalled(self, symbol: str) -> list[list[Any]]:
+        """Return the candles of the exchange's own past."""
+        told = self._exchange.past(symbol, self.timeframe, 0, self._exchange.time())
+        columns = (told.times, told.open, told.high, told.low, told.close, told.volume)
+        return [
+            [int(ts) - self.timeframe, *(Decimal(str(value)) for value in values)]
+            for ts, *values in zip(*columns, strict=True)
+        ]
 
     def trade(self, symbol: str, ts: int, price: Decimal, size: Decimal) -> list[list[Any]]:
         """Take a trade in; return the candles that ended before it."""
@@ -525,12 +538,23 @@ class SpotWire(ABC):
             order = self.order_of(said)
             kind = "fill" if isinstance(said, Fill) else "order_update"
             self.say_privately(kind, said.order_id, self.order_news(said, order))
+            self._say_account(order)
         elif isinstance(said, Trade | Quote):
             if isinstance(said, Trade):
                 self._candle(said)
             kind = "trade" if isinstance(said, Trade) else "quote"
             for name, text in self.market_news(said):
                 self.tell(kind, name, text)
+
+    def account_news(self, order: Working) -> list[str]:
+        """Return what the account's stream says of money and units after an order moved."""
+        return []
+
+    def _say_account(self, order: Working) -> None:
+        if time.time_ns() >= self._muted_until:
+            for socket in self.sockets:
+                for text in self.account_news(order) if socket.private and socket.wants else ():
+                    socket.send(text)
 
     def order_of(self, said: OrderUpdate | Fill) -> Working:
         """Return the order that is spoken of."""

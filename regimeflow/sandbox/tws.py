@@ -16,12 +16,22 @@ import math
 import re
 import sys
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any
 
+import msgspec
 from msgspec import UNSET
 
-from regimeflow.errors import NotThere, Refused
-from regimeflow.model.events import Cancel, Fill, OrderUpdate, Replace, Submit
+from regimeflow.errors import NotThere, Refused, RegimeflowError
+from regimeflow.model.events import (
+    STOP_LOSS,
+    TAKE_PROFIT,
+    Cancel,
+    Fill,
+    OrderUpdate,
+    Replace,
+    Submit,
+)
 from regimeflow.model.market import Trade
 from regimeflow.sandbox import house
 from regimeflow.sandbox import tws_messages as say
@@ -30,6 +40,7 @@ from regimeflow.sandbox.house import House
 from regimeflow.sandbox.listening import Listening
 from regimeflow.sandbox.process import VenueProcess
 from regimeflow.sandbox.script import Fault
+from regimeflow.sandbox.tws_account import Account
 from regimeflow.sandbox.tws_client import Client, price, read, read_raw
 from regimeflow.sandbox.tws_client import number as text_of
 from regimeflow.sandbox.tws_market import Market, till
@@ -40,13 +51,16 @@ _TYPES = {"MKT": "market", "LMT": "limit", "STP": "stop", "STP LMT": "stop_limit
 #: The exchange's refusals -> TWS's numbers; others are "order rejected".
 _CODES = {"unknown_symbol": 200, "bad_price": 110, "bad_qty": 10318, "order_over": 104}
 _REJECTED, _CANCELED, _TOO_FAST = 201, 202, 100
-_NOT_FOUND, _TOO_LATE = 10147, 10148
+_NOT_FOUND, _TOO_LATE, _NO_PARENT = 10147, 10148, 10006
+_UNREAD = 320
 _HISTORY = 162
 _PACING = "Historical Market Data Service error message:Historical data request pacing violation"
 #: What stands for a gateway's own trouble: nothing that the request's sender could know.
 _TROUBLE = 10999
 _NOISE = say.frame(["\x13garbage", "{]"])
 _FIRST_NUMBER = 1
+#: Half of a position's value may be borrowed.
+_LEVERAGE = Decimal(2)
 #: Bars that there have been before the first client comes.
 _PAST = 600
 
@@ -65,6 +79,7 @@ class Server:
 
     def __init__(self, house_: House) -> None:
         self.exchange = house_.exchange
+        self.exchange.leverage = _LEVERAGE
         self.commission_ms = 5.0
         self.version = say.LAST
         self._house = house_
@@ -83,6 +98,7 @@ class Server:
             for i, symbol in enumerate(self.exchange.rules)
         }
         self.market = Market(self.exchange, self._contracts, self._out)
+        self.account = Account(self.exchange, self._contracts)
         self.exchange.connect(self._say)
         self.exchange.subscribe(tuple(self.exchange.rules), 0)
 
@@ -152,7 +168,7 @@ class Server:
                 while True:
                     fields = await read(reader)
                     if not client.dead:
-                        self._asked(client, fields)
+                        self._try(client, fields)
         except (OSError, EOFError, ValueError, LookupError, asyncio.CancelledError):
             pass  # gone, not one of our clients, or all is over
         finally:
@@ -179,9 +195,8 @@ class Server:
             return False
         self._clients.append(client)
         self._note("hello", client)
-        used = (number for who, number in self._names if who == client.id)
-        client.write(say.frame([15, 1, say.ACCOUNT]))
-        client.write(say.frame([9, 1, max(used, default=_FIRST_NUMBER - 1) + 1]))
+        self._accounts(client, [])
+        self._next_number(client, [])
         for code, farm in ((2104, "Market data farm"), (2106, "HMDS data farm")):
             client.write(say.error(-1, code, f"{farm} connection is OK:sandbox", client.version))
         if self._lost:
@@ -205,6 +220,17 @@ class Server:
 
     # ------------------------------------------------------------ requests
 
+    def _try(self, client: Client, fields: list[str]) -> None:
+        """Do what a message asks for; say so where it cannot be read."""
+        try:
+            self._asked(client, fields)
+        except (ArithmeticError, LookupError, ValueError, RegimeflowError) as error:
+            self._unread(client, fields, f"{type(error).__name__}: {error}")
+
+    def _unread(self, client: Client, fields: list[str], why: str) -> None:
+        text = f"Server error when reading an API client request: {why}"
+        client.write(say.error(_number_of(fields), _UNREAD, text, client.version))
+
     def _asked(self, client: Client, fields: list[str]) -> None:
         """Do what a message asks for, or to it what the script says."""
         text = ",".join(fields).encode()
@@ -214,10 +240,13 @@ class Server:
         number = int(fields[0])
         if number in _OF_THE_MARKET:
             do = functools.partial(_OF_THE_MARKET[number], self.market, client, fields)
+        elif number in _OF_THE_ACCOUNT:
+            do = functools.partial(_OF_THE_ACCOUNT[number], self.account, client, fields)
         elif number in _DO:
             do = functools.partial(_DO[number], self, client, fields)
         else:
-            return  # a cancel of something, or what only a screen would show
+            self._unread(client, fields, f"the sandbox does not know requests of kind {number}")
+            return
         kind = self._kind(client, number, fields)
         fault = self._house.fault(kind, connection=client.connection) if kind else None
         if fault is None:
@@ -260,9 +289,13 @@ class Server:
         self, what: str, ms: float, client: Client, do: Callable[[], None], number: int
     ) -> None:
         """Let a request take effect, and do what the script says to its answer."""
-        client.kept = []
-        do()
-        answer, client.kept = b"".join(client.kept), None
+        kept: list[bytes] = []
+        client.kept = kept
+        try:
+            do()
+        finally:
+            client.kept = None
+        answer = b"".join(kept)
         if what == "drop_after":
             client.writer.close()
         elif what == "delay":
@@ -287,50 +320,85 @@ class Server:
         if symbol is None:
             self._refuse(client, number, 200, "No security definition has been found")
             return
-        order = say.Order.read(fields, client.id, self._contracts[symbol])
-        if order.parent or not order.transmit:
+        order = say.Order.read(fields, client.id, self._contracts[symbol], client.version)
+        if order.asks:
+            self._ask(client, order, symbol)
+        elif order.parent or not order.transmit or (client.id, number) in self._groups:
             self._place_together(client, order, symbol)
-            return
-        name = order.ref or f"tws-{client.id}-{number}"
-        request = Submit(
-            0, 0, name, symbol, order.action.lower(), float(order.qty),
-            _TYPES.get(order.type, order.type), price(order.limit), price(order.stop),
-            order.tif.lower(), till(order.good_till),
+        else:
+            self._submit(client, [order], self._request(order, symbol))
+
+    def _request(self, order: say.Order, symbol: str) -> Submit:
+        return Submit(
+            0, 0, order.ref or f"tws-{order.client}-{order.number}", symbol, order.action.lower(),
+            float(order.qty), _TYPES.get(order.type, order.type), price(order.limit),
+            price(order.stop), order.tif.lower(), till(order.good_till),
         )  # fmt: skip
-        if name not in self._orders:
-            self._orders[name] = order
-            self._names[client.id, number] = name
+
+    def _ask(self, client: Client, order: say.Order, symbol: str) -> None:
+        """Tell what an order would do to the account."""
+        exchange, request = self.exchange, self._request(order, symbol)
         try:
-            self.exchange.submit(request)
+            exchange.check(request)
         except Refused as no:
-            if self._names.get((client.id, number)) == name:
-                del self._orders[name], self._names[client.id, number]
-            self._refuse(client, number, _CODES.get(no.code, _REJECTED), str(no))
+            self._refuse(client, order.number, _CODES.get(no.code, _REJECTED), str(no))
+            return
+        before, after = exchange.requirement(), exchange.requirement(request)
+        equity = text_of(exchange.balances().equity)
+        terms = {
+            "commission": text_of(exchange.fee_of(request)),
+            "commissionCurrency": say.CURRENCY,
+        }
+        for kind in ("initMargin", "maintMargin"):
+            terms[f"{kind}Before"], terms[f"{kind}After"] = text_of(before), text_of(after)
+            terms[f"{kind}Change"] = text_of(after - before)
+        terms |= {"equityWithLoanBefore": equity, "equityWithLoanAfter": equity}
+        terms["equityWithLoanChange"] = "0"
+        client.write(say.what_if(order, terms, client.version))
 
     def _place_together(self, client: Client, order: say.Order, symbol: str) -> None:
         """Keep an order until the last of its group has come; then they leave as one."""
-        group = self._groups.setdefault((client.id, order.parent or order.number), [])
-        group.append(order)
+        place = (client.id, order.parent or order.number)
+        if order.parent and place not in self._groups:
+            text = f"Missing parent order: {order.parent} is not waiting for its exits"
+            self._refuse(client, order.number, _NO_PARENT, text)
+            return
+        group = [one for one in self._groups.get(place, []) if one.number != order.number]
+        group = [*group, order] if order.parent else [order, *group]
+        self._groups[place] = group
         if not order.transmit:
             return
-        del self._groups[client.id, order.parent]
-        entry, exits = group[0], {exit_.ref: exit_ for exit_ in group[1:]}
-        profit, loss = exits.get(entry.ref + "t"), exits.get(entry.ref + "s")
-        request = Submit(
-            0, 0, entry.ref, symbol, entry.action.lower(), float(entry.qty),
-            _TYPES.get(entry.type, entry.type), price(entry.limit), price(entry.stop),
-            entry.tif.lower(), till(entry.good_till),
+        del self._groups[place]
+        entry, exits = group[0], {exit_.type: exit_ for exit_ in group[1:]}
+        profit, loss = exits.get("LMT"), exits.get("STP")
+        if len(group) > 1 + (profit is not None) + (loss is not None):
+            for one in group:
+                text = "exits are one limit order and one stop order"
+                self._refuse(client, one.number, _REJECTED, text)
+            return
+        request = msgspec.structs.replace(
+            self._request(entry, symbol),
             take_profit=(profit and price(profit.limit)) or UNSET,
             stop_loss=(loss and price(loss.stop)) or UNSET,
-        )  # fmt: skip
-        for one in group:
-            self._orders[one.ref] = one
-            self._names[client.id, one.number] = one.ref
+        )
+        self._submit(client, [entry, *(one for one in (profit, loss) if one)], request)
+
+    def _submit(self, client: Client, group: list[say.Order], request: Submit) -> None:
+        """Place an order and its exits, or refuse all of them."""
+        suffixes = {"LMT": TAKE_PROFIT, "STP": STOP_LOSS}
+        names = [request.order_id + (suffixes[one.type] if one.parent else "") for one in group]
+        added = [
+            (name, one) for name, one in zip(names, group, strict=True) if name not in self._orders
+        ]
+        for name, one in added:
+            self._orders[name] = one
+            self._names[client.id, one.number] = name
         try:
             self.exchange.submit(request)
         except Refused as no:
+            for name, one in added:
+                del self._orders[name], self._names[client.id, one.number]
             for one in group:
-                del self._orders[one.ref], self._names[client.id, one.number]
                 self._refuse(client, one.number, _CODES.get(no.code, _REJECTED), str(no))
 
     def _refuse(self, client: Client, number: int, code: int, why: str) -> None:
@@ -339,7 +407,7 @@ class Server:
 
     def _change(self, client: Client, fields: list[str], name: str) -> None:
         before = self._orders[name]
-        after = say.Order.read(fields, client.id, before.contract)
+        after = say.Order.read(fields, client.id, before.contract, client.version)
         self._orders[name] = after
         limit, stop = price(after.limit), price(after.stop)
         try:
@@ -359,6 +427,11 @@ class Server:
         except Refused as no:
             text = f"OrderId {number} that needs to be cancelled cannot be cancelled, state: {no}"
             client.write(say.error(number, _TOO_LATE, text, client.version))
+
+    def _cancel_all(self, client: Client, fields: list[str]) -> None:
+        for order in self.exchange.working():
+            if order.status == "open":  # else another one's end was its own
+                self.exchange.cancel(Cancel(1, 1, order.id), order.venue_id)
 
     def _open_orders(self, client: Client, fields: list[str]) -> None:
         shown = {row.venue_order_id for row in self.exchange.open_orders()}
@@ -404,7 +477,7 @@ class Server:
         left = text_of(working.left)
         client.write(say.order_status(order, status, text_of(working.filled), left, average, perm))
 
-    # ------------------------------------------------------------ executions, positions, money
+    # ------------------------------------------------------------ executions, and who asks
 
     def _executions(self, client: Client, fields: list[str]) -> None:
         number = int(fields[2])
@@ -432,31 +505,18 @@ class Server:
     def _working(self, name: str) -> Working:
         return self.exchange.orders.get(name) or self.exchange.by_venue_id[name]
 
-    def _positions(self, client: Client, fields: list[str]) -> None:
-        for held in self.exchange.positions():
-            contract = self._contracts[held.symbol]
-            client.write(
-                say.frame([61, 3, say.ACCOUNT, *contract.fields, text_of(held.qty),
-                           text_of(held.average_price)])
-            )  # fmt: skip
-        client.write(say.frame([62, 1]))
-
-    def _summary(self, client: Client, fields: list[str]) -> None:
-        number, money = int(fields[2]), self.exchange.balances()
-        told = {
-            "TotalCashValue": money.cash, "NetLiquidation": money.equity,
-            "BuyingPower": money.buying_power, "InitMarginReq": money.margin,
-        }  # fmt: skip
-        for tag in fields[4].split(","):
-            client.write(
-                say.frame([63, 1, number, say.ACCOUNT, tag, text_of(told[tag]), say.CURRENCY])
-            )
-        client.write(say.frame([64, 1, number]))
-
     def _clock(self, client: Client, fields: list[str]) -> None:
         client.write(say.frame([49, 1, self.exchange.time() // 10**9]))
 
-    # ------------------------------------------------------------ contracts, history, data
+    def _accounts(self, client: Client, fields: list[str]) -> None:
+        client.write(say.frame([15, 1, say.ACCOUNT]))
+
+    def _next_number(self, client: Client, fields: list[str]) -> None:
+        used = (number for who, number in self._names if who == client.id)
+        client.write(say.frame([9, 1, max(used, default=_FIRST_NUMBER - 1) + 1]))
+
+    def _nothing(self, client: Client, fields: list[str]) -> None:
+        """Take note of what only a screen would show, or of an end of what never began."""
 
     # ------------------------------------------------------------ the stream
 
@@ -474,6 +534,9 @@ class Server:
             messages = self._messages(client, said)
             if messages:
                 self._out(client, said, messages)
+        if isinstance(said, Fill):
+            for client in self._clients:
+                self.account.moved(client, said.symbol)
 
     def _messages(self, client: Client, said: Said) -> list[bytes]:
         """Return how something is said to a client; nothing where it did not ask for it."""
@@ -544,8 +607,10 @@ class Server:
 
 def _number_of(fields: list[str]) -> int:
     """Return the number of the request or order that a message is about, -1 without one."""
-    place = _NUMBERED.get(int(fields[0]))
-    return int(fields[place]) if place is not None else -1
+    try:
+        return int(fields[_NUMBERED[int(fields[0])]])
+    except (LookupError, ValueError):
+        return -1
 
 
 def _status_of(working: Working) -> str:
@@ -564,15 +629,27 @@ _KINDS = {
     99: "order",
 }  # fmt: skip
 #: Number of a request -> where in it the number is by which it is answered.
-_NUMBERED = {1: 2, 3: 1, 4: 2, 7: 2, 9: 2, 20: 1, 50: 2, 62: 2, 87: 1}
+_NUMBERED = {
+    1: 2, 2: 2, 3: 1, 4: 2, 7: 2, 9: 2, 10: 2, 11: 2, 20: 1, 21: 2, 22: 1, 23: 2, 25: 2, 50: 2,
+    51: 2, 52: 2, 53: 2, 54: 2, 55: 2, 56: 2, 57: 2, 62: 2, 63: 2, 74: 2, 75: 2, 76: 2, 77: 2,
+    **dict.fromkeys((78, 79, 81, 83, 84, 86, 87, 88, 89, 90, 92, 93, 94, 95, 96, 97, 98), 1),
+}  # fmt: skip
+#: Ends of what is never begun here, and what only concerns a screen or a log.
+_IDLE = (11, 13, 14, 15, 23, 53, 56, 57, 59, 63, 75, 79, 89, 90, 93, 95)
 _DO: dict[int, Callable[[Server, Client, list[str]], None]] = {
+    **dict.fromkeys(_IDLE, Server._nothing),
     3: Server._place, 4: Server._cancel, 5: Server._open_orders, 7: Server._executions,
-    16: Server._open_orders, 49: Server._clock, 61: Server._positions, 62: Server._summary,
-    99: Server._completed,
+    8: Server._next_number, 16: Server._open_orders, 17: Server._accounts, 49: Server._clock,
+    58: Server._cancel_all, 99: Server._completed,
+}  # fmt: skip
+_OF_THE_ACCOUNT: dict[int, Callable[[Account, Client, list[str]], None]] = {
+    6: Account.updates, 61: Account.positions, 62: Account.summary, 64: Account.end_positions,
+    76: Account.updates_of, 77: Account.end_updates_of,
 }  # fmt: skip
 _OF_THE_MARKET: dict[int, Callable[[Market, Client, list[str]], None]] = {
     1: Market.ticks, 2: Market.end_ticks, 9: Market.details, 20: Market.history,
     25: Market.end_bars, 50: Market.real_time_bars, 51: Market.end_bars, 87: Market.head,
+    97: Market.each_tick, 98: Market.end_each_tick,
 }  # fmt: skip
 
 
@@ -599,7 +676,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _with_a_past(house_: House) -> Server:
-    house_.exchange.live_through(_PAST)
+    if not house_.exchange.recalled:
+        house_.exchange.live_through(_PAST)
     return Server(house_)
 
 

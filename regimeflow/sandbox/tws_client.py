@@ -23,6 +23,10 @@ class Client:
         self.late: bytes | None = None
         self.ticks: dict[int, str] = {}
         self.bars: dict[int, tuple[str, bool]] = {}
+        #: Number of a request -> symbol, and the kind of the ticks that are told one by one.
+        self.each: dict[int, tuple[str, int]] = {}
+        self.follows_positions = self.follows_account = False
+        self.follows_values: set[int] = set()
 
     def write(self, message: bytes) -> None:
         """Say something, or keep it where the script wants to do something to it first."""

@@ -21,6 +21,8 @@ _BARS = {
     "30 mins": 1800, "1 hour": 3600, "2 hours": 7200, "4 hours": 14400, "8 hours": 28800,
     "1 day": 86400,
 }  # fmt: skip
+#: What is told tick by tick -> its kind in the messages.
+_EACH = {"Last": 1, "AllLast": 2, "BidAsk": 3, "MidPoint": 4}
 _SPANS = {"S": 1, "D": 86_400, "W": 7 * 86_400, "M": 30 * 86_400, "Y": 365 * 86_400}
 
 
@@ -135,6 +137,22 @@ class Market:
         client.write(say.frame([58, 1, number, 1]))
         client.ticks[number] = symbol
 
+    def each_tick(self, client: Client, fields: list[str]) -> None:
+        """Begin a stream of trades, of quotes or of their middles, each by itself."""
+        number, symbol = int(fields[1]), self.symbol_of(fields[2:14])
+        kind = _EACH.get(fields[14])
+        if symbol is None or kind is None:
+            code, text = (200, "No security definition has been found for the request")
+            if symbol is not None:
+                code, text = (10189, f"Failed to request tick-by-tick data: no {fields[14]!r}")
+            client.write(say.error(number, code, text, client.version))
+            return
+        client.each[number] = (symbol, kind)
+
+    def end_each_tick(self, client: Client, fields: list[str]) -> None:
+        """End such a stream."""
+        client.each.pop(int(fields[1]), None)
+
     def end_ticks(self, client: Client, fields: list[str]) -> None:
         """End such a stream."""
         client.ticks.pop(int(fields[2]), None)
@@ -148,10 +166,17 @@ class Market:
     def messages(self, client: Client, said: Said) -> list[bytes]:
         """Return how news of the market is said to a client; nothing where it did not ask."""
         numbers = [n for n, symbol in client.ticks.items() if symbol == getattr(said, "symbol", "")]
+        each = [
+            (number, kind)
+            for number, (symbol, kind) in client.each.items()
+            if symbol == getattr(said, "symbol", "")
+        ]
         if isinstance(said, Trade):
-            return [b"".join(_trade(n, said, self._volume()) for n in numbers)]
+            told = [_trade(n, said, self._volume()) for n in numbers]
+            return [b"".join([*told, *(_each_trade(n, k, said) for n, k in each)])]
         if isinstance(said, Quote):
-            return [b"".join(_quote(n, said) for n in numbers)]
+            told = [_quote(n, said) for n in numbers]
+            return [b"".join([*told, *(_each_quote(n, k, said) for n, k in each)])]
         return []
 
     def _volume(self) -> str:
@@ -194,6 +219,23 @@ def _quote(number: int, quote: Quote) -> bytes:
     bid = [1, 6, number, 1, text_of(quote.bid), text_of(quote.bid_size), 0]
     ask = [1, 6, number, 2, text_of(quote.ask), text_of(quote.ask_size), 0]
     return say.frame(bid) + say.frame(ask)
+
+
+def _each_trade(number: int, kind: int, trade: Trade) -> bytes:
+    if kind not in (1, 2):
+        return b""
+    price, size = text_of(trade.price), text_of(trade.size)
+    return say.frame([99, number, kind, trade.ts // 10**9, price, size, 0, "SANDBOX", ""])
+
+
+def _each_quote(number: int, kind: int, quote: Quote) -> bytes:
+    told: dict[int, list[Any]] = {
+        3: [text_of(quote.bid), text_of(quote.ask), text_of(quote.bid_size),
+            text_of(quote.ask_size), 0],
+        4: [text_of((quote.bid + quote.ask) / 2)],
+    }  # fmt: skip
+    at = quote.ts // 10**9
+    return say.frame([99, number, kind, at, *told[kind]]) if kind in told else b""
 
 
 def _bar_update(number: int, bar: Bar) -> bytes:

@@ -115,6 +115,7 @@ class Order(NamedTuple):
         parent: number of the order whose exit it is, 0 for one of its own.
         oca: name of the group in which one order cancels the others.
         transmit: whether it leaves at once, with what was sent before for the same parent.
+        asks: whether it only asks what it would do to the account.
     """
 
     client: int
@@ -132,14 +133,23 @@ class Order(NamedTuple):
     parent: int = 0
     oca: str = ""
     transmit: bool = True
+    asks: bool = False
 
     @classmethod
-    def read(cls, fields: list[str], client: int, contract: Contract) -> Order:
-        """Read a request to place or change an order."""
+    def read(cls, fields: list[str], client: int, contract: Contract, version: int) -> Order:
+        """Read a request to place or change an order; one without a time in force is for a day.
+
+        Raises:
+            ValueError: it has what the sandbox does not know, and where the rest stands is not
+                known either.
+        """
+        rest = fields[42:] if version >= 177 else fields[43:]
+        if rest[22] or rest[30] or rest[34] or rest[39] not in ("", "0") or rest[40]:
+            raise ValueError("orders have no algorithm, hedge, scale or delta neutral part here")
         return cls(
             client, int(fields[1]), contract, fields[16], fields[17], fields[18], fields[19],
-            fields[20], fields[21], fields[26], fields[38], fields[33], int(fields[28] or 0),
-            fields[22], fields[27] == "1",
+            fields[20], fields[21] or "DAY", fields[26], fields[38], fields[33],
+            int(fields[28] or 0), fields[22], fields[27] == "1", rest[42] == "1",
         )  # fmt: skip
 
 
@@ -190,6 +200,13 @@ def open_order(order: Order, qty: str, perm_id: int, status: str, version: int) 
     said = _said(order, qty, perm_id, status) | {"clientId": order.client}
     names = [5, order.number, *order.contract.fields]
     return frame(names + _fields(_OPEN, said, version))
+
+
+def what_if(order: Order, terms: dict[str, Any], version: int) -> bytes:
+    """Return what an order would do to the account, by the names of TWS's fields."""
+    said = _said(order, order.qty, 0, "PreSubmitted") | {"clientId": order.client, "whatIf": 1}
+    names = [5, order.number, *order.contract.fields]
+    return frame(names + _fields(_OPEN, said | terms, version))
 
 
 def completed_order(

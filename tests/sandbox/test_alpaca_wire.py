@@ -20,6 +20,7 @@ from sockets import Child, await_
 
 import regimeflow as rf
 from regimeflow.model.events import Connection, Feed, OrderUpdate, Reconciled
+from regimeflow.sandbox.alpaca import API_KEY, SECRET_KEY
 from regimeflow.sandbox.script import Fault
 
 SYMBOLS = ("AAA", "BBB")
@@ -243,10 +244,10 @@ def test_crypto_too_and_its_journal_is_certified_where_nothing_of_alpaca_is(tmp_
 
 
 def test_no_key_is_in_any_file_of_a_run(sandbox, tmp_path):
-    canaries = ("PKCANARYCANARY99", "canary-secret-of-alpaca")
+    canaries = (API_KEY, SECRET_KEY)
     session = rf.LiveSession(
         Lively,
-        sandbox.venue(api_key=canaries[0], secret_key=canaries[1], timeout_ms=300.0),
+        sandbox.venue(timeout_ms=300.0),
         symbols=SYMBOLS,
         timeframe="100ms",
         run_dir=tmp_path / "run",

@@ -200,3 +200,46 @@ def test_its_books_follow_from_its_executions(seed: int) -> None:
     assert held == exchange.held
     assert [e for e in told if isinstance(e, Fill)] == exchange.fills
     assert len({fill.execution_id for fill in exchange.fills}) == len(exchange.fills)
+
+
+@pytest.mark.parametrize(
+    ("held", "terms", "needed"),
+    [
+        (0, {"qty": 15}, 750),  # half of 1,500
+        (0, {"qty": 15, "side": "sell"}, 750),
+        (0, {"qty": 15, "limit": 50.0}, 375),  # at its own price
+        (10, {"qty": 10, "side": "sell"}, 500),  # it closes: what is held needs its half until then
+        (10, {"qty": 25, "side": "sell"}, 1_250),  # and 15 are opened
+        (-10, {"qty": 10}, 500),
+    ],
+)
+def test_what_opens_needs_its_share_of_equity_and_what_closes_none(held, terms, needed):
+    exchange, _, _ = opened(cash=1_000.0)
+    exchange.leverage = Decimal(2)
+    if held:
+        exchange.trade_by_hand("AAA", "buy" if held > 0 else "sell", abs(held))
+    asked = order("a", **terms)
+    assert exchange.requirement(asked) == needed
+    if needed <= 1_000:
+        exchange.submit(asked)
+    else:
+        with pytest.raises(Refused, match="must exceed the margin") as no:
+            exchange.submit(asked)
+        assert no.value.code == "no_money"
+
+
+def test_a_change_that_cannot_be_paid_for_leaves_the_order_as_it_was():
+    exchange, _, _ = opened(cash=1_000.0)
+    exchange.leverage = Decimal(2)
+    exchange.submit(order("a", limit=50.0, qty=10))
+    with pytest.raises(Refused, match="must exceed the margin"):
+        exchange.replace(Replace(1, 1, "a", 100.0, 40.0), "")
+    assert (exchange.order("a").qty, exchange.order("a").limit) == (10.0, 50.0)
+    exchange.replace(Replace(1, 1, "a", 20.0, 40.0), "")
+    assert exchange.balances().buying_power == 1_200.0  # 800 of 2,000 are reserved
+
+
+def test_without_leverage_nobody_asks_for_money():
+    exchange, _, _ = opened(cash=1_000.0)
+    exchange.submit(order("a", qty=1_000))
+    assert exchange.balances().buying_power == -99_000.0

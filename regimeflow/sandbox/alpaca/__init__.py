@@ -19,6 +19,9 @@ from typing import Any
 from regimeflow.model.instrument import Instrument
 from regimeflow.sandbox.process import VenueProcess
 
+#: The account's keys, the same in every sandbox: any other are refused, as Alpaca refuses them.
+API_KEY, SECRET_KEY = "PKSANDBOXSANDBOX", "made-up-for-the-sandbox"
+
 
 def rules(symbol: str) -> Instrument:
     """Return the trading rules of a symbol: whole shares and cents, or crypto's parts."""
@@ -29,6 +32,8 @@ def rules(symbol: str) -> Instrument:
 
 class Alpaca(VenueProcess):
     """Alpaca on this machine, to practise and to test on; symbols with a slash are crypto.
+
+    A client of one's own needs the port and the keys, `API_KEY` and `SECRET_KEY` of this module.
 
     Args:
         as of `VenueProcess`.
@@ -43,7 +48,7 @@ class Alpaca(VenueProcess):
     symbols = ("SPY", "QQQ")
 
     def venue(self, **how: Any) -> Any:
-        """Return `regimeflow.venues.Alpaca` that points at it, with made-up keys.
+        """Return `regimeflow.venues.Alpaca` that points at it, with the sandbox's keys.
 
         The sandbox never closes, so its sessions are UTC days; and it has bars of any length.
 
@@ -57,8 +62,8 @@ class Alpaca(VenueProcess):
         here = f"127.0.0.1:{self.port}"
         return Venue(
             **{
-                "api_key": "PKSANDBOXSANDBOX",
-                "secret_key": "made-up-for-the-sandbox",
+                "api_key": API_KEY,
+                "secret_key": SECRET_KEY,
                 "asset_class": "crypto" if crypto else "equity",
                 "base_url": f"http://{here}",
                 "data_url": f"http://{here}",
@@ -86,4 +91,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
 
-__all__ = ["Alpaca", "main"]
+__all__ = ["API_KEY", "SECRET_KEY", "Alpaca", "main"]

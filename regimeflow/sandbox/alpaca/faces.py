@@ -51,6 +51,8 @@ class Faces:
         self._by_id: dict[str, tuple[Working, Face]] = {}
         self._by_client_id: dict[str, tuple[Working, Face]] = {}
         self._next_name: dict[str, str] = {}
+        #: Orders that were given in money -> how much, as it was written.
+        self.notional: dict[str, str] = {}
         exchange.name_order = lambda count: str(uuid.uuid5(SPACE, f"order {count}"))
         exchange.name_execution = self._execution
         exchange.exits_together = True
@@ -144,7 +146,7 @@ class Faces:
             "asset_id": str(uuid.uuid5(SPACE, order.symbol)),
             "symbol": order.symbol,
             "asset_class": asset_class(order.symbol),
-            "notional": None,
+            "notional": self.notional.get(order.id),
             "order_class": "bracket" if order.entry or self._legs(order.id) else "",
             "type": order.type,
             "order_type": order.type,
@@ -163,7 +165,7 @@ class Faces:
         """Return what changes of an order."""
         average = order.spent / order.filled if order.filled else None
         return {
-            "qty": str(order.qty.normalize().__format__("f")),
+            "qty": None if order.id in self.notional else format(order.qty.normalize(), "f"),
             "filled_qty": format(order.filled.normalize(), "f"),
             "filled_avg_price": None if average is None else format(average, "f"),
             "limit_price": None if order.limit is None else format(order.limit, "f"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from urllib.parse import unquote
 
@@ -13,16 +14,16 @@ import msgspec
 from regimeflow.data.calendars import sessions
 from regimeflow.errors import NotThere, Refused
 from regimeflow.model.events import Cancel
+from regimeflow.model.venue import Holding
+from regimeflow.sandbox.alpaca.data import Data
 from regimeflow.sandbox.alpaca.faces import Faces
 from regimeflow.sandbox.alpaca.messages import (
     SPACE,
     Json,
     asset_class,
-    bar,
     change_of,
     check,
     is_crypto,
-    length_of,
     ns_of,
     order_of,
     text,
@@ -34,8 +35,7 @@ from regimeflow.venues.alpaca.wire import NEW_YORK
 
 ACCOUNT = "PA3SANDBOX01"
 #: Most rows of a page, whatever was asked for.
-_BARS, _ORDERS, _ACTIVITIES = 1_000, 500, 100
-_PRICES = ("open", "high", "low", "close", "volume")
+_ORDERS, _ACTIVITIES = 500, 100
 
 
 class Interface:
@@ -68,8 +68,11 @@ class Interface:
             ("DELETE", "/v2/orders/{id}", "cancel", self._cancel),
             ("GET", "/v2/positions", "positions", self._positions),
             ("GET", "/v2/account/activities/FILL", "executions", self._activities),
-            ("GET", "/v2/stocks/bars", "history", self._past),
-            ("GET", "/v1beta3/crypto/us/bars", "history", self._past),
+            ("DELETE", "/v2/orders", "cancel", self._cancel_all),
+            ("GET", "/v2/positions/{symbol:.+}", "positions", self._position),
+            ("DELETE", "/v2/positions", "submit", self._close_all),
+            ("DELETE", "/v2/positions/{symbol:.+}", "submit", self._close),
+            *Data(exchange).routes,
         ]
 
     def meaning(self, kind: str, asked: Json) -> bytes:
@@ -103,8 +106,9 @@ class Interface:
             "equity": text(money.equity),
             "portfolio_value": text(money.equity),
             "buying_power": text(money.buying_power),
-            "initial_margin": "0",
-            "maintenance_margin": "0",
+            "multiplier": str(self.exchange.leverage or 1),
+            "initial_margin": text(money.margin),
+            "maintenance_margin": text(money.margin),
             "shorting_enabled": True,
             "trading_blocked": False,
             "account_blocked": False,
@@ -165,11 +169,21 @@ class Interface:
     def _submit(self, asked: Json) -> Json:
         body = asked["body"]
         check(body)
-        order = order_of(body)
+        order = order_of(self._in_units(body))
         if self.faces.is_taken(order.order_id):
             raise Refused("taken", code="duplicate_order_id")
+        if body.get("notional") is not None:
+            self.faces.notional[order.order_id] = str(body["notional"])
         self.exchange.submit(order)
         return self.faces.nested(*self.faces.named(order.order_id))
+
+    def _in_units(self, body: Json) -> Json:
+        """Return an order that is given in money with what that buys now."""
+        rules = self.exchange.rules.get(str(body["symbol"]))
+        if body.get("notional") is None or rules is None:
+            return body
+        lot, price = Decimal(str(rules.lot)), self.exchange.prices[rules.symbol]
+        return body | {"qty": str(Decimal(str(body["notional"])) / price // lot * lot)}
 
     def _replace(self, asked: Json) -> Json:
         order, face = self.faces.known(asked["path"]["id"])
@@ -215,17 +229,92 @@ class Interface:
     # ------------------------------------------------------------ positions and executions
 
     def _positions(self, _: Json) -> list[Json]:
-        return [
-            {
-                "asset_id": str(uuid.uuid5(SPACE, row.symbol)),
-                "symbol": row.symbol.replace("/", ""),
-                "asset_class": asset_class(row.symbol),
-                "qty": text(row.qty),
-                "side": "long" if row.qty > 0 else "short",
-                "avg_entry_price": text(row.average_price),
-            }
-            for row in self.exchange.positions()
-        ]
+        return [self._held(row) for row in self.exchange.positions()]
+
+    def _held(self, row: Holding) -> Json:
+        """Return a position; what the last day was is not known, and taken to be as now."""
+        exchange, symbol = self.exchange, row.symbol
+        price, cost, units = exchange.prices[symbol], exchange.cost[symbol], exchange.held[symbol]
+        value, crypto = units * price, is_crypto(symbol)
+        gain = value - cost
+        share = gain / abs(cost) if cost else cost
+        promised = sum(
+            order.left
+            for order in exchange.working()
+            if order.symbol == symbol and order.buys == (units < 0) and not order.entry
+        )
+        return {
+            "asset_id": str(uuid.uuid5(SPACE, symbol)),
+            "symbol": symbol.replace("/", ""),
+            "exchange": "CRYPTO" if crypto else "NASDAQ",
+            "asset_class": asset_class(symbol),
+            "asset_marginable": not crypto,
+            "qty": _plain(units),
+            "qty_available": _plain(max(abs(units) - promised, units * 0)),
+            "side": "long" if row.qty > 0 else "short",
+            "avg_entry_price": text(row.average_price),
+            "cost_basis": _plain(cost),
+            "market_value": _plain(value),
+            "current_price": _plain(price),
+            "lastday_price": _plain(price),
+            "change_today": "0",
+            "unrealized_pl": _plain(gain),
+            "unrealized_plpc": _plain(share),
+            "unrealized_intraday_pl": _plain(gain),
+            "unrealized_intraday_plpc": _plain(share),
+        }
+
+    def _holding(self, asked: Json) -> Holding:
+        name = unquote(asked["path"]["symbol"])
+        for row in self.exchange.positions():
+            known = (row.symbol, row.symbol.replace("/", ""), str(uuid.uuid5(SPACE, row.symbol)))
+            if name in known:
+                return row
+        raise NotThere("position does not exist")
+
+    def _position(self, asked: Json) -> Json:
+        return self._held(self._holding(asked))
+
+    def _close(self, asked: Json) -> Json:
+        """Sell what is held, or buy back what is owed: all of it, or a part."""
+        row, query = self._holding(asked), asked["query"]
+        held = abs(self.exchange.held[row.symbol])
+        qty = held
+        if "qty" in query:
+            qty = Decimal(query["qty"])
+        elif "percentage" in query:
+            lot = Decimal(str(self.exchange.rules[row.symbol].lot))
+            qty = held * Decimal(query["percentage"]) / 100 // lot * lot
+        if qty > held:
+            words = f"insufficient qty available for order (requested: {qty}, available: {held})"
+            raise Refused(words, code="no_units")
+        body = {
+            "client_order_id": str(uuid.uuid4()),
+            "symbol": row.symbol,
+            "side": "sell" if row.qty > 0 else "buy",
+            "qty": _plain(qty),
+            "type": "market",
+            "time_in_force": "gtc" if is_crypto(row.symbol) else "day",
+        }
+        return self._submit({"body": body})
+
+    def _close_all(self, asked: Json) -> Several:
+        if asked["query"].get("cancel_orders", "").lower() == "true":
+            self._cancel_all(asked)
+        done = Several()
+        for row in self.exchange.positions():
+            order = self._close({"path": {"symbol": row.symbol}, "query": {}})
+            symbol = row.symbol.replace("/", "")
+            done.append({"symbol": symbol, "status": 200, "order_id": order["id"], "body": order})
+        return done
+
+    def _cancel_all(self, _: Json) -> Several:
+        done = Several()
+        for order in self.exchange.working():
+            if order.status == "open":  # else another one's end was its own
+                self.exchange.cancel(Cancel(0, 0, order.id), order.venue_id)
+                done.append({"id": self.faces.newest(order).id, "status": 200})
+        return done
 
     def _activities(self, asked: Json) -> list[Json]:
         query = asked["query"]
@@ -237,41 +326,10 @@ class Interface:
             rows = rows[[row["id"] for row in rows].index(token) + 1 :]
         return rows[: min(int(query.get("page_size", _ACTIVITIES)), _ACTIVITIES)]
 
-    # ------------------------------------------------------------ history
 
-    def _past(self, asked: Json) -> Json:
-        query, exchange = asked["query"], self.exchange
-        length = length_of(query["timeframe"])
-        if length % exchange.timeframe:
-            raise Refused(f"invalid timeframe: {query['timeframe']}", code="bad_request")
-        start, end = ns_of(query["start"]), ns_of(query["end"])
-        found: dict[str, list[Json]] = {}
-        offset, left = int(query.get("page_token") or 0), min(int(query.get("limit", 1_000)), _BARS)
-        total = 0
-        for symbol in query["symbols"].split(","):
-            rows = self._rows(symbol, length, start, end)
-            total += len(rows)
-            page = rows[offset : offset + left]
-            found[symbol] = [bar(row, length) for row in page]
-        token = str(offset + left) if offset + left < total else None
-        return {"bars": found, "next_page_token": token}
+def _plain(number: Decimal) -> str:
+    return format(number.normalize(), "f")
 
-    def _rows(self, symbol: str, length: int, start: int, end: int) -> list[tuple[float, ...]]:
-        """Return close times, prices and volumes, those of the forming bar included."""
-        exchange = self.exchange
-        told = exchange.past(symbol, exchange.timeframe, start, end + length)
-        columns = (told.times, told.open, told.high, told.low, told.close, told.volume)
-        rows: list[tuple[float, ...]] = list(zip(*columns, strict=True))
-        forming = exchange.forming(symbol)
-        if forming is not None and forming.ts - exchange.timeframe <= end:
-            rows.append((forming.ts, *(getattr(forming, n) for n in _PRICES)))
-        if length == exchange.timeframe:
-            return rows
-        made: dict[int, tuple[float, ...]] = {}
-        for ts, o, h, l, c, v in rows:  # noqa: E741
-            close = -(-int(ts) // length) * length
-            if not start <= close - length <= end:
-                continue  # it opened before, or opens after
-            _, first, high, low, _, volume = made.get(close, (close, o, h, l, c, 0.0))
-            made[close] = (close, first, max(high, h), min(low, l), c, volume + v)
-        return list(made.values())
+
+class Several(list[Json]):
+    """An answer of several, each with a status of its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -25,21 +26,37 @@ Json = dict[str, Any]
 
 def check(body: Json) -> None:
     """Refuse what Alpaca refuses and a simple exchange would take."""
+    crypto = is_crypto(body["symbol"])
+    if (body.get("qty") is None) == (body.get("notional") is None):
+        raise Refused("qty or notional is required, not both")
     if body.get("qty") is None:
-        raise Refused("the sandbox takes orders by quantity")
+        _check_notional(body)
+        return
     _check_exits(body)
     qty = _decimal(body["qty"])
     if -qty.as_tuple().exponent > 9:  # type: ignore[operator]
         raise Refused("qty must have at most 9 decimals", code="bad_qty")
-    crypto = is_crypto(body["symbol"])
     if not crypto and qty % 1 and body.get("time_in_force") != "day":
         raise Refused("fractional orders must be DAY orders", code="bad_tif")
+    if not crypto and qty % 1:
+        raise Refused(f'asset "{body["symbol"]}" is not fractionable', code="not_fractionable")
     for name in ("limit_price", "stop_price"):
         price = None if body.get(name) is None else _decimal(body[name])
         if price is not None and not crypto and price >= 1 and price != round(price, 2):
             raise Refused(f"{name} does not fulfil the sub-penny rule", code="bad_price")
     if len(body["client_order_id"]) > 128:
         raise Refused("client_order_id must be at most 128 characters")
+
+
+def _check_notional(body: Json) -> None:
+    """Refuse what Alpaca does not take of an order that is given in money."""
+    notional = _decimal(body["notional"])
+    if not is_crypto(body["symbol"]):
+        raise Refused(f'asset "{body["symbol"]}" is not fractionable', code="not_fractionable")
+    if body["type"] != "market" or (body.get("order_class") or "simple") != "simple":
+        raise Refused("notional orders are simple market orders here")
+    if notional < 1 or notional != round(notional, 2):
+        raise Refused("notional must be at least 1, with two decimals", code="bad_qty")
 
 
 def _check_exits(body: Json) -> None:
@@ -152,11 +169,18 @@ def written(ns: int) -> str:
     return f"{datetime.fromtimestamp(ns // 10**9, UTC):%Y-%m-%dT%H:%M:%S}.{ns % 10**9:09d}Z"
 
 
+_TIME = re.compile(r"([^.Zz+]+?)(?:\.(\d+))?(?:[Zz]|([+-]\d{2}:\d{2}))?")
+
+
 def ns_of(text: str) -> int:
-    """Return a time of a query as UTC nanoseconds."""
-    whole, _, rest = text.removesuffix("Z").partition(".")
-    at = datetime.fromisoformat(whole).replace(tzinfo=UTC)
-    return int(at.timestamp()) * 10**9 + int(rest.ljust(9, "0")[:9] or 0)
+    """Return a time of a query as UTC nanoseconds; one without a zone is meant in UTC."""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        raise ValueError(f"invalid time: {text}")
+    whole, parts, zone = found.groups()
+    at = datetime.fromisoformat(whole + (zone or "+00:00" if "T" in whole else ""))
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return int(at.timestamp()) * 10**9 + int((parts or "").ljust(9, "0")[:9])
 
 
 def length_of(text: str) -> int:

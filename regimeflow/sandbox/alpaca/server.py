@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import uuid
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from typing import Any
 
 import msgpack
@@ -15,8 +17,9 @@ from aiohttp import WSMsgType, web
 from regimeflow.errors import NotThere, Refused
 from regimeflow.model.events import Fill, OrderUpdate
 from regimeflow.model.market import Bar, Quote, Trade
-from regimeflow.sandbox.alpaca.interface import Interface
-from regimeflow.sandbox.alpaca.messages import Json, json_bytes, market
+from regimeflow.sandbox.alpaca import API_KEY, SECRET_KEY
+from regimeflow.sandbox.alpaca.interface import Interface, Several
+from regimeflow.sandbox.alpaca.messages import Json, is_crypto, json_bytes, market
 from regimeflow.sandbox.house import House
 from regimeflow.sandbox.script import Fault
 from regimeflow.venues import loopback_wire as wire
@@ -79,6 +82,8 @@ class Server:
 
     def __init__(self, house: House) -> None:
         self.exchange = house.exchange
+        # Half of a stock's value may be borrowed, of crypto nothing.
+        self.exchange.leverage = Decimal(1 if any(map(is_crypto, self.exchange.rules)) else 2)
         self._house = house
         self._interface = Interface(house.exchange)
         self._orders: Socket | None = None
@@ -102,6 +107,7 @@ class Server:
         app.router.add_get("/v1beta3/crypto/us", self._market_stream)
         for method, path, kind, handler in self._interface.routes:
             app.router.add_route(method, path, self._handler(kind, handler))
+        app.router.add_route("*", "/{tail:.*}", _nowhere)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", port, backlog=128).start()
@@ -136,11 +142,14 @@ class Server:
             if request.transport in self._dead:
                 return await self._never()
             asked = await _read(request)
+            if kind == "submit":  # whoever gives an order no name is given one
+                asked["body"].setdefault("client_order_id", str(uuid.uuid4()))
             means = self._interface.meaning(kind, asked)
             text = f"{request.method} {request.raw_path} {json.dumps(asked['body'])}"
             now = self.exchange.time()
             self._house.books.received(now, 0, wire.REQUESTS, text.encode(), means)
-            if not request.headers.get("APCA-API-KEY-ID"):
+            key, secret = (request.headers.get(f"APCA-API-{n}") for n in ("KEY-ID", "SECRET-KEY"))
+            if not _are_ours(key, secret):
                 return _error(401, 40110000, "request is not authorized")
             fault = self._house.fault(kind)
             if fault is None:
@@ -161,7 +170,9 @@ class Server:
             return _error(400, 40010000, f"bad request: {error}")
         finally:
             self._house.wrote()
-        return web.Response(status=204) if found is None else web.json_response(found)
+        if found is None:
+            return web.Response(status=204)
+        return web.json_response(found, status=207 if isinstance(found, Several) else 200)
 
     async def _wrongly(
         self, fault: Fault, handler: Callable[[Json], Any], asked: Json, request: web.Request
@@ -217,7 +228,10 @@ class Server:
                 asked = json.loads(frame.data)
                 data = asked.get("data") or {}
                 if asked.get("action") in ("authenticate", "auth"):
-                    authorized = bool(data.get("key_id") or asked.get("key"))
+                    authorized = _are_ours(
+                        data.get("key_id") or asked.get("key"),
+                        data.get("secret_key") or asked.get("secret"),
+                    )
                     status = "authorized" if authorized else "unauthorized"
                     answer: Json = {"status": status, "action": "authenticate"}
                     client.send(json_bytes({"stream": "authorization", "data": answer}))
@@ -311,7 +325,7 @@ class Server:
 
     def _market_asked(self, client: Socket, asked: Json) -> Json | None:
         if asked["action"] == "auth":
-            if not asked.get("key"):
+            if not _are_ours(asked.get("key"), asked.get("secret")):
                 return {"T": "error", "code": 402, "msg": "auth failed"}
             if self._market is not None:
                 return {"T": "error", "code": 406, "msg": "connection limit exceeded"}
@@ -345,7 +359,15 @@ _NO = {
     "duplicate_order_id": (422, "client_order_id must be unique"),
     "bad_request": (400, ""),
     "unknown_symbol": (422, ""),
+    "no_money": (403, "insufficient buying power"),
+    "no_units": (403, ""),
+    "not_fractionable": (403, ""),
 }
+
+
+def _are_ours(key: Any, secret: Any) -> bool:
+    """Whether these are the keys of the sandbox's account."""
+    return (key, secret) == (API_KEY, SECRET_KEY)
 
 
 async def _read(request: web.Request) -> Json:
@@ -366,6 +388,10 @@ def _cut(request: web.Request) -> web.Response:
     if request.transport is not None:
         request.transport.abort()
     return web.Response()
+
+
+async def _nowhere(request: web.Request) -> web.Response:
+    return _error(404, 40410000, f"endpoint not found: {request.method} {request.path}")
 
 
 async def _half(request: web.Request, answer: web.Response) -> web.StreamResponse:
