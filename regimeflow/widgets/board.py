@@ -269,9 +269,8 @@ class Board:
         if fill.slippage_bps is None or fill.reference is None:
             return words
         words += f"; expected {fill.reference:g}, slippage {fill.slippage_bps:+.2f} bp"
-        percentile = self._expected.percentile(fill.slippage_bps) if self._expected else None
-        if percentile is not None:
-            words += f", no better than {percentile:.0f} of 100 of the baseline's orders"
+        if self._expected and (beside := self._expected.told(fill.slippage_bps)):
+            words += f"; {beside}"
         if fill.fill_latency_ms is not None:
             words += f"; told {fill.fill_latency_ms:,.1f} ms after the request left"
         return words

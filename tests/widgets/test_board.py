@@ -121,7 +121,7 @@ def test_a_fill_beside_what_was_expected_of_it(tmp_path):
     assert (side, symbol, qty, expected, paid) == ("buy", "asset", 10.0, 100.0, 100.03)
     assert (slip, cost) == (3.0, 0.3)  # three basis points of 1,000
     assert model == 0.0  # the baseline's model takes none
-    assert percentile == 100.0  # no order of the baseline did worse
+    assert percentile is None  # all orders of the baseline cost the same: that is no measure
     assert rest == [60_000.0, 0.2001]  # a bar later, and two basis points of 1,000.30
     assert at % 60_000 == 0
     assert execution
@@ -162,7 +162,8 @@ def test_a_story_has_every_step_of_an_order(tmp_path):
     board = followed(ran(tmp_path))
     story = board.story(board.view()["fills"][0][1])
     assert [what for _, what, _ in story["lines"]] == ["sent", "accepted", "execution", "filled"]
-    assert "expected 100, slippage +3.00 bp" in story["lines"][2][2]
+    told = story["lines"][2][2]
+    assert "expected 100, slippage +3.00 bp; all of the baseline's orders had +0.00 bp" in told
     assert "not of this run" in board.story("somebody else's")["title"]
 
 
