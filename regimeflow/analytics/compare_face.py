@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from base64 import b64encode
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 from regimeflow.analytics import svg
 from regimeflow.analytics.html import cut, tile_names
 from regimeflow.analytics.metrics import show, spec_of
 from regimeflow.analytics.months import zone_of
+from regimeflow.model.text import escape
 
 if TYPE_CHECKING:
     from regimeflow.analytics.compare import Comparison, Setting

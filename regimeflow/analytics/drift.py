@@ -16,7 +16,6 @@ import base64
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,6 +25,7 @@ from regimeflow.analytics.performance import DAYS_PER_YEAR
 from regimeflow.analytics.report import Report
 from regimeflow.data.out import frame
 from regimeflow.model.market import FloatArray
+from regimeflow.model.text import escape
 from regimeflow.model.timeframe import NS_PER_DAY, iso
 
 if TYPE_CHECKING:

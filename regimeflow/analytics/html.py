@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +19,7 @@ from regimeflow.analytics.months import local, monthly_returns, percent, yearly_
 from regimeflow.analytics.trips import Trips
 from regimeflow.analytics.windows import worst_drawdowns
 from regimeflow.model.market import FloatArray
+from regimeflow.model.text import escape
 from regimeflow.model.timeframe import NS_PER_DAY
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, tzinfo
-from html import escape
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from regimeflow.analytics.fold import BoolArray
 from regimeflow.analytics.months import local, to_ns
 from regimeflow.model.market import FloatArray, IntArray
+from regimeflow.model.text import escape
 
 WIDTH, LEFT, RIGHT = 900.0, 64.0, 8.0
 BUCKETS = 300

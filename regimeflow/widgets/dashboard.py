@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from regimeflow.errors import ConfigError
+from regimeflow.model.text import line
 from regimeflow.session.live import LiveSession, look
 from regimeflow.widgets import frozen, terminal
 from regimeflow.widgets.board import Board
@@ -148,7 +149,7 @@ class Dashboard:
 
     def __repr__(self) -> str:
         statuses = [board.status for board in self._pump.boards]
-        return f"<Dashboard of {', '.join(f'{s.strategy}: {s.phase}' for s in statuses)}>"
+        return f"<Dashboard of {', '.join(f'{line(s.strategy)}: {s.phase}' for s in statuses)}>"
 
     # ------------------------------------------------------------ its end
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
 
 from regimeflow.analytics import svg
 from regimeflow.analytics.months import local, zone_of
+from regimeflow.model.text import escape
 from regimeflow.widgets.board import Board, Parts
 from regimeflow.widgets.words import (
     bp,

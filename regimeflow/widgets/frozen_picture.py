@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from PIL import Image  # matplotlib brings it
 
 from regimeflow.analytics.plots import GAIN, LOSS, QUIET, Levels, Picture, plain, time_axis
+from regimeflow.model.text import line
 from regimeflow.widgets.board import Parts
 from regimeflow.widgets.words import state_line
 
@@ -90,9 +91,7 @@ def _price(axes: Axes, parts: Parts) -> None:
 
 def _text(text: str) -> str:
     """Return foreign text as the font can draw it; a dollar sign would start a formula."""
-    known = "".join(
-        c if (c.isprintable() and ord(c) < _DRAWABLE) or c in "·−" else "?" for c in text
-    )
+    known = "".join(c if ord(c) < _DRAWABLE or c in "·−–…" else "?" for c in line(text))
     return known.replace("$", r"\$")
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
+from regimeflow.model.text import line
 from regimeflow.model.timeframe import iso
 from regimeflow.widgets.board import Board, Parts
 from regimeflow.widgets.words import (
@@ -18,8 +18,6 @@ from regimeflow.widgets.words import (
     state_line,
 )
 
-#: Foreign text could move the cursor, or rename the window.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _BOLD, _DIM, _BLUE, _ORANGE, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[94m", "\x1b[33m", "\x1b[0m"
 _SPARK = "▁▂▃▄▅▆▇█"
 
@@ -49,7 +47,7 @@ def text(board: Board, *, width: int, height: int = 0, colour: bool = False) -> 
         *_limits(parts, width),
         "",
         *(
-            _cut(f"{iso(at * 1_000_000)} {level:<8}{_clean(said)}", width)
+            _cut(f"{iso(at * 1_000_000)} {level:<8}{line(said)}", width)
             for at, level, said in reversed(parts["log"][-8:])
         ),
     ]
@@ -77,11 +75,11 @@ def _head(parts: Parts, width: int, paint: Paint) -> list[str]:
     done = f"{state['done']:,} of {state['total']:,}" if state["total"] else f"{state['done']:,}"
     at = iso(state["at"] * 1_000_000) if state["at"] else "not begun"
     return [
-        *(paint(_cut(_clean(said), width), _ORANGE) for said in wrong),
-        paint(_cut(_clean(f"{head['title']} {params}"), width), _BOLD),
-        paint(_cut(f"{state['mode_words']} · {_clean(stands)}", width), colour),
-        _cut(_clean(f"{at} · {done} events · on {head['venue']} · {head['place']}"), width),
-        _cut(f"{_clean(feed)} · {link} · {books} · unknown orders {state['unknown']:,}", width),
+        *(paint(_cut(line(said), width), _ORANGE) for said in wrong),
+        paint(_cut(line(f"{head['title']} {params}"), width), _BOLD),
+        paint(_cut(f"{state['mode_words']} · {line(stands)}", width), colour),
+        _cut(line(f"{at} · {done} events · on {head['venue']} · {head['place']}"), width),
+        _cut(f"{line(feed)} · {link} · {books} · unknown orders {state['unknown']:,}", width),
         paint(_cut(numbers, width), _BOLD),
     ]
 
@@ -164,19 +162,15 @@ def _table(
 ) -> list[str]:
     if not rows:
         return [f"{paint(title, _BOLD)}  none"]
-    cells = [[_clean(cell) for cell in row] for row in rows]
+    cells = [[line(cell) for cell in row] for row in rows]
     sizes = [max(len(head), *(len(row[i]) for row in cells)) for i, head in enumerate(heads)]
 
-    def line(row: Sequence[str]) -> str:
+    def laid(row: Sequence[str]) -> str:
         return _cut(
             "  ".join(f"{cell:>{size}}" for cell, size in zip(row, sizes, strict=True)), width
         )
 
-    return [paint(title, _BOLD), paint(line(heads), _DIM), *map(line, cells)]
-
-
-def _clean(said: str) -> str:
-    return _CONTROL.sub(" ", said)
+    return [paint(title, _BOLD), paint(laid(heads), _DIM), *map(laid, cells)]
 
 
 def _cut(said: str, width: int) -> str:

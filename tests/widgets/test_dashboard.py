@@ -71,3 +71,16 @@ def test_a_session_that_is_not_started_yet_is_followed_once_it_is(tmp_path, made
     session.run(progress=False)
     dashboard._pump.update()
     assert repr(dashboard) == "<Dashboard of <lambda>: stopped>"
+
+
+def test_what_is_saved_holds_nothing_that_is_not_seen(tmp_path, made):
+    def strategy(ctx, bar):
+        ctx.log("a\x1b[2Jb\u202ec\U000e0041d")
+
+    strategy.__name__ = "mean\x1b[2J\u202e\U000e0041"
+    venue = rf.venues.Simulated(rf.datasets.synthetic(n=20), speed=None)
+    session = rf.LiveSession(strategy, venue, run_dir=tmp_path / "a").run(progress=False)
+    dashboard = made(session)
+    for text in (dashboard.html, str(dashboard), repr(dashboard), session._repr_html_()):
+        assert "mean\ufffd[2J\ufffd\ufffd" in text
+        assert not {"\x1b", "\u202e", "\U000e0041"} & set(text)
