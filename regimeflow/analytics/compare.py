@@ -158,6 +158,17 @@ class Comparison:
             raise DataError("there is nothing to draw: no report has prices")
         return compare_plot.draw(self)
 
+    def to_plotly(self) -> Any:
+        """Return a plotly figure of what `plot` draws; times are those of `timezone`.
+
+        Raises:
+            DataError: no report has prices.
+            MissingExtra: plotly is not installed.
+        """
+        from regimeflow.analytics import interactive
+
+        return interactive.comparison_figure(self)
+
     def __repr__(self) -> str:
         differ = [setting.name for setting in self.settings if setting.differs]
         more = f" and {len(differ) - 4} more" if len(differ) > 4 else ""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -29,6 +29,7 @@ GAIN, LOSS, QUIET = "#1f8ace", "#dd7a1a", "#707b86"
 _GRID, _NUMBER = "#808a9640", QUIET
 _BUCKETS = 1000
 _MONTHS = "JFMAMJJASOND"
+_Drawn = TypeVar("_Drawn")
 
 
 class Picture(Figure):
@@ -93,6 +94,16 @@ class Levels(Formatter):
 def draw(report: Report, kind: str, symbol: str | None) -> Picture:
     """Return one of a report's pictures."""
     kinds = {"equity": _equity, "monthly": _monthly, "trades": _trades}
+    return chosen(kinds, report, kind, symbol)(report, symbol)
+
+
+def chosen(kinds: Mapping[str, _Drawn], report: Report, kind: str, symbol: str | None) -> _Drawn:
+    """Return how a kind of picture is drawn.
+
+    Raises:
+        ConfigError: there is no such kind, or it is of no symbol.
+        DataError: the report holds nothing to draw.
+    """
     if kind not in kinds:
         near = did_you_mean(kind, kinds)
         raise ConfigError(f"there is no picture {kind!r}: choose from {', '.join(kinds)}.{near}")
@@ -100,7 +111,7 @@ def draw(report: Report, kind: str, symbol: str | None) -> Picture:
         raise ConfigError(f"a symbol belongs to kind='trades', not to kind={kind!r}")
     if not len(report.curve.ts):
         raise DataError("there is nothing to draw: the report has no prices")
-    return kinds[kind](report, symbol)
+    return kinds[kind]
 
 
 def _equity(report: Report, symbol: str | None) -> Picture:
@@ -153,18 +164,11 @@ def _monthly(report: Report, symbol: str | None) -> Picture:
 
 
 def _trades(report: Report, symbol: str | None) -> Picture:
-    fills, prices = report.fill_columns, priced(report.data)
-    rows = rows_by_symbol(fills.symbols)
-    if symbol is None:
-        symbol = max(rows, key=lambda s: len(rows[s])) if rows else next(iter(report.symbols), "")
-    if symbol not in prices:
-        near = did_you_mean(symbol, prices)
-        raise DataError(f"there are no prices of {symbol!r} in this report.{near}")
-    figure, series = Picture(9.0, 4.2), prices[symbol]
+    symbol, series, mine = traded(report, symbol)
+    fills, figure = report.fill_columns, Picture(9.0, 4.2)
     (axes,) = figure.axes_of()
     at, close = svg.decimate(series.ts, series.close, _BUCKETS)
     axes.plot(_dates(at), close, color=QUIET, linewidth=1.0, label="close")
-    mine = rows.get(symbol, np.empty(0, dtype=np.intp))
     for sign, marker, colour, name in ((1, "^", GAIN, "buys"), (-1, "v", LOSS, "sells")):
         some = mine[fills.signed[mine] * sign > 0]
         axes.scatter(
@@ -176,6 +180,21 @@ def _trades(report: Report, symbol: str | None) -> Picture:
     _finish(report, axes, f"trades in {symbol}")
     time_axis(axes, report.timezone)
     return figure
+
+
+def traded(report: Report, symbol: str | None) -> tuple[str, Any, Any]:
+    """Return a symbol, the most traded one where None is given, its prices and rows of its fills.
+
+    Raises:
+        DataError: there are no prices of it.
+    """
+    prices, rows = priced(report.data), rows_by_symbol(report.fill_columns.symbols)
+    if symbol is None:
+        symbol = max(rows, key=lambda s: len(rows[s])) if rows else next(iter(report.symbols), "")
+    if symbol not in prices:
+        near = did_you_mean(symbol, prices)
+        raise DataError(f"there are no prices of {symbol!r} in this report.{near}")
+    return symbol, prices[symbol], rows.get(symbol, np.empty(0, dtype=np.intp))
 
 
 def _cell(axes: Axes, x: float, y: float, value: float, weight: str = "normal") -> None:
