@@ -31,6 +31,8 @@ from regimeflow.widgets.words import lasted
 
 #: What a snapshot holds at most.
 BARS, FILLS, LOG = 2_000, 200, 300
+#: Phases in which nothing more happens.
+ENDED = ("stopped", "failed")
 #: Foreign text is cut at so many characters.
 TEXT = 2_000
 #: Events after which other threads are let through: so long one that trades waits at most.
@@ -81,7 +83,7 @@ class Board:
     @property
     def over(self) -> bool:
         """Whether nothing more comes, and all of it was taken in."""
-        return self._status.phase in ("stopped", "failed") and self._reading is None
+        return self._status.phase in ENDED and self._reading is None
 
     @property
     def _mode(self) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from regimeflow.errors import ConfigError
 from regimeflow.model.text import line
 from regimeflow.session.live import LiveSession, look
 from regimeflow.widgets import frozen, terminal
-from regimeflow.widgets.board import Board
+from regimeflow.widgets.board import ENDED, Board
 from regimeflow.widgets.comms import apart
 from regimeflow.widgets.pump import Pump
 
@@ -125,7 +125,7 @@ class Dashboard:
         with self._pump.lock:
             boards = self._pump.boards
             return {
-                "text/plain": repr(self),
+                "text/plain": self._line(),
                 "text/html": frozen.html(boards),
                 "image/png": frozen.picture(boards),
             }
@@ -138,9 +138,18 @@ class Dashboard:
             return frozen.html(self._pump.boards)
 
     def _settle(self) -> None:
-        """Have what ended sessions left behind, before it is shown to those who will not wait."""
-        while self._open and not self._moving and self._pump.follow():
+        """Catch up with sessions that have begun or ended: who asks now will not ask again."""
+        while self._open and self._pump.failure is None and self._late() and self._pump.follow():
             pass
+
+    def _late(self) -> bool:
+        if not self._moving:
+            return True
+        phases = [(board, board.session.status.phase) for board in self._pump.boards]
+        return any(
+            phase != board.status.phase or (phase in ENDED and not board.over)
+            for board, phase in phases
+        )
 
     def __str__(self) -> str:
         self._settle()
@@ -148,6 +157,10 @@ class Dashboard:
             return "\n\n".join(terminal.text(board, width=100) for board in self._pump.boards)
 
     def __repr__(self) -> str:
+        self._settle()
+        return self._line()
+
+    def _line(self) -> str:
         statuses = [board.status for board in self._pump.boards]
         return f"<Dashboard of {', '.join(f'{line(s.strategy)}: {s.phase}' for s in statuses)}>"
 

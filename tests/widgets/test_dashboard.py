@@ -73,6 +73,19 @@ def test_a_session_that_is_not_started_yet_is_followed_once_it_is(tmp_path, made
     assert repr(dashboard) == "<Dashboard of <lambda>: stopped>"
 
 
+def test_a_session_that_was_stopped_is_shown_as_stopped_at_once(tmp_path, made):
+    session = run(tmp_path / "a", speed=60.0)
+    dashboard = made(session)
+    dashboard._pump.stop()  # nobody but those who ask below follows it
+    session.start()
+    assert repr(dashboard) == "<Dashboard of <lambda>: running>"
+    assert " · trading" in str(dashboard)
+    session.stop()
+    assert repr(dashboard) == "<Dashboard of <lambda>: stopped>"
+    assert " · stopped" in str(dashboard)
+    assert " &middot; stopped" in dashboard.html
+
+
 def test_what_is_saved_holds_nothing_that_is_not_seen(tmp_path, made):
     def strategy(ctx, bar):
         ctx.log("a\x1b[2Jb\u202ec\U000e0041d")
