@@ -16,6 +16,7 @@ import numpy as np
 
 from regimeflow.analytics.drift import DriftRow
 from regimeflow.analytics.execution_quality import FillQuality
+from regimeflow.errors import SessionError
 from regimeflow.journal import Tail
 from regimeflow.model.events import Input, Output
 from regimeflow.model.order import Order
@@ -27,12 +28,10 @@ from regimeflow.widgets.fold import Candle, RunFold
 from regimeflow.widgets.modes import mode_of
 from regimeflow.widgets.rows import Rows, rows_of
 from regimeflow.widgets.slippage import SlippageFold
-from regimeflow.widgets.words import lasted
+from regimeflow.widgets.words import ENDED, lasted
 
 #: What a snapshot holds at most.
 BARS, FILLS, LOG = 2_000, 200, 300
-#: Phases in which nothing more happens.
-ENDED = ("stopped", "failed")
 #: Foreign text is cut at so many characters.
 TEXT = 2_000
 #: Events after which other threads are let through: so long one that trades waits at most.
@@ -70,6 +69,7 @@ class Board:
         self._metrics = LiveMetrics()
         self._measured = -math.inf
         self._known_mode: tuple[bool, tuple[str, str]] | None = None
+        self._known_venue = ""
         self._choose(self._status)
         self._told: Parts = {}
         self._candle = self._row = self._line = self._fill = 0
@@ -91,6 +91,24 @@ class Board:
         if self._known_mode is None or self._known_mode[0] != dry:
             self._known_mode = (dry, mode_of(self.session, dry=dry))
         return self._known_mode[1]
+
+    @property
+    def _venue(self) -> str:
+        """What it is on, in the same words whoever looks."""
+        if not self._known_venue:
+            try:
+                self._known_venue = self.session.worker.manifest().venue.strip("<>")
+            except SessionError:  # it was never started
+                return self._status.venue
+        return self._known_venue
+
+    @property
+    def _why(self) -> str:
+        """Why it stands as it stands; what an earlier state was due to says nothing of this one."""
+        status, metrics = self._status, self._metrics
+        state = metrics.state if status.phase in ENDED else status.state
+        held = any(one.held_back for one in metrics.symbols)
+        return status.why if state != "active" or held else ""
 
     def _choose(self, status: Status) -> None:
         symbols = dict.fromkeys(self.session.worker.begin.symbols)
@@ -234,7 +252,7 @@ class Board:
         return {
             "title": _text(self._status.strategy),
             "params": [(_text(name), _text(repr(value))) for name, value in begin.params.items()],
-            "venue": _text(self._status.venue),
+            "venue": _text(self._venue),
             "run": _text(begin.run),
             "place": _text(_place(session.run_dir)),
             "baseline": _text(named),
@@ -292,30 +310,30 @@ class Board:
     def _state(self) -> Parts:
         status, metrics = self._status, self._metrics
         health = metrics.health
-        live = status.live
+        live, measured = status.live, metrics.time > 0
         mode, words = self._mode
         return {
             "mode": mode,
             "mode_words": words,
             "phase": status.phase,
             "state": status.state,
-            "why": _text(status.why),
+            "why": _text(self._why),
             "error": _text(status.error),
             "at": _ms(live.time),
             "done": status.done,
             "total": status.total,
             # Of one moment with the day's and the run's change; the status may be a bar ahead.
-            "equity": _money(metrics.equity),
-            "cash": _money(metrics.cash),
+            "equity": _money(metrics.equity if measured else live.equity),
+            "cash": _money(metrics.cash if measured else live.cash),
             "fees": _money(live.fees),
             "fills": live.fills,
             "working": status.working,
-            "pnl": _money(metrics.daily_pnl),
-            "ret": _known(metrics.total_return, 6),
-            "dd": _known(metrics.drawdown, 6),
-            "unknown": metrics.unknown_orders,
+            "pnl": _money(metrics.daily_pnl) if measured else None,
+            "ret": _known(metrics.total_return, 6) if measured else None,
+            "dd": _known(metrics.drawdown, 6) if measured else None,
+            "unknown": metrics.unknown_orders if measured else None,
             "unknown_ms": _known(metrics.unknown_age_ms, 0),
-            "connected": metrics.connected,
+            "connected": metrics.connected if measured else None,
             "reconciled_at": _ms(metrics.reconciled_at),
             "reconciled_ok": metrics.reconciled_ok,
             "foreign": metrics.foreign_orders,

@@ -11,9 +11,10 @@ from regimeflow.errors import ConfigError
 from regimeflow.model.text import line
 from regimeflow.session.live import LiveSession, look
 from regimeflow.widgets import frozen, terminal
-from regimeflow.widgets.board import ENDED, Board
+from regimeflow.widgets.board import Board
 from regimeflow.widgets.comms import apart
 from regimeflow.widgets.pump import Pump
+from regimeflow.widgets.words import ENDED
 
 #: What a dashboard can be made of.
 Source = LiveSession | str | Path

@@ -8,8 +8,11 @@ from regimeflow.model.text import line
 from regimeflow.model.timeframe import iso
 from regimeflow.widgets.board import Board, Parts
 from regimeflow.widgets.words import (
+    books_line,
     bp,
+    data_line,
     lasted,
+    link_line,
     money,
     number,
     percent,
@@ -60,13 +63,10 @@ def _head(parts: Parts, width: int, paint: Paint) -> list[str]:
     stands = state_line(state)
     colour = _BLUE if stands.startswith("trading") else _ORANGE
     wrong = [said for said in (head["differs"], state["error"]) if said]
-    old = [f"{one[0]} {lasted(one[1])}" for one in state["ages"] if one[3] or one[4]]
-    feed = f"STALE: {', '.join(old)}" if old else "data fresh"
-    books = "never compared"
-    if state["reconciled_at"]:
-        agree = "books agree" if state["reconciled_ok"] else "BOOKS DO NOT AGREE"
-        books = f"{agree}, {iso(state['reconciled_at'] * 1_000_000)}"
-    link = "venue up" if state["connected"] else "VENUE DOWN"
+    facts = (
+        f"unknown orders {number(state['unknown'])} · venue {link_line(state)} · data "
+        f"{data_line(state, 3)} · books {books_line(state, lambda ms: iso(ms * 1_000_000))}"
+    )
     numbers = (
         f"equity {money(state['equity'])}  today {signed(money(state['pnl']))}  return "
         f"{signed(percent(state['ret']))}  drawdown {percent(state['dd'])}  fees "
@@ -79,7 +79,7 @@ def _head(parts: Parts, width: int, paint: Paint) -> list[str]:
         paint(_cut(line(f"{head['title']} {params}"), width), _BOLD),
         paint(_cut(f"{state['mode_words']} · {line(stands)}", width), colour),
         _cut(line(f"{at} · {done} events · on {head['venue']} · {head['place']}"), width),
-        _cut(f"{line(feed)} · {link} · {books} · unknown orders {state['unknown']:,}", width),
+        _cut(line(facts), width),
         paint(_cut(numbers, width), _BOLD),
     ]
 

@@ -6,6 +6,7 @@ import copy
 import json
 import math
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +19,7 @@ from regimeflow.journal import Disk
 from regimeflow.widgets import frozen, terminal
 from regimeflow.widgets.board import BARS, FILLS, LOG, Board
 from regimeflow.widgets.slippage import SlippageFold
+from regimeflow.widgets.words import data_line, state_line
 
 COSTS = rf.Costs(commission_bps=2, slippage_bps=3)
 
@@ -336,9 +338,79 @@ def test_a_session_that_has_not_begun_can_be_looked_at(tmp_path):
     board = followed(rf.LiveSession(Turns(), venue, run_dir=tmp_path / "run"))
     view = board.view()
     assert (view["state"]["phase"], view["fills"], view["bars"]) == ("new", [], [])
+    assert (view["state"]["equity"], view["state"]["cash"]) == (100_000.0, 100_000.0)
     assert "not started" in frozen.html([board])
+    shown = terminal.text(board, width=200)
+    assert "unknown orders – · venue – · data – · books never compared" in shown
+    assert "equity 100,000.00  today –  return –  drawdown –" in shown
     assert frozen.picture([board]).startswith(b"\x89PNG")
     assert not board.over
+
+
+def test_an_ended_run_shows_its_data_and_its_venue_as_they_were_at_its_end(tmp_path):
+    shown = terminal.text(followed(ran(tmp_path)), width=200)
+    assert "venue up at its end · data at its end asset 14.0 h of 2 min · books" in shown
+    assert "fresh" not in shown
+
+
+def test_a_run_has_the_same_name_whoever_looks(tmp_path):
+    def fails(ctx, bar):
+        raise ValueError("boom")
+
+    venue = rf.venues.Simulated(flat_prices(), speed=None)
+    session = rf.LiveSession(fails, venue, run_dir=tmp_path / "run").run(progress=False)
+    mine, theirs = (followed(one).view() for one in (session, rf.attach(session.run_dir)))
+    assert mine["head"]["venue"] == theirs["head"]["venue"] == "Simulated venue, as fast as it goes"
+    assert mine["state"]["error"] == theirs["state"]["error"]
+    assert "fails failed in on_bar of asset at 2024-01-02T09:01:00Z" in theirs["state"]["error"]
+
+
+@pytest.mark.parametrize(
+    ("phase", "state", "why", "line"),
+    [
+        ("new", "active", "", "not started"),
+        ("stopped", "halted", "stop", "stopped"),
+        ("stopped", "halted", "lunch", "stopped: lunch"),
+        ("running", "halted", "halt", "halted"),
+        ("running", "reducing", "pause", "exits only"),
+        ("running", "reducing", "flatten", "exits only: flatten"),
+        ("running", "active", "", "trading"),
+    ],
+)
+def test_a_reason_that_says_no_more_than_the_state_is_left_out(phase, state, why, line):
+    assert state_line({"phase": phase, "state": state, "why": why}) == line
+
+
+def test_what_an_earlier_state_was_due_to_is_left_out(tmp_path):
+    venue = rf.venues.Simulated(flat_prices(1_000), speed=60.0)
+    session = rf.LiveSession(Turns(), venue, run_dir=tmp_path / "run").start()
+    session.pause("lunch")
+    session.resume("well again")
+    session.stop()
+    board = followed(session)
+    assert board.view()["state"]["why"] == "stop"
+    board._status = msgspec.structs.replace(
+        session.status, phase="running", state="active", why="connection is well again"
+    )
+    assert board.view()["state"]["why"] == ""
+
+
+@pytest.mark.parametrize(
+    ("ages", "phase", "told"),
+    [
+        ([], "running", "none yet"),
+        ([("a", None, None, False, False)], "running", "none yet"),
+        ([("a", None, None, False, False)], "stopped", "–"),
+        ([("a", 20.0, 1_000.0, False, False)], "new", "–"),
+        ([("a", 20.0, 1e3, False, False), ("b", 30.0, None, False, False)], "running",
+         "b 30 ms · a 20 ms of 1.0 s"),
+        ([("a", 2e3, 1e3, True, True), ("b", 3e3, None, False, False)], "running",
+         "a 2.0 s of 1.0 s STALE, exits only"),
+        ([("a", 2e3, None, False, False)], "failed", "at its end a 2.0 s"),
+    ],
+)  # fmt: skip
+def test_how_old_the_data_are(ages, phase, told):
+    assert data_line({"ages": ages, "phase": phase}) == told
 
 
 def test_a_duration_has_the_unit_that_suits_it(tmp_path):
