@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,11 @@ _DRAWABLE = 0x0530
 
 def draw(boards: Sequence[Parts]) -> bytes:
     """Return a PNG: two panes a board, equity and price."""
+    return _small(figure_of(boards)._repr_png_())
+
+
+def figure_of(boards: Sequence[Parts]) -> Picture:
+    """Return the figure that `draw` makes a PNG of."""
     figure = Picture(8.2, 4.0 * len(boards))
     figure.set_dpi(90)
     axes = figure.axes_of(2 * len(boards))
@@ -32,11 +38,22 @@ def draw(boards: Sequence[Parts]) -> bytes:
         head, state = parts["head"], parts["state"]
         title = f"{head['title']} on {head['venue']} · {state['mode_words']} · {state_line(state)}"
         top.set_title(_text(title[:110]), loc="left", fontsize=9, color=QUIET)
+        _warn(top, [said for said in (head["differs"], state["error"]) if said])
         for one in (top, low):
             one.tick_params(labelsize=7)
             time_axis(one, head["zone"])
             plain(one)
-    return _small(figure._repr_png_())
+    return figure
+
+
+def _warn(axes: Axes, said: Sequence[str]) -> None:
+    """Write what is wrong above the title."""
+    lines = [part for one in said for part in wrap(_text(one), 112)[:2]]
+    if lines:
+        axes.annotate(
+            "\n".join(lines), (0.0, 1.0), (0.0, 20.0), "axes fraction", "offset points",
+            fontsize=9, color=LOSS, va="bottom",
+        )  # fmt: skip
 
 
 def _small(png: bytes) -> bytes:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 import regimeflow as rf
 from regimeflow.analytics.execution_quality import FillQuality
+from regimeflow.analytics.plots import LOSS
 from regimeflow.journal import Disk
-from regimeflow.widgets import frozen, terminal
+from regimeflow.widgets import frozen, frozen_picture, terminal
 from regimeflow.widgets.board import BARS, FILLS, LOG, Board
 from regimeflow.widgets.slippage import SlippageFold
 from regimeflow.widgets.words import data_line, state_line
@@ -181,6 +182,20 @@ def test_a_baseline_of_something_else_is_named_first(tmp_path, other, words):
     assert words in board.view()["head"]["differs"]
     assert words in frozen.html([board]).replace("&lt;", "<").replace("&gt;", ">")
     assert words in terminal.text(board, width=200).splitlines()[0]
+
+
+def test_a_picture_says_first_what_is_wrong(tmp_path):
+    def fails(ctx, bar):
+        raise ValueError("$boom$")
+
+    venue = rf.venues.Simulated(flat_prices(), speed=None)
+    baseline = rf.backtest(Turns(), flat_prices())
+    session = rf.LiveSession(fails, venue, baseline=baseline, run_dir=tmp_path / "run")
+    board = followed(session.run(progress=False))
+    (said,) = frozen_picture.figure_of([board.view()]).axes[0].texts
+    assert said.get_text().startswith("The baseline is not of what runs here: it is of Turns")
+    assert r"ValueError: \$boom\$" in said.get_text()
+    assert said.get_color() == LOSS
 
 
 def test_the_same_baseline_is_not_complained_of(tmp_path):
