@@ -12,7 +12,7 @@ import numpy as np
 from regimeflow.analytics import svg
 from regimeflow.analytics.html import MONTHS, cut
 from regimeflow.analytics.months import monthly_returns, yearly_returns
-from regimeflow.analytics.plots import GAIN, LOSS, QUIET, chosen, traded
+from regimeflow.analytics.plots import GAIN, LOSS, QUIET, SHADOW, chosen, traded
 from regimeflow.analytics.slippage_plot import measured
 from regimeflow.data.out import pandas_index
 from regimeflow.errors import DataError, MissingExtra
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from regimeflow.analytics.report import Report
     from regimeflow.model.market import FloatArray, IntArray
 
-_SHADOW = "#00805f"
 #: Of each of these the lowest and the highest value are kept: enough to zoom into.
 _BUCKETS = 5_000
 _CLEAR = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
@@ -153,20 +152,24 @@ def drift_figure(drift: Drift) -> Any:
         raise DataError("there is nothing to draw: no bar has closed yet")
     times = _dates(np.array([row.time for row in drift.rows], dtype=np.int64), drift.timezone)
     figure = go.Figure()
-    low, _, high = drift.cone_columns()
+    low, middle, high = drift.cone_columns()
 
     def line(name: str, values: FloatArray, **more: Any) -> None:
         figure.add_trace(go.Scatter(x=times, y=values, name=name, mode="lines", **more))
 
     if not np.isnan(low).all():
         hidden = {"width": 0}
-        line("cone, low", drift.start * (1.0 + low), line=hidden, showlegend=False)
+        line("95 % cone, low", drift.start * (1.0 + low), line=hidden, showlegend=False)
         grey = "rgba(107,116,128,.15)"
-        line("cone", drift.start * (1.0 + high), line=hidden, fill="tonexty", fillcolor=grey)
+        high = drift.start * (1.0 + high)
+        line("95 % cone", high, line=hidden, fill="tonexty", fillcolor=grey)
+        dashes = {"color": QUIET, "dash": "dash", "width": 1}
+        line("expected", drift.start * (1.0 + middle), line=dashes)
+    if not np.isnan(drift.column("baseline")).all():
         line("baseline", drift.start * (1.0 + drift.column("baseline")), line={"color": QUIET})
     for name, colour, dash in (
         ("twin", LOSS, "dot"),
-        ("shadow", _SHADOW, "dash"),
+        ("shadow", SHADOW, "dash"),
         ("live", GAIN, "solid"),
     ):
         line(name, drift.column(name), line={"color": colour, "dash": dash})

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # A picture is saved once and looked at on white and on black: nothing is painted behind it, and
 # every ink has a contrast of at least 3 to both, that of the text more than 4.
 GAIN, LOSS, QUIET = "#1f8ace", "#dd7a1a", "#707b86"
+#: Of a run's companion on the same market: live in `GAIN`, twin in `LOSS`.
+SHADOW = "#12a07c"
 _GRID, _NUMBER = "#808a9640", QUIET
 _BUCKETS = 1000
 _MONTHS = "JFMAMJJASOND"

@@ -11,12 +11,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from PIL import Image  # matplotlib brings it
 
-from regimeflow.analytics.plots import GAIN, LOSS, QUIET, Levels, Picture, plain, time_axis
+from regimeflow.analytics.plots import GAIN, LOSS, QUIET, SHADOW, Levels, Picture, plain, time_axis
 from regimeflow.model.text import line
 from regimeflow.widgets.board import Parts
 from regimeflow.widgets.words import state_line
 
-_SHADOW = "#12a07c"
 #: Latin, Greek and Cyrillic letters come before it; beyond, the font has holes.
 _DRAWABLE = 0x0530
 
@@ -74,11 +73,17 @@ def _equity(axes: Axes, parts: Parts) -> None:
     at = _dates(columns[:, 0])
     if not np.isnan(columns[:, 4]).all():
         axes.fill_between(
-            at, columns[:, 4], columns[:, 5], color=QUIET, alpha=0.15, linewidth=0, label="cone"
+            at,
+            columns[:, 4],
+            columns[:, 5],
+            color=QUIET,
+            alpha=0.15,
+            linewidth=0,
+            label="95 % cone",
         )
     for name, column, colour, style in (
         ("twin", 3, LOSS, ":"),
-        ("shadow", 2, _SHADOW, "--"),
+        ("shadow", 2, SHADOW, "--"),
         ("live", 1, GAIN, "-"),
     ):
         axes.plot(at, columns[:, column], style, color=colour, linewidth=1.2, label=name)
@@ -103,7 +108,7 @@ def _price(axes: Axes, parts: Parts) -> None:
             _dates([f[2] / 1e3 for f in some]), [f[7] for f in some], s=20, marker=marker,
             color=colour, zorder=3, linewidths=0, label=f"{side} ({len(some)})",
         )  # fmt: skip
-    axes.legend(frameon=False, ncols=2, fontsize=7, loc="upper left", labelcolor=QUIET)
+    axes.legend(frameon=False, ncols=2, fontsize=7, loc="best", labelcolor=QUIET)
 
 
 def _text(text: str) -> str:

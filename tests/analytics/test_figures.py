@@ -39,6 +39,18 @@ def test_pictures(session):
         assert picture._repr_png_().startswith(b"\x89PNG")
 
 
+def test_a_drift_shows_all_three_and_names_what_is_drawn(session):
+    drift = session.drift()
+    top, _ = drift.plot().axes
+    handles, names = top.get_legend_handles_labels()
+    shown = dict(zip(names, handles, strict=True))
+    assert set(shown) == {"95 % cone", "expected", "baseline", "twin", "shadow", "live"}
+    assert shown["95 % cone"] in top.collections
+    known = ~np.isnan(shown["shadow"].get_ydata())
+    expected = drift.column("shadow") / drift.start - 1.0
+    assert np.array_equal(shown["shadow"].get_ydata()[known], expected)
+
+
 def luminance(red, green, blue):
     """Of a colour, as WCAG 2 has it."""
     linear = [
@@ -108,7 +120,9 @@ def test_a_short_run_has_times_below_its_chart(seconds, first):
 def test_plotly_figures_hold_the_same_numbers(session):
     drift = session.drift()
     traces = {trace.name: trace for trace in drift.to_plotly().data}
-    assert list(traces) == ["cone, low", "cone", "baseline", "twin", "shadow", "live"]
+    assert list(traces) == [
+        "95 % cone, low", "95 % cone", "expected", "baseline", "twin", "shadow", "live"
+    ]  # fmt: skip
     assert np.array_equal(traces["live"].y, drift.column("live"))
     assert list(traces["live"].x) == [pd.Timestamp(row.time) for row in drift.rows]
     quality = session.execution_quality()
