@@ -193,7 +193,7 @@ class Board:
         self._candle = kept[-1][0] if kept else 0
         self._told["candle"] = kept[-1] if kept else None
         self._row, self._fill = len(self._drift), len(self._fills)
-        self._line, self._summed = len(self._fold.keeper.log), len(self._fills)
+        self._line, self._summed = self._fold.keeper.lines, len(self._fills)
         return parts
 
     def state_changes(self) -> Parts:
@@ -226,11 +226,11 @@ class Board:
         fills = self._fills[self._fill :][-FILLS:]
         if fills:
             parts["fills"] = [self._fill_row(fill) for fill in fills]
-        log = self._fold.keeper.log
-        self._line = min(self._line, len(log))  # of a long one the beginning is dropped
-        if self._line < len(log):
-            parts["log"] = [_line(row) for row in log[self._line :][-LOG:]]
-        at = (len(self._drift), len(self._fills), len(log))
+        keeper = self._fold.keeper
+        fresh = min(keeper.lines - self._line, LOG)  # of a long log the beginning is not kept
+        if fresh:
+            parts["log"] = [_line(row) for row in keeper.log[-fresh:]]
+        at = (len(self._drift), len(self._fills), keeper.lines)
         if self._summed < len(self._fills):
             parts["slippage"] = self._slip()
 

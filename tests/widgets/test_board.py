@@ -338,6 +338,24 @@ def test_what_is_kept_for_good_is_small(tmp_path):
     assert not any(word in html for word in ("<script", "http://", "https://", "javascript:"))
 
 
+def test_no_line_is_lost_of_a_log_whose_beginning_is_dropped(tmp_path):
+    board = followed(ran(tmp_path))
+    keeper = board._fold.keeper
+    while len(keeper.log) < 20_000:
+        keeper.note(0, "info", "so far")
+    page = plain(board.snapshot())
+    for number in range(200):  # the first of them drops half of what was kept
+        keeper.note(number, "info", f"line {number}")
+        if number % 3 == 0:
+            parts, sent = board.changes()
+            merged(page, parts)
+            sent()
+    parts, sent = board.changes()
+    merged(page, parts)
+    assert [text for *_, text in page["log"][-200:]] == [f"line {n}" for n in range(200)]
+    assert page["log"] == plain(board.view())["log"]
+
+
 def test_joined_candles_keep_highs_and_lows(tmp_path):
     data = rf.datasets.synthetic(n=5_000, seed=8)
     venue = rf.venues.Simulated(data, speed=None)
