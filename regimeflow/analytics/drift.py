@@ -157,6 +157,7 @@ class Drift:
         total: the baseline's return over its whole period; NaN without one.
         strategy, run: what ran.
         flavour, timezone: of the frames.
+        timeframe: of the run's finest bars, nanoseconds; 0 for ticks.
     """
 
     def __init__(
@@ -171,6 +172,7 @@ class Drift:
         run: str = "",
         flavour: str = "pandas",
         timezone: str | None = "UTC",
+        timeframe: int = 0,
     ) -> None:
         self.rows = tuple(rows)
         self.start = start
@@ -181,6 +183,7 @@ class Drift:
         self.run = run
         self._flavour = flavour
         self.timezone = timezone
+        self.timeframe = timeframe
 
     # ------------------------------------------------------------ numbers
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
+from regimeflow.analytics.gaps import breaks, torn
 from regimeflow.analytics.html import cut
 from regimeflow.analytics.plots import GAIN, LOSS, QUIET, SHADOW, Levels, Picture, plain, time_axis
 from regimeflow.errors import DataError
@@ -25,10 +26,16 @@ def draw(drift: Drift) -> Picture:
     # Lines that share an axis are thinned out at the same places, the last one kept.
     count = len(drift.rows)
     at = np.unique(np.linspace(0, count - 1, min(count, _POINTS)).astype(np.int64))
-    dates = np.array([row.time for row in drift.rows], dtype=np.int64)[at].astype("datetime64[ns]")
+    ts = np.array([row.time for row in drift.rows], dtype=np.int64)
+    after = breaks(ts, drift.timeframe)
+
+    def shown(values: FloatArray) -> FloatArray:
+        return torn(ts[at], values[at], after)[1]
+
+    dates = torn(ts[at], np.zeros(len(at)), after)[0].astype("datetime64[ns]")
     figure = Picture(9.0, 4.8)
     top, low = figure.axes_of(2, sharex=True, height_ratios=(2, 1))
-    edges = [edge[at] for edge in drift.cone_columns()]
+    edges = [shown(edge) for edge in drift.cone_columns()]
     if not np.isnan(edges[0]).all():
         top.fill_between(
             dates, edges[0], edges[2], color=QUIET, alpha=0.15, linewidth=0, label="95 % cone"
@@ -42,11 +49,11 @@ def draw(drift: Drift) -> Picture:
         ("live", GAIN, "-", _returns(drift, "live")),
     ):
         if not np.isnan(values).all():
-            top.plot(dates, values[at], style, color=colour, linewidth=1.2, label=name)
+            top.plot(dates, shown(values), style, color=colour, linewidth=1.2, label=name)
     top.yaxis.set_major_formatter(PercentFormatter(1.0))
     top.set_ylabel("return")
     for name, colour in (("execution", GAIN), ("decisions", LOSS)):
-        low.plot(dates, drift.column(name)[at], color=colour, linewidth=1.1, label=name)
+        low.plot(dates, shown(drift.column(name)), color=colour, linewidth=1.1, label=name)
     low.axhline(0.0, color=QUIET, linewidth=0.8)
     low.yaxis.set_major_formatter(Levels())
     low.set_ylabel("money")

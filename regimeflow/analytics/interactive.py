@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from regimeflow.analytics import svg
+from regimeflow.analytics.gaps import breaks, torn
 from regimeflow.analytics.html import MONTHS, cut
 from regimeflow.analytics.months import monthly_returns, yearly_returns
 from regimeflow.analytics.plots import GAIN, LOSS, QUIET, SHADOW, chosen, traded
@@ -64,12 +65,13 @@ def report_figure(report: Report, kind: str, symbol: str | None) -> Any:
 def _equity(go: Any, report: Report, symbol: str | None) -> Any:
     del symbol
     curve, zone, figure = report.curve, report.timezone, go.Figure()
-    at, levels = svg.decimate(curve.ts, curve.equity, _BUCKETS)
+    after = breaks(curve.ts, report.data.timeframe)
+    at, levels = torn(*svg.decimate(curve.ts, curve.equity, _BUCKETS), after)
     at, levels = np.append([curve.start_ts], at), np.append([curve.start], levels)
     figure.add_scatter(
         x=_dates(at, zone), y=levels, name="equity", mode="lines", line={"color": GAIN}
     )
-    at, depth = svg.decimate(curve.ts, np.nan_to_num(report.drawdown), _BUCKETS)
+    at, depth = torn(*svg.decimate(curve.ts, np.nan_to_num(report.drawdown), _BUCKETS), after)
     figure.add_scatter(
         x=_dates(at, zone), y=depth, name="drawdown", mode="lines", line={"color": LOSS},
         fill="tozeroy", yaxis="y2",
@@ -105,7 +107,8 @@ def _monthly(go: Any, report: Report, symbol: str | None) -> Any:
 def _trades(go: Any, report: Report, symbol: str | None) -> Any:
     symbol, series, rows = traded(report, symbol)
     fills, zone, figure = report.fill_columns, report.timezone, go.Figure()
-    at, close = svg.decimate(series.ts, series.close, _BUCKETS)
+    after = breaks(series.ts, report.data.timeframe)
+    at, close = torn(*svg.decimate(series.ts, series.close, _BUCKETS), after)
     figure.add_scatter(
         x=_dates(at, zone), y=close, name="close", mode="lines", line={"color": QUIET}
     )
@@ -137,7 +140,8 @@ def comparison_figure(comparison: Comparison) -> Any:
         raise DataError("there is nothing to draw: no report has prices")
     figure, zone = go.Figure(), comparison.timezone
     for name, (ts, values) in lines.items():
-        at, some = svg.decimate(ts, values, _BUCKETS)
+        after = breaks(ts, comparison.reports[name].data.timeframe)
+        at, some = torn(*svg.decimate(ts, values, _BUCKETS), after)
         figure.add_scatter(x=_dates(at, zone), y=some, name=escape(cut(name, 40)), mode="lines")
     figure.update_layout(
         xaxis=_time(zone), yaxis={"title": "return since the start", "tickformat": ".1%"}, **_CLEAR
@@ -150,12 +154,15 @@ def drift_figure(drift: Drift) -> Any:
     go = _plotly()
     if not drift.rows:
         raise DataError("there is nothing to draw: no bar has closed yet")
-    times = _dates(np.array([row.time for row in drift.rows], dtype=np.int64), drift.timezone)
+    ts = np.array([row.time for row in drift.rows], dtype=np.int64)
+    after = breaks(ts, drift.timeframe)
     figure = go.Figure()
     low, middle, high = drift.cone_columns()
 
     def line(name: str, values: FloatArray, **more: Any) -> None:
-        figure.add_trace(go.Scatter(x=times, y=values, name=name, mode="lines", **more))
+        at, some = torn(ts, values, after)
+        x = _dates(at, drift.timezone)
+        figure.add_trace(go.Scatter(x=x, y=some, name=name, mode="lines", **more))
 
     if not np.isnan(low).all():
         hidden = {"width": 0}

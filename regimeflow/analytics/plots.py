@@ -16,6 +16,7 @@ from matplotlib.ticker import Formatter, PercentFormatter
 
 from regimeflow.analytics import svg
 from regimeflow.analytics.fold import priced, rows_by_symbol
+from regimeflow.analytics.gaps import breaks, torn
 from regimeflow.analytics.months import monthly_returns, percent, yearly_returns, zone_of
 from regimeflow.errors import ConfigError, DataError, did_you_mean
 from regimeflow.model.market import FloatArray, IntArray
@@ -120,13 +121,14 @@ def _equity(report: Report, symbol: str | None) -> Picture:
     del symbol
     curve, figure = report.curve, Picture(9.0, 4.6)
     top, low = figure.axes_of(2, sharex=True, height_ratios=(3, 1))
-    at, levels = svg.decimate(curve.ts, curve.equity, _BUCKETS)
+    after = breaks(curve.ts, report.data.timeframe)
+    at, levels = torn(*svg.decimate(curve.ts, curve.equity, _BUCKETS), after)
     at, levels = np.append([curve.start_ts], at), np.append([curve.start], levels)
     top.plot(_dates(at), levels, color=GAIN, linewidth=1.3)
     top.axhline(curve.start, color=QUIET, linewidth=0.8, linestyle=(0, (3, 4)))
     top.yaxis.set_major_formatter(Levels())
     top.set_ylabel("equity")
-    at, depth = svg.decimate(curve.ts, np.nan_to_num(report.drawdown), _BUCKETS)
+    at, depth = torn(*svg.decimate(curve.ts, np.nan_to_num(report.drawdown), _BUCKETS), after)
     low.fill_between(_dates(at), depth, 0.0, color=LOSS, alpha=0.3, linewidth=0)
     low.plot(_dates(at), depth, color=LOSS, linewidth=0.8)
     low.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -169,7 +171,8 @@ def _trades(report: Report, symbol: str | None) -> Picture:
     symbol, series, mine = traded(report, symbol)
     fills, figure = report.fill_columns, Picture(9.0, 4.2)
     (axes,) = figure.axes_of()
-    at, close = svg.decimate(series.ts, series.close, _BUCKETS)
+    after = breaks(series.ts, report.data.timeframe)
+    at, close = torn(*svg.decimate(series.ts, series.close, _BUCKETS), after)
     axes.plot(_dates(at), close, color=QUIET, linewidth=1.0, label="close")
     for sign, marker, colour, name in ((1, "^", GAIN, "buys"), (-1, "v", LOSS, "sells")):
         some = mine[fills.signed[mine] * sign > 0]

@@ -11,7 +11,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from PIL import Image  # matplotlib brings it
 
+from regimeflow.analytics.gaps import breaks, torn
 from regimeflow.analytics.plots import GAIN, LOSS, QUIET, SHADOW, Levels, Picture, plain, time_axis
+from regimeflow.model.market import FloatArray
 from regimeflow.model.text import line
 from regimeflow.widgets.board import Parts
 from regimeflow.widgets.words import state_line
@@ -70,7 +72,7 @@ def _equity(axes: Axes, parts: Parts) -> None:
     if not rows:
         return
     columns = np.array([[np.nan if v is None else v for v in row] for row in rows])
-    at = _dates(columns[:, 0])
+    at, columns = _open(columns, parts["head"])
     if not np.isnan(columns[:, 4]).all():
         axes.fill_between(
             at,
@@ -96,7 +98,8 @@ def _price(axes: Axes, parts: Parts) -> None:
     axes.set_ylabel(_text(f"price of {head['symbol']}"[:40]), fontsize=8)
     if not bars:
         return
-    axes.plot(_dates([bar[0] for bar in bars]), [bar[4] for bar in bars], color=QUIET, linewidth=1)
+    at, columns = _open(np.array([(bar[0], bar[4]) for bar in bars]), head)
+    axes.plot(at, columns[:, 1], color=QUIET, linewidth=1)
     first = bars[0][0] * 1e3
     for side, marker, colour in (("buy", "^", GAIN), ("sell", "v", LOSS)):
         some = [
@@ -109,6 +112,13 @@ def _price(axes: Axes, parts: Parts) -> None:
             color=colour, zorder=3, linewidths=0, label=f"{side} ({len(some)})",
         )  # fmt: skip
     axes.legend(frameon=False, ncols=2, fontsize=7, loc="best", labelcolor=QUIET)
+
+
+def _open(columns: FloatArray, head: Parts) -> tuple[Any, FloatArray]:
+    """Return dates and columns whose first is the time in seconds, left open at gaps."""
+    ts = np.round(columns[:, 0] * 1e9).astype(np.int64)
+    at, columns = torn(ts, columns, breaks(ts, round(head["step_s"] * 1e9)))
+    return at.astype("datetime64[ns]"), columns
 
 
 def _text(text: str) -> str:
