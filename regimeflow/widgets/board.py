@@ -34,6 +34,8 @@ from regimeflow.widgets.words import ENDED, lasted
 BARS, FILLS, LOG = 2_000, 200, 300
 #: Foreign text is cut at so many characters.
 TEXT = 2_000
+#: What fills of a venue that is simulated call it.
+SIMULATED = "simulated"
 #: Events after which other threads are let through: so long one that trades waits at most.
 _POLITE = 16
 #: What takes its time is measured so often.
@@ -292,9 +294,23 @@ class Board:
         words += f"; expected {fill.reference:g}, slippage {fill.slippage_bps:+.2f} bp"
         if self._expected and (beside := self._expected.told(fill.slippage_bps)):
             words += f"; {beside}"
-        if fill.fill_latency_ms is not None:
-            words += f"; told {fill.fill_latency_ms:,.1f} ms after the request left"
-        return words
+        latency = self._latency(fill)
+        if latency is None:
+            return words
+        what = "executed" if fill.venue == SIMULATED else "told"
+        return f"{words}; {what} {lasted(latency)} after the request left"
+
+    def _latency(self, fill: FillQuality) -> float | None:
+        """Return what a fill took, ms; None where nobody knows.
+
+        A simulated venue tells of a fill when the bar closes in which it was. That says nothing of
+        the fill, so its own time counts, and there is none of what happened somewhere in a bar.
+        """
+        told, executed = fill.fill_latency_ms, fill.execution_latency_ms
+        if fill.venue != SIMULATED:
+            return told
+        in_bar = self.session.worker.begin.finest > 0 and executed == told
+        return None if in_bar and executed else executed
 
     # ------------------------------------------------------------ parts
 
@@ -464,7 +480,7 @@ class Board:
             _money(fill.slippage_money),
             _known(expected.model_bps(order), 3) if expected is not None else None,
             _known(expected.percentile(slip), 1) if expected is not None else None,
-            _known(fill.fill_latency_ms, 3),
+            _known(self._latency(fill), 3),
             _known(fill.fee, 4),
         ]
 

@@ -125,10 +125,40 @@ def test_a_fill_beside_what_was_expected_of_it(tmp_path):
     assert (slip, cost) == (3.0, 0.3)  # three basis points of 1,000
     assert model == 0.0  # the baseline's model takes none
     assert percentile is None  # all orders of the baseline cost the same: that is no measure
-    assert rest == [60_000.0, 0.2001]  # a bar later, and two basis points of 1,000.30
+    assert rest == [0.0, 0.2001]  # at the next open, and two basis points of 1,000.30
     assert at % 60_000 == 0
     assert execution
     assert order in board.story(order)["title"]
+
+
+@pytest.mark.parametrize(
+    ("data", "order", "venue", "latency", "words"),
+    [
+        (flat_prices(), {}, {}, 0.0, "executed 0.0 ms after"),  # told a bar later
+        (flat_prices().assign(low=99.0), {"limit": 99.5}, {}, None, ""),  # somewhere within a bar
+        (flat_prices(), {}, {"fills": rf.FillModel(market="close")}, 0.0, "executed 0.0 ms after"),
+        (
+            flat_prices(),
+            {},
+            {"latency": rf.Latency(order_ms=50)},
+            60_000.0,
+            "executed 60.0 s after",
+        ),
+    ],
+)
+def test_a_simulated_fill_took_what_the_simulated_clock_says(
+    tmp_path, data, order, venue, latency, words
+):
+    def buys(ctx, bar):
+        if not ctx.position(bar.symbol) and not ctx.orders(bar.symbol):
+            ctx.buy(bar.symbol, 1.0, **order)
+
+    made = rf.venues.Simulated(data, speed=None, **venue)
+    board = followed(rf.LiveSession(buys, made, run_dir=tmp_path / "run").run(progress=False))
+    fill = board.view()["fills"][0]
+    assert fill[12] == latency
+    told = next(detail for _, what, detail in board.story(fill[1])["lines"] if what == "execution")
+    assert told.endswith(f"; {words} the request left" if words else "bp")
 
 
 def test_slippage_is_summed_up_by_quantity(tmp_path):
