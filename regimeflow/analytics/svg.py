@@ -22,6 +22,8 @@ from regimeflow.model.text import escape
 WIDTH, LEFT, RIGHT = 900.0, 64.0, 8.0
 BUCKETS = 300
 MARKERS = 1500
+#: Of each of several lines: it is kept in a notebook for good.
+_POINTS = 240
 
 #: No time follows on a gap.
 UNBROKEN: IntArray = np.empty(0, dtype=np.int64)
@@ -132,7 +134,7 @@ def lines_chart(
     """
     # All are thinned out at the same places, so that none is drawn between two of another's points.
     n = len(ts)
-    keep = np.unique(np.linspace(0, n - 1, min(n, BUCKETS)).astype(np.int64))
+    keep = np.unique(np.linspace(0, n - 1, min(n, _POINTS)).astype(np.int64))
     at = ts[keep]
     shown = [values[keep] for _, values in lines] + [edge[keep] for edge in band or ()]
     known = np.concatenate(shown)
@@ -190,6 +192,38 @@ def overlaid(
         parts.append(_text(LEFT + 42, height + 4, name, "start"))
         parts.append(f'<path {look} d="{_line(ts.tolist(), values.tolist(), x, y)}"/>')
     return _svg(bottom + 20.0, label, parts)
+
+
+def bars_chart(
+    bins: Sequence[tuple[float, float, float]],
+    marks: Sequence[tuple[str, str, float | None]],
+    unit: str,
+    label: str,
+) -> str:
+    """Return a distribution: classes ``rf-bar`` and those of the marks.
+
+    Args:
+        bins: low, high and amount of each, at least one.
+        marks: class, name and place of upright lines; those that lie outside are left out.
+        unit: of the axis.
+    """
+    low, high = bins[0][0], bins[-1][1]
+    most = max(amount for _, _, amount in bins) or 1.0
+    x: Scale = lambda v: LEFT + (WIDTH - LEFT - RIGHT) * (v - low) / (high - low)  # noqa: E731
+    bars = "".join(
+        f"M{x(a) + 0.5:.1f} 126V{126 - 100 * amount / most:.1f}H{x(b) - 0.5:.1f}V126Z"
+        for a, b, amount in bins
+        if amount
+    )
+    parts = [f'<path class="rf-bar" d="{bars}"/>', _rule(126.0, "rf-rule")]
+    for place, (kind, name, at) in enumerate(marks):
+        if at is not None and low <= at <= high:
+            parts.append(f'<path class="{kind}" d="M{x(at):.1f} 8V126"/>')
+            side, shift = ("end", -4) if x(at) > WIDTH - 120 else ("start", 4)
+            parts.append(_text(x(at) + shift, 14.0 + 12 * place, name, side))
+    ends = zip((low, (low + high) / 2, high), ("start", "middle", "end"), strict=True)
+    parts += [_text(x(v), 142.0, f"{round(v, 2) + 0.0:,.2f} {unit}", side) for v, side in ends]
+    return _svg(150.0, label, parts)
 
 
 def equity_label(start: float, last: float) -> str:

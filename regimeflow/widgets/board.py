@@ -345,6 +345,8 @@ class Board:
             "fees": _money(live.fees),
             "fills": live.fills,
             "working": status.working,
+            "held": len(self._fold.metrics.decisions.ledger.held),
+            "lines": self._fold.keeper.lines,
             "pnl": _money(metrics.daily_pnl) if measured else None,
             "ret": _known(metrics.total_return, 6) if measured else None,
             "dd": _known(metrics.drawdown, 6) if measured else None,

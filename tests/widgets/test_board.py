@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import regimeflow as rf
+from regimeflow.analytics import svg
 from regimeflow.analytics.execution_quality import FillQuality
 from regimeflow.analytics.plots import LOSS
 from regimeflow.journal import Disk
@@ -384,6 +385,62 @@ def test_no_line_is_lost_of_a_log_whose_beginning_is_dropped(tmp_path):
     merged(page, parts)
     assert [text for *_, text in page["log"][-200:]] == [f"line {n}" for n in range(200)]
     assert page["log"] == plain(board.view())["log"]
+
+
+def test_a_frozen_board_has_what_the_panel_has_and_says_what_it_leaves_out(tmp_path):
+    class Many(rf.Strategy):
+        """Turns five and twenty symbols over."""
+
+        def on_bar(self, ctx, bar):
+            ctx.log("a line")
+            if bar.symbol != "s0" or not ctx.position("s0"):
+                ctx.buy(bar.symbol, 1.0 + int(bar.symbol[1:]))
+
+    data = {f"s{i}": flat_prices(4) for i in range(25)}
+    venue = rf.venues.Simulated(data, speed=None, costs=COSTS)
+    board = followed(rf.LiveSession(Many(), venue, run_dir=tmp_path / "run").run(progress=False))
+    html = frozen.html([board])
+    for fact in ("session time", "data age", "venue link", "books", "unknown orders", "process"):
+        assert f">{fact}</td>" in html
+    assert "up at its end" in html
+    assert "never compared" in html
+    assert all(f"s{i} 14." in html for i in range(25))  # hours, of each symbol
+    assert "by symbol, 6 of 25" in html
+    assert ">by hour</th>" in html
+    assert ">09:00</td>" in html
+    assert "Positions: 20 of 25" in html
+    assert f"Fills: the last 20 of {board.view()['state']['fills']}" in html
+    assert "Log: the last 12 of 100" in html
+    assert "units by slippage" in html
+    shown = terminal.text(board, width=100)
+    assert "by symbol, 22 more" in shown
+    assert "POSITIONS  8 of 25" in shown
+    assert "by hour 09:00" in shown
+    few = terminal.text(board, width=100, height=40)
+    assert "SLIPPAGE\n" not in few  # what is held and what was said come first
+    assert len(few.splitlines()) <= 40
+
+
+def test_a_distribution_is_drawn_to_scale():
+    chart = svg.bars_chart([(0.0, 1.0, 2.0), (1.0, 2.0, 4.0)], [("m", "mean", 1.0)], "bp", "label")
+    assert "126V76.0H" in chart  # half as high as the other
+    assert "126V26.0H" in chart
+    assert f'class="m" d="M{svg.LEFT + (svg.WIDTH - svg.LEFT - svg.RIGHT) / 2:.1f} 8V126"' in chart
+    assert "2.00 bp" in chart
+    assert 'class="m"' not in svg.bars_chart([(0.0, 1.0, 2.0)], [("m", "mean", 7.0)], "bp", "")
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_a_narrow_terminal_loses_no_column(tmp_path, width):
+    shown = terminal.text(followed(ran(tmp_path, data=rf.datasets.synthetic(n=300))), width=width)
+    lines = shown.splitlines()
+    assert max(map(len, lines)) <= width
+    for word in ("money", "latency", "fee", "realised", "drawdown", "fees", "books", "venue up"):
+        assert word in shown
+    place = next(i for i, text in enumerate(lines) if text.startswith("FILLS"))
+    newest = " ".join(lines[place + (3 if width < 100 else 2) :][: 2 if width < 100 else 1])
+    assert "…" not in newest
+    assert newest.split()[-1] == "0.20"  # the fee
 
 
 def test_joined_candles_keep_highs_and_lows(tmp_path):
