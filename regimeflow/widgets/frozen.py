@@ -312,8 +312,8 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[i
     # Tables of notebooks stand to the right by themselves; the attribute is for all others.
     def cell(tag: str, text: str, place: int, style: str = "") -> str:
         style += "padding:2px 5px"
-        if len(text) > 60:
-            style += ";white-space:normal"
+        if " " in text and len(text) <= 60:
+            style += ";white-space:nowrap"
         if place in left:
             return f'<{tag} style="text-align:left;{style}">{escape(text)}</{tag}>'
         return f'<{tag} align="right" style="{style}">{escape(text)}</{tag}>'
@@ -328,5 +328,5 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[i
 
 
 def _scroll(content: str) -> str:
-    style = "border-collapse:collapse;margin:2px 0;font-size:12.5px;white-space:nowrap"
+    style = "border-collapse:collapse;margin:2px 0;font-size:12.5px"
     return f'<div style="overflow-x:auto"><table style="{style}">{content}</table></div>'
