@@ -79,6 +79,8 @@ def time_axis(axes: Axes, zone: str | None) -> None:
     locator = AutoDateLocator(tz=zone_of(zone))  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     formatter = ConciseDateFormatter(locator, tz=zone_of(zone))  # type: ignore[no-untyped-call]
+    # Seconds alone, such as 55.4, are read as anything but a time.
+    formatter.formats[5], formatter.zero_formats[5] = "%H:%M:%S.%f", "%H:%M:%S"
     axes.xaxis.set_major_formatter(formatter)
 
 

@@ -30,8 +30,8 @@ class Dashboard:
 
     Args:
         sources: sessions, running, attached or ended, or run directories; several stand side by
-            side. Looking into a run directory takes no lease on its session: whoever controls it
-            goes on doing so.
+            side, each run once. Looking into a run directory takes no lease on its session:
+            whoever controls it goes on doing so.
 
     Raises:
         ConfigError: there is no source, or something that is none.
@@ -53,8 +53,10 @@ class Dashboard:
     _display_id: str
 
     def __new__(cls, *sources: Source | Iterable[Source]) -> Self:
-        sessions = _sessions(sources)
-        places = tuple(session.run_dir.resolve() for session in sessions)
+        by_place: dict[Path, LiveSession] = {}
+        for session in _sessions(sources):
+            by_place.setdefault(session.run_dir.resolve(), session)
+        places, sessions = tuple(by_place), list(by_place.values())
         shown = _shown()
         before = shown.get(places)
         if before is not None:

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 import regimeflow as rf
-from regimeflow.analytics import svg
+from regimeflow.analytics import plots, svg
 
 
 def turns(ctx, bar):
@@ -115,6 +115,20 @@ def test_a_short_run_has_times_below_its_chart(seconds, first):
     ticks = svg.time_ticks(begin, begin + seconds * 10**9, UTC)
     assert ticks[0][1] == first
     assert 3 <= len(ticks) <= 9
+
+
+@pytest.mark.parametrize(
+    ("span_s", "label"), [(0.8, "09:30:55.4"), (8, "09:30:58"), (600, "09:35"), (86_400, "12:00")]
+)
+def test_the_ticks_of_a_picture_are_times(span_s, label):
+    first = pd.Timestamp("2024-01-02 09:30:55", tz="UTC").tz_localize(None)
+    times = pd.date_range(first, first + pd.Timedelta(seconds=span_s), periods=20)
+    figure = plots.Picture(8.2, 4.0)
+    (axes,) = figure.axes_of()
+    axes.plot(times.to_numpy(), range(20))
+    plots.time_axis(axes, "UTC")
+    figure.canvas.draw()
+    assert label in [tick.get_text() for tick in axes.get_xticklabels()]
 
 
 def test_plotly_figures_hold_the_same_numbers(session):

@@ -38,6 +38,13 @@ def test_the_same_sources_give_the_same_dashboard(tmp_path, made):
     assert made(session) is not first
 
 
+def test_a_run_that_is_named_twice_is_shown_once(tmp_path, made):
+    session = run(tmp_path / "a").run(progress=False)
+    twice = made(session, [session, session.run_dir, str(session.run_dir)])
+    assert twice.sessions == (session,)
+    assert made(session) is twice
+
+
 def test_a_new_session_of_the_same_directory_has_a_panel_of_its_own(tmp_path, made):
     first = made(run(tmp_path / "a").run(progress=False))
     again = made(tmp_path / "a")
