@@ -63,7 +63,8 @@ class SlippageFold:
             return
         self._all.add(fill.qty, slip, money)
         self._absolute += fill.qty * abs(slip)
-        self._slips.append((slip, fill.qty))
+        # What arithmetic adds must not part fills that cost the same.
+        self._slips.append((round(slip, 6), fill.qty))
         keys = {
             "symbol": fill.symbol,
             "hour": f"{local(fill.time, self._zone).hour:02d}:00",

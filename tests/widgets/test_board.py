@@ -533,6 +533,20 @@ def test_how_old_the_data_are(ages, phase, told):
     assert data_line({"ages": ages, "phase": phase}) == told
 
 
+def test_fills_that_cost_the_same_are_in_one_bin():
+    fold = SlippageFold(None)
+    for number in range(200):
+        price = 100.0 + number / 7.0
+        fold.add(
+            FillQuality(
+                time=0, execution_id=str(number), order_id="", symbol="a", side="buy", qty=1.0,
+                price=price * 1.0003, fee=0.0, liquidity="taker", venue="", reference=price,
+            ),
+            None,
+        )  # fmt: skip
+    assert [units for *_, units in fold.view(None, None)["bins"] if units] == [200.0]
+
+
 def test_a_duration_has_the_unit_that_suits_it(tmp_path):
     session = ran(tmp_path, limits=rf.Limits(max_data_age_ms=172_805_000, duplicate_window_ms=250))
     limits = {name: text for name, text, _ in followed(session).view()["limits"]}

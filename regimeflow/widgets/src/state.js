@@ -64,10 +64,11 @@ export class State {
       say(this.tiles.get(name), text);
       mark(this.tiles.get(name), kind);
     };
-    const side = (value) => (value > 0 ? "gain" : value < 0 ? "loss" : "");
+    const side = (text) => (text.startsWith("+") ? "gain" : text.startsWith("−") ? "loss" : ""); // what is shown as 0 is neither
+    const result = (name, text) => tile(name, text, side(text));
     tile("equity", money(state.equity));
-    tile("pnl", signed(money(state.pnl)), side(state.pnl));
-    tile("ret", signed(percent(state.ret)), side(state.ret));
+    result("pnl", signed(money(state.pnl)));
+    result("ret", signed(percent(state.ret)));
     tile("dd", percent(state.dd));
     tile("cash", money(state.cash));
     tile("fees", money(state.fees));
