@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -158,6 +158,17 @@ class Comparison:
             raise DataError("there is nothing to draw: no report has prices")
         return compare_plot.draw(self)
 
+    def to_plotly(self) -> Any:
+        """Return a plotly figure of what `plot` draws; times are those of `timezone`.
+
+        Raises:
+            DataError: no report has prices.
+            MissingExtra: plotly is not installed.
+        """
+        from regimeflow.analytics import interactive
+
+        return interactive.comparison_figure(self)
+
     def __repr__(self) -> str:
         differ = [setting.name for setting in self.settings if setting.differs]
         more = f" and {len(differ) - 4} more" if len(differ) > 4 else ""
@@ -174,11 +185,12 @@ class Comparison:
         return frame(columns, flavour, self.timezone, text_columns=texts)
 
 
-def compare(*reports: Report, **named: Report) -> Comparison:
+def compare(*reports: Report | Iterable[Report], **named: Report) -> Comparison:
     """Return reports side by side: differences of the runs first, then metrics and equity.
 
     Args:
-        reports: called by their strategies' names, numbered where that is needed.
+        reports: one by one or in lists; called by their strategies' names, numbered where that is
+            needed.
         named: called as they are given: ``rf.compare(quick=a, calm=b)``.
 
     Raises:
@@ -198,14 +210,26 @@ def compare(*reports: Report, **named: Report) -> Comparison:
         >>> found.parameters[["parameter", "Hold", "Hold (2)"]].iloc[0].tolist()
         ['units', '1.0', '2.0']
     """
-    every = [*reports, *named.values()]
-    for one in every:
-        if not isinstance(one, Report):
-            raise ConfigError(f"compare takes reports, not {type(one).__name__}")
+    unnamed = _reports(reports)
+    every = [*unnamed, *_reports(named.values())]
+    if len(every) != len(unnamed) + len(named):
+        raise ConfigError("compare takes one report under a name, not a list of them")
     if not 2 <= len(every) <= MOST:
         raise ConfigError(f"compare takes 2 to {MOST} reports, got {len(every)}")
-    names = _distinct([*(report.strategy or "Report" for report in reports), *named])
+    names = _distinct([*(report.strategy or "Report" for report in unnamed), *named])
     return Comparison(dict(zip(names, every, strict=True)))
+
+
+def _reports(given: Iterable[Any]) -> list[Report]:
+    reports: list[Report] = []
+    for one in given:
+        if isinstance(one, Report):
+            reports.append(one)
+        elif isinstance(one, Iterable) and not isinstance(one, str | bytes | Mapping):
+            reports += _reports(one)
+        else:
+            raise ConfigError(f"compare takes reports, not {type(one).__name__}")
+    return reports
 
 
 def _distinct(names: Iterable[str]) -> list[str]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from base64 import b64encode
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 from regimeflow.analytics import svg
+from regimeflow.analytics.gaps import breaks
 from regimeflow.analytics.html import cut, tile_names
 from regimeflow.analytics.metrics import show, spec_of
 from regimeflow.analytics.months import zone_of
+from regimeflow.model.text import escape
 
 if TYPE_CHECKING:
     from regimeflow.analytics.compare import Comparison, Setting
@@ -79,9 +80,18 @@ def _chart(comparison: Comparison) -> str:
     for place, name in enumerate(comparison.names):
         if name in lines:
             colour, dashes = INKS[place % len(INKS)]
-            drawn.append((cut(name, _LEGEND_CHARS), colour, dashes, *lines[name]))
+            drawn.append(
+                (
+                    cut(name, _LEGEND_CHARS),
+                    colour,
+                    dashes,
+                    *lines[name],
+                    breaks(lines[name][0], comparison.reports[name].data.timeframe),
+                )
+            )
     label = "Return since the start: " + ", ".join(
-        f"{cut(name, _LEGEND_CHARS)} {100 * values[-1]:,.2f} %" for name, _, _, _, values in drawn
+        f"{cut(name, _LEGEND_CHARS)} {100 * values[-1]:,.2f} %"
+        for name, _, _, _, values, _ in drawn
     )
     picture = svg.document(svg.overlaid(drawn, zone_of(comparison.timezone), label), _PICTURE_STYLE)
     source = b64encode(picture.encode()).decode()

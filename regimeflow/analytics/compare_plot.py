@@ -8,6 +8,7 @@ from matplotlib.ticker import PercentFormatter
 
 from regimeflow.analytics import svg
 from regimeflow.analytics.compare_face import INKS
+from regimeflow.analytics.gaps import breaks, torn
 from regimeflow.analytics.html import cut
 from regimeflow.analytics.plots import QUIET, Picture, plain, time_axis
 
@@ -25,7 +26,8 @@ def draw(comparison: Comparison) -> Picture:
     for place, name in enumerate(comparison.names):
         if name not in lines:
             continue
-        ts, values = svg.decimate(*lines[name], _BUCKETS)
+        after = breaks(lines[name][0], comparison.reports[name].data.timeframe)
+        ts, values = torn(*svg.decimate(*lines[name], _BUCKETS), after)
         colour, dashes = INKS[place % len(INKS)]
         axes.plot(
             ts.astype("datetime64[ns]"), values, color=colour, linewidth=1.3,

@@ -16,7 +16,6 @@ import base64
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,6 +25,7 @@ from regimeflow.analytics.performance import DAYS_PER_YEAR
 from regimeflow.analytics.report import Report
 from regimeflow.data.out import frame
 from regimeflow.model.market import FloatArray
+from regimeflow.model.text import escape
 from regimeflow.model.timeframe import NS_PER_DAY, iso
 
 if TYPE_CHECKING:
@@ -157,6 +157,7 @@ class Drift:
         total: the baseline's return over its whole period; NaN without one.
         strategy, run: what ran.
         flavour, timezone: of the frames.
+        timeframe: of the run's finest bars, nanoseconds; 0 for ticks.
     """
 
     def __init__(
@@ -171,6 +172,7 @@ class Drift:
         run: str = "",
         flavour: str = "pandas",
         timezone: str | None = "UTC",
+        timeframe: int = 0,
     ) -> None:
         self.rows = tuple(rows)
         self.start = start
@@ -181,6 +183,7 @@ class Drift:
         self.run = run
         self._flavour = flavour
         self.timezone = timezone
+        self.timeframe = timeframe
 
     # ------------------------------------------------------------ numbers
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
-from regimeflow.analytics.plots import GAIN, LOSS, QUIET, Levels, Picture, plain, time_axis
+from regimeflow.analytics.gaps import breaks, torn
+from regimeflow.analytics.html import cut
+from regimeflow.analytics.plots import GAIN, LOSS, QUIET, SHADOW, Levels, Picture, plain, time_axis
 from regimeflow.errors import DataError
 from regimeflow.model.market import FloatArray
 
@@ -24,35 +26,46 @@ def draw(drift: Drift) -> Picture:
     # Lines that share an axis are thinned out at the same places, the last one kept.
     count = len(drift.rows)
     at = np.unique(np.linspace(0, count - 1, min(count, _POINTS)).astype(np.int64))
-    dates = np.array([row.time for row in drift.rows], dtype=np.int64)[at].astype("datetime64[ns]")
+    ts = np.array([row.time for row in drift.rows], dtype=np.int64)
+    after = breaks(ts, drift.timeframe)
+
+    def shown(values: FloatArray) -> FloatArray:
+        return torn(ts[at], values[at], after)[1]
+
+    dates = torn(ts[at], np.zeros(len(at)), after)[0].astype("datetime64[ns]")
     figure = Picture(9.0, 4.8)
     top, low = figure.axes_of(2, sharex=True, height_ratios=(2, 1))
-    edges = [edge[at] for edge in drift.cone_columns()]
+    edges = [shown(edge) for edge in drift.cone_columns()]
     if not np.isnan(edges[0]).all():
-        top.fill_between(dates, edges[0], edges[2], color=QUIET, alpha=0.15, linewidth=0)
-        top.plot(dates, edges[1], color=QUIET, linewidth=0.8, linestyle=(0, (3, 4)), label="cone")
-    for name, colour, values in (
-        ("baseline", QUIET, drift.column("baseline")),
-        ("twin", LOSS, _returns(drift, "twin")),
-        ("live", GAIN, _returns(drift, "live")),
+        top.fill_between(
+            dates, edges[0], edges[2], color=QUIET, alpha=0.15, linewidth=0, label="95 % cone"
+        )
+        dashes = (0, (3, 4))
+        top.plot(dates, edges[1], color=QUIET, linewidth=0.8, linestyle=dashes, label="expected")
+    for name, colour, style, values in (
+        ("baseline", QUIET, "-", drift.column("baseline")),
+        ("twin", LOSS, ":", _returns(drift, "twin")),
+        ("shadow", SHADOW, "--", _returns(drift, "shadow")),
+        ("live", GAIN, "-", _returns(drift, "live")),
     ):
         if not np.isnan(values).all():
-            top.plot(dates, values[at], color=colour, linewidth=1.2, label=name)
+            top.plot(dates, shown(values), style, color=colour, linewidth=1.2, label=name)
     top.yaxis.set_major_formatter(PercentFormatter(1.0))
     top.set_ylabel("return")
     for name, colour in (("execution", GAIN), ("decisions", LOSS)):
-        low.plot(dates, drift.column(name)[at], color=colour, linewidth=1.1, label=name)
+        low.plot(dates, shown(drift.column(name)), color=colour, linewidth=1.1, label=name)
     low.axhline(0.0, color=QUIET, linewidth=0.8)
     low.yaxis.set_major_formatter(Levels())
     low.set_ylabel("money")
     for axes in (top, low):
         axes.legend(
-            frameon=False, ncols=4, fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 1.0),
+            frameon=False, ncols=6, fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 1.0),
             borderaxespad=0.0, labelcolor=QUIET,
         )  # fmt: skip
         plain(axes)
     # A dollar sign would start a formula: names are text, not mathematics.
-    top.set_title(f"{drift.name}: drift".replace("$", r"\$"), loc="left", fontsize=11, color=QUIET)
+    title = f"{cut(drift.name, 44)}: drift".replace("$", r"\$")
+    top.set_title(title, loc="left", fontsize=11, color=QUIET)
     time_axis(low, drift.timezone)
     return figure
 

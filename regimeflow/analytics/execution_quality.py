@@ -6,13 +6,13 @@ is undefined is None. ``docs/execution-quality.md`` has every formula.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from regimeflow.data.out import frame
+from regimeflow.model.text import escape
 from regimeflow.model.timeframe import NS_PER_MS, iso
 
 if TYPE_CHECKING:
@@ -399,7 +399,7 @@ def _row(name: str, summary: SymbolSummary | VenueSummary) -> str:
     for _, field, text in _SHOWN:
         value = getattr(summary, field)
         cells += f"<td style='{_RIGHT}'>{'–' if value is None else text(value)}</td>"
-    return f"<tr><th style='text-align:left'>{html.escape(name)}</th>{cells}</tr>"
+    return f"<tr><th style='text-align:left'>{escape(name)}</th>{cells}</tr>"
 
 
 def _floats(values: Any) -> list[float]:

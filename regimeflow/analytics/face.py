@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterable
-from html import escape
 from typing import TYPE_CHECKING
 
 from regimeflow.analytics import svg
@@ -29,6 +28,7 @@ from regimeflow.analytics.html import (
 )
 from regimeflow.analytics.metrics import Metrics, show, spec_of
 from regimeflow.analytics.months import monthly_returns, percent
+from regimeflow.model.text import escape
 
 if TYPE_CHECKING:
     from regimeflow.analytics.report import Report

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from regimeflow.analytics import svg
 from regimeflow.analytics.fold import priced, rows_by_symbol, step
+from regimeflow.analytics.gaps import breaks
 from regimeflow.analytics.metrics import SPECS, Metrics, by_regime, show, spec_of
 from regimeflow.analytics.months import local, monthly_returns, percent, yearly_returns, zone_of
 from regimeflow.analytics.trips import Trips
 from regimeflow.analytics.windows import worst_drawdowns
 from regimeflow.model.market import FloatArray
+from regimeflow.model.text import escape
 from regimeflow.model.timeframe import NS_PER_DAY
 
 if TYPE_CHECKING:
@@ -205,6 +206,7 @@ def equity_svg(report: Report) -> str:
         (curve.start_ts, curve.start),
         zone_of(report.timezone),
         _benchmark(report),
+        breaks(curve.ts, report.data.timeframe),
     )
 
 
@@ -289,7 +291,10 @@ def _trade_pictures(report: Report) -> list[str]:
         if len(at) > svg.MARKERS:
             label += f", every {len(at) / svg.MARKERS:.1f}th drawn"
         series = prices[symbol]
-        chart = svg.trades_chart(series.ts, series.close, marks, zone_of(report.timezone), label)
+        chart = svg.trades_chart(
+            series.ts, series.close, marks, zone_of(report.timezone), label,
+            breaks(series.ts, report.data.timeframe),
+        )  # fmt: skip
         out.append(
             f'<div class="rf-keep"><div class="rf-dim rf-small">{escape(label)} (buys point up, '
             f"sells down)</div>{chart}</div>"

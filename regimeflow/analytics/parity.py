@@ -30,7 +30,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from typing import Any
 
 import msgspec
@@ -41,6 +40,7 @@ from regimeflow.model.events import Fill, Start
 from regimeflow.model.instrument import Instruments
 from regimeflow.model.models import Costs
 from regimeflow.model.order import Order
+from regimeflow.model.text import escape
 
 #: The causes, in the order in which they are shown; where there was some, `FUNDING` stands before
 #: the last.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,6 +16,7 @@ from matplotlib.ticker import Formatter, PercentFormatter
 
 from regimeflow.analytics import svg
 from regimeflow.analytics.fold import priced, rows_by_symbol
+from regimeflow.analytics.gaps import breaks, torn
 from regimeflow.analytics.months import monthly_returns, percent, yearly_returns, zone_of
 from regimeflow.errors import ConfigError, DataError, did_you_mean
 from regimeflow.model.market import FloatArray, IntArray
@@ -26,9 +27,12 @@ if TYPE_CHECKING:
 # A picture is saved once and looked at on white and on black: nothing is painted behind it, and
 # every ink has a contrast of at least 3 to both, that of the text more than 4.
 GAIN, LOSS, QUIET = "#1f8ace", "#dd7a1a", "#707b86"
+#: Of a run's companion on the same market: live in `GAIN`, twin in `LOSS`.
+SHADOW = "#12a07c"
 _GRID, _NUMBER = "#808a9640", QUIET
 _BUCKETS = 1000
 _MONTHS = "JFMAMJJASOND"
+_Drawn = TypeVar("_Drawn")
 
 
 class Picture(Figure):
@@ -75,6 +79,8 @@ def time_axis(axes: Axes, zone: str | None) -> None:
     locator = AutoDateLocator(tz=zone_of(zone))  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     formatter = ConciseDateFormatter(locator, tz=zone_of(zone))  # type: ignore[no-untyped-call]
+    # Seconds alone, such as 55.4, are read as anything but a time.
+    formatter.formats[5], formatter.zero_formats[5] = "%H:%M:%S.%f", "%H:%M:%S"
     axes.xaxis.set_major_formatter(formatter)
 
 
@@ -93,6 +99,16 @@ class Levels(Formatter):
 def draw(report: Report, kind: str, symbol: str | None) -> Picture:
     """Return one of a report's pictures."""
     kinds = {"equity": _equity, "monthly": _monthly, "trades": _trades}
+    return chosen(kinds, report, kind, symbol)(report, symbol)
+
+
+def chosen(kinds: Mapping[str, _Drawn], report: Report, kind: str, symbol: str | None) -> _Drawn:
+    """Return how a kind of picture is drawn.
+
+    Raises:
+        ConfigError: there is no such kind, or it is of no symbol.
+        DataError: the report holds nothing to draw.
+    """
     if kind not in kinds:
         near = did_you_mean(kind, kinds)
         raise ConfigError(f"there is no picture {kind!r}: choose from {', '.join(kinds)}.{near}")
@@ -100,20 +116,21 @@ def draw(report: Report, kind: str, symbol: str | None) -> Picture:
         raise ConfigError(f"a symbol belongs to kind='trades', not to kind={kind!r}")
     if not len(report.curve.ts):
         raise DataError("there is nothing to draw: the report has no prices")
-    return kinds[kind](report, symbol)
+    return kinds[kind]
 
 
 def _equity(report: Report, symbol: str | None) -> Picture:
     del symbol
     curve, figure = report.curve, Picture(9.0, 4.6)
     top, low = figure.axes_of(2, sharex=True, height_ratios=(3, 1))
-    at, levels = svg.decimate(curve.ts, curve.equity, _BUCKETS)
+    after = breaks(curve.ts, report.data.timeframe)
+    at, levels = torn(*svg.decimate(curve.ts, curve.equity, _BUCKETS), after)
     at, levels = np.append([curve.start_ts], at), np.append([curve.start], levels)
     top.plot(_dates(at), levels, color=GAIN, linewidth=1.3)
     top.axhline(curve.start, color=QUIET, linewidth=0.8, linestyle=(0, (3, 4)))
     top.yaxis.set_major_formatter(Levels())
     top.set_ylabel("equity")
-    at, depth = svg.decimate(curve.ts, np.nan_to_num(report.drawdown), _BUCKETS)
+    at, depth = torn(*svg.decimate(curve.ts, np.nan_to_num(report.drawdown), _BUCKETS), after)
     low.fill_between(_dates(at), depth, 0.0, color=LOSS, alpha=0.3, linewidth=0)
     low.plot(_dates(at), depth, color=LOSS, linewidth=0.8)
     low.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -153,18 +170,12 @@ def _monthly(report: Report, symbol: str | None) -> Picture:
 
 
 def _trades(report: Report, symbol: str | None) -> Picture:
-    fills, prices = report.fill_columns, priced(report.data)
-    rows = rows_by_symbol(fills.symbols)
-    if symbol is None:
-        symbol = max(rows, key=lambda s: len(rows[s])) if rows else next(iter(report.symbols), "")
-    if symbol not in prices:
-        near = did_you_mean(symbol, prices)
-        raise DataError(f"there are no prices of {symbol!r} in this report.{near}")
-    figure, series = Picture(9.0, 4.2), prices[symbol]
+    symbol, series, mine = traded(report, symbol)
+    fills, figure = report.fill_columns, Picture(9.0, 4.2)
     (axes,) = figure.axes_of()
-    at, close = svg.decimate(series.ts, series.close, _BUCKETS)
+    after = breaks(series.ts, report.data.timeframe)
+    at, close = torn(*svg.decimate(series.ts, series.close, _BUCKETS), after)
     axes.plot(_dates(at), close, color=QUIET, linewidth=1.0, label="close")
-    mine = rows.get(symbol, np.empty(0, dtype=np.intp))
     for sign, marker, colour, name in ((1, "^", GAIN, "buys"), (-1, "v", LOSS, "sells")):
         some = mine[fills.signed[mine] * sign > 0]
         axes.scatter(
@@ -176,6 +187,21 @@ def _trades(report: Report, symbol: str | None) -> Picture:
     _finish(report, axes, f"trades in {symbol}")
     time_axis(axes, report.timezone)
     return figure
+
+
+def traded(report: Report, symbol: str | None) -> tuple[str, Any, Any]:
+    """Return a symbol, the most traded one where None is given, its prices and rows of its fills.
+
+    Raises:
+        DataError: there are no prices of it.
+    """
+    prices, rows = priced(report.data), rows_by_symbol(report.fill_columns.symbols)
+    if symbol is None:
+        symbol = max(rows, key=lambda s: len(rows[s])) if rows else next(iter(report.symbols), "")
+    if symbol not in prices:
+        near = did_you_mean(symbol, prices)
+        raise DataError(f"there are no prices of {symbol!r} in this report.{near}")
+    return symbol, prices[symbol], rows.get(symbol, np.empty(0, dtype=np.intp))
 
 
 def _cell(axes: Axes, x: float, y: float, value: float, weight: str = "normal") -> None:

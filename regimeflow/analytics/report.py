@@ -314,6 +314,25 @@ class Report:
 
         return plots.draw(self, kind, symbol)
 
+    def to_plotly(
+        self,
+        kind: Literal["equity", "monthly", "trades"] = "equity",
+        symbol: str | None = None,
+    ) -> Any:
+        """Return a plotly figure of what `plot` draws; times are those of the report's zone.
+
+        Args:
+            kind, symbol: as of `plot`.
+
+        Raises:
+            ConfigError: there is no such kind of picture.
+            DataError: the report holds nothing to draw.
+            MissingExtra: plotly is not installed.
+        """
+        from regimeflow.analytics import interactive
+
+        return interactive.report_figure(self, kind, symbol)
+
     def tearsheet(self, path: str | Path) -> None:
         """Write the tear sheet: one HTML file, light and dark, that needs nothing else."""
         from regimeflow.analytics import html, save

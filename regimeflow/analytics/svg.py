@@ -9,18 +9,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, tzinfo
-from html import escape
 from itertools import pairwise
 
 import numpy as np
 
 from regimeflow.analytics.fold import BoolArray
+from regimeflow.analytics.gaps import torn
 from regimeflow.analytics.months import local, to_ns
 from regimeflow.model.market import FloatArray, IntArray
+from regimeflow.model.text import escape
 
 WIDTH, LEFT, RIGHT = 900.0, 64.0, 8.0
 BUCKETS = 300
 MARKERS = 1500
+#: Of each of several lines: it is kept in a notebook for good.
+_POINTS = 240
+
+#: No time follows on a gap.
+UNBROKEN: IntArray = np.empty(0, dtype=np.int64)
 
 Scale = Callable[[float], float]
 
@@ -32,6 +38,7 @@ def equity_chart(
     start: tuple[int, float],
     zone: tzinfo,
     benchmark: FloatArray | None = None,
+    after: IntArray = UNBROKEN,
 ) -> str:
     """Return equity above its drawdown.
 
@@ -39,29 +46,30 @@ def equity_chart(
         ts, equity, drawdown: shape ``(n,)``, at least one point.
         start: time and value of the starting capital, drawn as the level it is held against.
         benchmark: what the starting capital would have become, shape ``(n,)``, NaN where unknown.
+        after: times that follow on a gap; here and below nothing is drawn across one.
     """
     x = _time_scale(start[0], int(ts[-1]))
-    at, levels = decimate(ts, equity)
+    at, levels = torn(*decimate(ts, equity), after)
     shown = [levels, np.array([start[1]])]
     lines = []
     if benchmark is not None and (known := ~np.isnan(benchmark)).any():
-        b_at, b_levels = decimate(ts[known], benchmark[known])
+        b_at, b_levels = torn(*decimate(ts[known], benchmark[known]), after)
         shown.append(b_levels)
         lines.append((b_at, b_levels))
     every = np.concatenate(shown)
-    y, ticks = _value_scale(float(every.min()), float(every.max()), 6.0, 176.0)
-    d_at, depth = decimate(ts, np.nan_to_num(drawdown))
-    floor = min(float(depth.min()), -1e-4)
+    y, ticks = _value_scale(float(np.nanmin(every)), float(np.nanmax(every)), 6.0, 176.0)
+    d_at, depth = torn(*decimate(ts, np.nan_to_num(drawdown)), after)
+    floor = min(float(np.nanmin(depth)), -1e-4)
     y_depth: Scale = lambda v: 196.0 + 56.0 * v / floor  # noqa: E731
     path = _line([start[0], *at.tolist()], [start[1], *levels.tolist()], x, y)
-    hill = _line([start[0], *d_at.tolist()], [0.0, *depth.tolist()], x, y_depth)
+    hill = _hill([start[0], *d_at.tolist()], [0.0, *depth.tolist()], x, y_depth)
     parts = [
         _grid(ticks, y),
         _time_axis(start[0], int(ts[-1]), zone, x, 6.0, 252.0),
         _rule(y(start[1]), "rf-start"),
         *(f'<path class="rf-bench" d="{_line(a.tolist(), v.tolist(), x, y)}"/>' for a, v in lines),
         f'<path class="rf-line" d="{path}"/>',
-        f'<path class="rf-down" d="{hill}V196H{x(start[0]):.1f}Z"/>',
+        f'<path class="rf-down" d="{hill}"/>',
         _rule(196.0, "rf-rule"),
         _text(LEFT - 6, 200.0, "0 %", "end"),
         _text(LEFT - 6, 254.0, f"{floor * 100:.1f} %", "end"),
@@ -75,6 +83,7 @@ def trades_chart(
     fills: tuple[IntArray, FloatArray, BoolArray],
     zone: tzinfo,
     label: str,
+    after: IntArray = UNBROKEN,
 ) -> str:
     """Return a price with its fills: triangles up for buys, down for sells.
 
@@ -90,6 +99,7 @@ def trades_chart(
     at, levels = decimate(ts, close)
     every = np.concatenate((levels, price))
     y, ticks = _value_scale(float(every.min()), float(every.max()), 6.0, 196.0)
+    at, levels = torn(at, levels, after)
     ups = "".join(
         f"M{x(t):.1f} {y(p) + 2:.1f}l4 8h-8z"
         for t, p in zip(when[buy].tolist(), price[buy].tolist(), strict=True)
@@ -113,6 +123,7 @@ def lines_chart(
     zone: tzinfo,
     label: str,
     band: tuple[FloatArray, FloatArray] | None = None,
+    after: IntArray = UNBROKEN,
 ) -> str:
     """Return lines on one time axis, each with a class of the style sheet, over a band.
 
@@ -123,8 +134,8 @@ def lines_chart(
     """
     # All are thinned out at the same places, so that none is drawn between two of another's points.
     n = len(ts)
-    keep = np.unique(np.linspace(0, n - 1, min(n, BUCKETS)).astype(np.int64))
-    at = ts[keep].tolist()
+    keep = np.unique(np.linspace(0, n - 1, min(n, _POINTS)).astype(np.int64))
+    at = ts[keep]
     shown = [values[keep] for _, values in lines] + [edge[keep] for edge in band or ()]
     known = np.concatenate(shown)
     known = known[~np.isnan(known)]
@@ -133,41 +144,46 @@ def lines_chart(
     y, ticks = _value_scale(low, high, 6.0, 196.0)
     parts = [_grid(ticks, y), _time_axis(int(ts[0]), int(ts[-1]), zone, x, 6.0, 200.0)]
     if band is not None and not np.isnan(band[0]).any():
-        under, over = (edge[keep].tolist() for edge in band)
-        around = _line([*at, *at[::-1]], [*over, *under[::-1]], x, y)
-        parts.append(f'<path class="rf-band" d="{around}Z"/>')
+        around = ""
+        for part in np.split(np.arange(len(at)), np.searchsorted(at, after)):
+            under, over = (edge[keep][part].tolist() for edge in band)
+            times = at[part].tolist()
+            around += _line([*times, *times[::-1]], [*over, *under[::-1]], x, y) + "Z"
+        parts.append(f'<path class="rf-band" d="{around}"/>')
     for kind, values in lines:
-        points = [(t, v) for t, v in zip(at, values[keep].tolist(), strict=True) if v == v]
-        if points:
-            path = _line([t for t, _ in points], [v for _, v in points], x, y)
+        known = ~np.isnan(values[keep])
+        if known.any():
+            line_at, levels = torn(at[known], values[keep][known], after)
+            path = _line(line_at.tolist(), levels.tolist(), x, y)
             parts.append(f'<path class="{kind}" d="{path}"/>')
     return _svg(218.0, label, parts)
 
 
 def overlaid(
-    lines: Sequence[tuple[str, str, tuple[int, ...], IntArray, FloatArray]],
+    lines: Sequence[tuple[str, str, tuple[int, ...], IntArray, FloatArray, IntArray]],
     zone: tzinfo,
     label: str,
 ) -> str:
     """Return returns since the start, several on one time axis, with their names in the picture.
 
     Args:
-        lines: name, colour, dashes, times, and fractions; times and fractions of shape ``(n,)``.
+        lines: name, colour, dashes, times, fractions, and the times that follow on a gap; times
+            and fractions of shape ``(n,)``.
     """
-    thin = [decimate(ts, values * 100.0) for _, _, _, ts, values in lines]
+    thin = [torn(*decimate(ts, v * 100.0), after) for _, _, _, ts, v, after in lines]
     every = np.concatenate([values for _, values in thin])
     first = min(int(ts[0]) for ts, _ in thin)
     last = max(int(ts[-1]) for ts, _ in thin)
     x = _time_scale(first, last)
     top = 14.0 + 15.0 * len(lines)
     bottom = top + 200.0
-    y, ticks = _value_scale(float(every.min()), float(every.max()), top, bottom)
+    y, ticks = _value_scale(float(np.nanmin(every)), float(np.nanmax(every)), top, bottom)
     parts = [_time_axis(first, last, zone, x, top, bottom)]
     for tick, level in zip(ticks, alike(ticks), strict=True):
         parts.append(_rule(y(tick), "rf-rule"))
         parts.append(_text(LEFT - 6, y(tick) + 4, f"{level} %", "end"))
     parts.append(_rule(y(0.0), "rf-start"))
-    for place, (name, colour, dashes, _, _) in enumerate(lines):
+    for place, (name, colour, dashes, *_) in enumerate(lines):
         ts, values = thin[place]
         look = f'stroke="{colour}" stroke-width="1.6"'
         look += f' stroke-dasharray="{" ".join(map(str, dashes))}"' if dashes else ""
@@ -176,6 +192,38 @@ def overlaid(
         parts.append(_text(LEFT + 42, height + 4, name, "start"))
         parts.append(f'<path {look} d="{_line(ts.tolist(), values.tolist(), x, y)}"/>')
     return _svg(bottom + 20.0, label, parts)
+
+
+def bars_chart(
+    bins: Sequence[tuple[float, float, float]],
+    marks: Sequence[tuple[str, str, float | None]],
+    unit: str,
+    label: str,
+) -> str:
+    """Return a distribution: classes ``rf-bar`` and those of the marks.
+
+    Args:
+        bins: low, high and amount of each, at least one.
+        marks: class, name and place of upright lines; those that lie outside are left out.
+        unit: of the axis.
+    """
+    low, high = bins[0][0], bins[-1][1]
+    most = max(amount for _, _, amount in bins) or 1.0
+    x: Scale = lambda v: LEFT + (WIDTH - LEFT - RIGHT) * (v - low) / (high - low)  # noqa: E731
+    bars = "".join(
+        f"M{x(a) + 0.5:.1f} 126V{126 - 100 * amount / most:.1f}H{x(b) - 0.5:.1f}V126Z"
+        for a, b, amount in bins
+        if amount
+    )
+    parts = [f'<path class="rf-bar" d="{bars}"/>', _rule(126.0, "rf-rule")]
+    for place, (kind, name, at) in enumerate(marks):
+        if at is not None and low <= at <= high:
+            parts.append(f'<path class="{kind}" d="M{x(at):.1f} 8V126"/>')
+            side, shift = ("end", -4) if x(at) > WIDTH - 120 else ("start", 4)
+            parts.append(_text(x(at) + shift, 14.0 + 12 * place, name, side))
+    ends = zip((low, (low + high) / 2, high), ("start", "middle", "end"), strict=True)
+    parts += [_text(x(v), 142.0, f"{round(v, 2) + 0.0:,.2f} {unit}", side) for v, side in ends]
+    return _svg(150.0, label, parts)
 
 
 def equity_label(start: float, last: float) -> str:
@@ -306,7 +354,26 @@ def _value_scale(low: float, high: float, top: float, bottom: float) -> tuple[Sc
 
 
 def _line(ts: Sequence[int], values: Sequence[float], x: Scale, y: Scale) -> str:
-    return "M" + "L".join(f"{x(t):.1f} {y(v):.1f}" for t, v in zip(ts, values, strict=True))
+    """Return a path through points, lifted where a value is NaN."""
+    pieces, some = [], []
+    for t, v in zip(ts, values, strict=True):
+        if v == v:
+            some.append(f"{x(t):.1f} {y(v):.1f}")
+        elif some:
+            pieces.append(some)
+            some = []
+    return "".join("M" + "L".join(piece) for piece in (*pieces, some) if piece)
+
+
+def _hill(ts: Sequence[int], values: Sequence[float], x: Scale, y: Scale) -> str:
+    """Return what lies between zero and values, with nothing where one is NaN."""
+    edges = [-1, *(i for i, v in enumerate(values) if v != v), len(values)]
+    hills = ""
+    for a, b in pairwise(edges):
+        if b - a > 1:
+            path = _line(ts[a + 1 : b], values[a + 1 : b], x, y)
+            hills += f"{path}V{y(0.0):.0f}H{x(ts[a + 1]):.1f}Z"
+    return hills
 
 
 def _grid(ticks: list[float], y: Scale) -> str:

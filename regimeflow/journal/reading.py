@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import html
 import re
 import stat
 import zlib
@@ -28,6 +27,7 @@ from regimeflow.journal.format import (
 )
 from regimeflow.journal.legacy import SCHEMA_V1, LegacyReader
 from regimeflow.model.events import Input, Output, Start
+from regimeflow.model.text import escape
 from regimeflow.model.timeframe import iso
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class Journal:
         return f"<Journal {self._summary()}>"
 
     def _repr_html_(self) -> str:
-        return f"<div><b>Journal</b> {html.escape(self._summary())}</div>"
+        return f"<div><b>Journal</b> {escape(self._summary())}</div>"
 
     def _summary(self) -> str:
         span = f", {iso(self._first)} to {iso(self._last)}" if self._count else ""

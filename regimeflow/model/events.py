@@ -59,6 +59,11 @@ class Start(msgspec.Struct, frozen=True, tag_field="kind", tag="start"):
     timezone: str = "UTC"
     calendar: str = ""
 
+    @property
+    def finest(self) -> int:
+        """Length of the shortest bars, nanoseconds; 0 where there are only ticks."""
+        return min((t for t in self.timeframes if t), default=0)
+
 
 # gc=False: its metadata hold numbers only, so it cannot be part of a cycle.
 class OrderUpdate(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="order_update"):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import functools
 import hashlib
-import html
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from regimeflow.model.events import (
     StrategyChanged,
     Submit,
 )
+from regimeflow.model.text import escape
 from regimeflow.model.timeframe import iso
 from regimeflow.session import freeze
 from regimeflow.session.backtest import plain_params
@@ -99,7 +99,7 @@ class Certificate(msgspec.Struct, frozen=True):
         return f"<Certificate {self.strategy} {str(self).splitlines()[0]}>"
 
     def _repr_html_(self) -> str:
-        head = f"<b>{html.escape(self.strategy)}</b>, run {html.escape(self.run)}"
+        head = f"<b>{escape(self.strategy)}</b>, run {escape(self.run)}"
         style = (
             "border:1px solid rgba(128,128,128,.35);"
             "border-radius:4px;padding:.6em 1em;display:inline-block;max-width:60em"
@@ -116,7 +116,7 @@ class Certificate(msgspec.Struct, frozen=True):
             assert d is not None
             rows = "".join(
                 f"<tr><th style='text-align:left;vertical-align:top;padding-right:1em'>{name}</th>"
-                f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
+                f"<td style='text-align:left'>{escape(text)}</td></tr>"
                 for name, text in (
                     ("event", f"{d.seq:,}, {d.event}, {iso(d.time)}"),
                     ("live", d.live),

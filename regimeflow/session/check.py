@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import html
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from regimeflow.analytics.report import Report
 from regimeflow.model.events import Start
 from regimeflow.model.models import Limits
+from regimeflow.model.text import escape
 from regimeflow.session.real_money import NEEDED_LIMITS, Finding, packages
 from regimeflow.session.run_dir import holds_a_run
 from regimeflow.session.status import Status
@@ -44,8 +44,8 @@ class Checkup:
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><td style='{'' if f.ok else _LOOK}'>{'✔' if f.ok else '✘ look'}</td>"
-            f"<th style='text-align:left'>{html.escape(f.name)}</th>"
-            f"<td style='text-align:left'>{html.escape(f.text)}</td></tr>"
+            f"<th style='text-align:left'>{escape(f.name)}</th>"
+            f"<td style='text-align:left'>{escape(f.text)}</td></tr>"
             for f in self.findings
         )
         return f"<table><tbody>{rows}</tbody></table>"

@@ -168,6 +168,7 @@ class DriftFold:
             run=self.run,
             flavour=start.flavour if start is not None else "pandas",
             timezone=(start.timezone or None) if start is not None else "UTC",
+            timeframe=start.finest if start is not None else 0,
         )
 
     @property

@@ -62,7 +62,8 @@ class Ended(FromJournal):
             shadow, twin = left.shadow, left.twin
         else:
             shadow = twin = Account(live.time, _NAN, _NAN, _NAN, {}, 0)
-        failed = keeper.failed.error if keeper.failed is not None else ""
+        failure = failure_of(keeper, begin)
+        failed = "" if failure is None else str(failure)
         lost = "" if keeper.finished else "it ended without a word: start it again to take it up"
         return Status(
             begin.run,

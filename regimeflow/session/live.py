@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import html
 import inspect
 import os
 import threading
@@ -25,7 +24,7 @@ from regimeflow.errors import ConfigError, SessionBusy, SessionError, StrategyEr
 from regimeflow.journal import Disk
 from regimeflow.model.events import Fill, Health, Start
 from regimeflow.model.models import Limits
-from regimeflow.model.text import whole_text
+from regimeflow.model.text import escape, whole_text
 from regimeflow.session import freeze
 from regimeflow.session.able import within_capabilities
 from regimeflow.session.alerts import Alert
@@ -612,7 +611,7 @@ class LiveSession:
 
     def _repr_html_(self) -> str:
         remark = self._worker.remark
-        said = f"<div style='opacity:.7'>{html.escape(remark)}</div>" if remark else ""
+        said = f"<div style='opacity:.7'>{escape(remark)}</div>" if remark else ""
         return f"<div>{self.status._repr_html_()}{said}</div>"
 
 

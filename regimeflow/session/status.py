@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import html
-
 import msgspec
 
+from regimeflow.model.text import escape
 from regimeflow.model.timeframe import iso
 from regimeflow.session.companions import Account
 from regimeflow.session.state import ENDED
@@ -86,7 +85,7 @@ class Status(msgspec.Struct, frozen=True):
             f"shadow − twin, decisions: {self.shadow.equity - self.twin.equity:,.2f}"
         )
         wrong = self.error or self.stalled
-        error = f"<div style='{_WRONG}'>{html.escape(wrong)}</div>" if wrong else ""
+        error = f"<div style='{_WRONG}'>{escape(wrong)}</div>" if wrong else ""
         heads = "".join(
             f"<th style='text-align:{side}'>{name}</th>"
             for name, side in zip(_HEADS, ("right",) * 4 + ("left",), strict=True)
@@ -95,8 +94,8 @@ class Status(msgspec.Struct, frozen=True):
         rows = "".join(_account_row(name, account) for name, account in accounts)
         return (
             "<div>"
-            f"<div><b>{html.escape(self.strategy)}</b> on {html.escape(self.venue)}: "
-            f"{html.escape(self.standing)}</div>"
+            f"<div><b>{escape(self.strategy)}</b> on {escape(self.venue)}: "
+            f"{escape(self.standing)}</div>"
             f"<div style='{_DIM}'>{facts}</div>{error}"
             "<table style='margin:.4em 0'><thead><tr><th></th>"
             f"{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
@@ -115,5 +114,5 @@ def _account_row(name: str, account: Account) -> str:
     cells = "".join(f"<td style='text-align:right'>{text}</td>" for text in (*money, account.fills))
     return (
         f"<tr><th style='text-align:left'>{name}</th>{cells}"
-        f"<td style='text-align:left'>{html.escape(held)}</td></tr>"
+        f"<td style='text-align:left'>{escape(held)}</td></tr>"
     )

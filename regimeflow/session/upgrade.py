@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import html
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -14,6 +13,7 @@ from regimeflow.engine.strategy import Strategy
 from regimeflow.errors import ConfigError, SessionError, did_you_mean
 from regimeflow.journal import events
 from regimeflow.model.events import Start, Upgraded
+from regimeflow.model.text import escape
 from regimeflow.session import freeze
 from regimeflow.session.backtest import plain_params
 from regimeflow.session.features import compute_of
@@ -49,9 +49,9 @@ class Upgrade(msgspec.Struct, frozen=True):
         lines = []
         for line in self.difference.splitlines():
             colour = _COLOURS.get(line[:1], "inherit")
-            lines.append(f"<span style='color:{colour}'>{html.escape(line)}</span>")
+            lines.append(f"<span style='color:{colour}'>{escape(line)}</span>")
         return (
-            f"<div><b>{html.escape(self._head())}</b>"
+            f"<div><b>{escape(self._head())}</b>"
             f"<pre style='margin:.4em 0;line-height:1.3'>{chr(10).join(lines)}</pre></div>"
         )
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from regimeflow.analytics.drift import DriftRow
 from regimeflow.analytics.execution_quality import FillQuality
+from regimeflow.errors import SessionError
 from regimeflow.journal import Tail
 from regimeflow.model.events import Input, Output
 from regimeflow.model.order import Order
@@ -27,12 +28,14 @@ from regimeflow.widgets.fold import Candle, RunFold
 from regimeflow.widgets.modes import mode_of
 from regimeflow.widgets.rows import Rows, rows_of
 from regimeflow.widgets.slippage import SlippageFold
-from regimeflow.widgets.words import lasted
+from regimeflow.widgets.words import ENDED, lasted
 
 #: What a snapshot holds at most.
 BARS, FILLS, LOG = 2_000, 200, 300
 #: Foreign text is cut at so many characters.
 TEXT = 2_000
+#: What fills of a venue that is simulated call it.
+SIMULATED = "simulated"
 #: Events after which other threads are let through: so long one that trades waits at most.
 _POLITE = 16
 #: What takes its time is measured so often.
@@ -68,6 +71,7 @@ class Board:
         self._metrics = LiveMetrics()
         self._measured = -math.inf
         self._known_mode: tuple[bool, tuple[str, str]] | None = None
+        self._known_venue = ""
         self._choose(self._status)
         self._told: Parts = {}
         self._candle = self._row = self._line = self._fill = 0
@@ -81,7 +85,7 @@ class Board:
     @property
     def over(self) -> bool:
         """Whether nothing more comes, and all of it was taken in."""
-        return self._status.phase in ("stopped", "failed") and self._reading is None
+        return self._status.phase in ENDED and self._reading is None
 
     @property
     def _mode(self) -> tuple[str, str]:
@@ -89,6 +93,24 @@ class Board:
         if self._known_mode is None or self._known_mode[0] != dry:
             self._known_mode = (dry, mode_of(self.session, dry=dry))
         return self._known_mode[1]
+
+    @property
+    def _venue(self) -> str:
+        """What it is on, in the same words whoever looks."""
+        if not self._known_venue:
+            try:
+                self._known_venue = self.session.worker.manifest().venue.strip("<>")
+            except SessionError:  # it was never started
+                return self._status.venue
+        return self._known_venue
+
+    @property
+    def _why(self) -> str:
+        """Why it stands as it stands; what an earlier state was due to says nothing of this one."""
+        status, metrics = self._status, self._metrics
+        state = metrics.state if status.phase in ENDED else status.state
+        held = any(one.held_back for one in metrics.symbols)
+        return status.why if state != "active" or held else ""
 
     def _choose(self, status: Status) -> None:
         symbols = dict.fromkeys(self.session.worker.begin.symbols)
@@ -173,7 +195,7 @@ class Board:
         self._candle = kept[-1][0] if kept else 0
         self._told["candle"] = kept[-1] if kept else None
         self._row, self._fill = len(self._drift), len(self._fills)
-        self._line, self._summed = len(self._fold.keeper.log), len(self._fills)
+        self._line, self._summed = self._fold.keeper.lines, len(self._fills)
         return parts
 
     def state_changes(self) -> Parts:
@@ -206,11 +228,11 @@ class Board:
         fills = self._fills[self._fill :][-FILLS:]
         if fills:
             parts["fills"] = [self._fill_row(fill) for fill in fills]
-        log = self._fold.keeper.log
-        self._line = min(self._line, len(log))  # of a long one the beginning is dropped
-        if self._line < len(log):
-            parts["log"] = [_line(row) for row in log[self._line :][-LOG:]]
-        at = (len(self._drift), len(self._fills), len(log))
+        keeper = self._fold.keeper
+        fresh = min(keeper.lines - self._line, LOG)  # of a long log the beginning is not kept
+        if fresh:
+            parts["log"] = [_line(row) for row in keeper.log[-fresh:]]
+        at = (len(self._drift), len(self._fills), keeper.lines)
         if self._summed < len(self._fills):
             parts["slippage"] = self._slip()
 
@@ -232,13 +254,14 @@ class Board:
         return {
             "title": _text(self._status.strategy),
             "params": [(_text(name), _text(repr(value))) for name, value in begin.params.items()],
-            "venue": _text(self._status.venue),
+            "venue": _text(self._venue),
             "run": _text(begin.run),
             "place": _text(_place(session.run_dir)),
             "baseline": _text(named),
             "differs": _text(differs(begin, baseline)),
             "zone": begin.timezone or "UTC",
-            "seconds": min((t for t in begin.timeframes if t), default=0) < 60_000_000_000,
+            "seconds": begin.finest < 60_000_000_000,
+            "step_s": begin.finest / 1e9,
             "symbols": [_text(symbol) for symbol in symbols[:500]],
             "symbol": _text(self.symbol),
             "cone": self._rows is not None and self._rows.expectation is not None,
@@ -269,12 +292,25 @@ class Board:
         if fill.slippage_bps is None or fill.reference is None:
             return words
         words += f"; expected {fill.reference:g}, slippage {fill.slippage_bps:+.2f} bp"
-        percentile = self._expected.percentile(fill.slippage_bps) if self._expected else None
-        if percentile is not None:
-            words += f", no better than {percentile:.0f} of 100 of the baseline's orders"
-        if fill.fill_latency_ms is not None:
-            words += f"; told {fill.fill_latency_ms:,.1f} ms after the request left"
-        return words
+        if self._expected and (beside := self._expected.told(fill.slippage_bps)):
+            words += f"; {beside}"
+        latency = self._latency(fill)
+        if latency is None:
+            return words
+        what = "executed" if fill.venue == SIMULATED else "told"
+        return f"{words}; {what} {lasted(latency)} after the request left"
+
+    def _latency(self, fill: FillQuality) -> float | None:
+        """Return what a fill took, ms; None where nobody knows.
+
+        A simulated venue tells of a fill when the bar closes in which it was. That says nothing of
+        the fill, so its own time counts, and there is none of what happened somewhere in a bar.
+        """
+        told, executed = fill.fill_latency_ms, fill.execution_latency_ms
+        if fill.venue != SIMULATED:
+            return told
+        in_bar = self.session.worker.begin.finest > 0 and executed == told
+        return None if in_bar and executed else executed
 
     # ------------------------------------------------------------ parts
 
@@ -291,30 +327,32 @@ class Board:
     def _state(self) -> Parts:
         status, metrics = self._status, self._metrics
         health = metrics.health
-        live = status.live
+        live, measured = status.live, metrics.time > 0
         mode, words = self._mode
         return {
             "mode": mode,
             "mode_words": words,
             "phase": status.phase,
             "state": status.state,
-            "why": _text(status.why),
+            "why": _text(self._why),
             "error": _text(status.error),
             "at": _ms(live.time),
             "done": status.done,
             "total": status.total,
             # Of one moment with the day's and the run's change; the status may be a bar ahead.
-            "equity": _money(metrics.equity),
-            "cash": _money(metrics.cash),
+            "equity": _money(metrics.equity if measured else live.equity),
+            "cash": _money(metrics.cash if measured else live.cash),
             "fees": _money(live.fees),
             "fills": live.fills,
             "working": status.working,
-            "pnl": _money(metrics.daily_pnl),
-            "ret": _known(metrics.total_return, 6),
-            "dd": _known(metrics.drawdown, 6),
-            "unknown": metrics.unknown_orders,
+            "held": len(self._fold.metrics.decisions.ledger.held),
+            "lines": self._fold.keeper.lines,
+            "pnl": _money(metrics.daily_pnl) if measured else None,
+            "ret": _known(metrics.total_return, 6) if measured else None,
+            "dd": _known(metrics.drawdown, 6) if measured else None,
+            "unknown": metrics.unknown_orders if measured else None,
             "unknown_ms": _known(metrics.unknown_age_ms, 0),
-            "connected": metrics.connected,
+            "connected": metrics.connected if measured else None,
             "reconciled_at": _ms(metrics.reconciled_at),
             "reconciled_ok": metrics.reconciled_ok,
             "foreign": metrics.foreign_orders,
@@ -444,7 +482,7 @@ class Board:
             _money(fill.slippage_money),
             _known(expected.model_bps(order), 3) if expected is not None else None,
             _known(expected.percentile(slip), 1) if expected is not None else None,
-            _known(fill.fill_latency_ms, 3),
+            _known(self._latency(fill), 3),
             _known(fill.fee, 4),
         ]
 

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from regimeflow.errors import ConfigError
+from regimeflow.model.text import line
 from regimeflow.session.live import LiveSession, look
 from regimeflow.widgets import frozen, terminal
 from regimeflow.widgets.board import Board
 from regimeflow.widgets.comms import apart
 from regimeflow.widgets.pump import Pump
+from regimeflow.widgets.words import ENDED
 
 #: What a dashboard can be made of.
 Source = LiveSession | str | Path
@@ -28,8 +30,8 @@ class Dashboard:
 
     Args:
         sources: sessions, running, attached or ended, or run directories; several stand side by
-            side. Looking into a run directory takes no lease on its session: whoever controls it
-            goes on doing so.
+            side, each run once. Looking into a run directory takes no lease on its session:
+            whoever controls it goes on doing so.
 
     Raises:
         ConfigError: there is no source, or something that is none.
@@ -51,8 +53,10 @@ class Dashboard:
     _display_id: str
 
     def __new__(cls, *sources: Source | Iterable[Source]) -> Self:
-        sessions = _sessions(sources)
-        places = tuple(session.run_dir.resolve() for session in sessions)
+        by_place: dict[Path, LiveSession] = {}
+        for session in _sessions(sources):
+            by_place.setdefault(session.run_dir.resolve(), session)
+        places, sessions = tuple(by_place), list(by_place.values())
         shown = _shown()
         before = shown.get(places)
         if before is not None:
@@ -124,7 +128,7 @@ class Dashboard:
         with self._pump.lock:
             boards = self._pump.boards
             return {
-                "text/plain": repr(self),
+                "text/plain": self._line(),
                 "text/html": frozen.html(boards),
                 "image/png": frozen.picture(boards),
             }
@@ -137,9 +141,18 @@ class Dashboard:
             return frozen.html(self._pump.boards)
 
     def _settle(self) -> None:
-        """Have what ended sessions left behind, before it is shown to those who will not wait."""
-        while self._open and not self._moving and self._pump.follow():
+        """Catch up with sessions that have begun or ended: who asks now will not ask again."""
+        while self._open and self._pump.failure is None and self._late() and self._pump.follow():
             pass
+
+    def _late(self) -> bool:
+        if not self._moving:
+            return True
+        phases = [(board, board.session.status.phase) for board in self._pump.boards]
+        return any(
+            phase != board.status.phase or (phase in ENDED and not board.over)
+            for board, phase in phases
+        )
 
     def __str__(self) -> str:
         self._settle()
@@ -147,8 +160,12 @@ class Dashboard:
             return "\n\n".join(terminal.text(board, width=100) for board in self._pump.boards)
 
     def __repr__(self) -> str:
+        self._settle()
+        return self._line()
+
+    def _line(self) -> str:
         statuses = [board.status for board in self._pump.boards]
-        return f"<Dashboard of {', '.join(f'{s.strategy}: {s.phase}' for s in statuses)}>"
+        return f"<Dashboard of {', '.join(f'{line(s.strategy)}: {s.phase}' for s in statuses)}>"
 
     # ------------------------------------------------------------ its end
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 
 from regimeflow.analytics.execution_quality import bps
 from regimeflow.analytics.report import Report
@@ -10,6 +10,8 @@ from regimeflow.model.events import Start
 from regimeflow.model.models import Model
 from regimeflow.model.order import Order
 
+#: Slippages are alike within so many digits of a basis point: beyond is what arithmetic adds.
+_DIGITS = 3
 #: Orders that take liquidity at whatever price there is.
 _TAKERS = frozenset({"market", "stop"})
 
@@ -30,7 +32,7 @@ class Expected:
         model = baseline.model if baseline is not None else None
         self._model: Model = model or begin.model
         measured = _measured(baseline) if baseline is not None and baseline.has_run else []
-        self.spread = sorted(slip for slip, _ in measured)
+        self.spread = sorted(round(slip, _DIGITS) for slip, _ in measured)
         units = sum(qty for _, qty in measured)
         self.mean = sum(slip * qty for slip, qty in measured) / units if units else None
 
@@ -45,11 +47,35 @@ class Expected:
             return None
         return self.taker_bps if order.type in _TAKERS else 0.0
 
-    def percentile(self, slippage_bps: float | None) -> float | None:
-        """Return how many of 100 of the baseline's orders did no worse."""
-        if slippage_bps is None or not self.spread:
+    def ranks(self, slippage_bps: float | None) -> tuple[float, float] | None:
+        """Return how many of 100 of the baseline's orders did better, and how many as well.
+
+        None where the baseline's orders are no measure: there is none, or all cost the same.
+        """
+        spread = self.spread
+        if slippage_bps is None or not spread or spread[0] == spread[-1]:
             return None
-        return 100.0 * bisect_right(self.spread, slippage_bps) / len(self.spread)
+        slip = round(slippage_bps, _DIGITS)
+        better, not_worse = bisect_left(spread, slip), bisect_right(spread, slip)
+        return 100.0 * better / len(spread), 100.0 * (not_worse - better) / len(spread)
+
+    def percentile(self, slippage_bps: float | None) -> float | None:
+        """Return the place among 100 of the baseline's orders, 100 the dearest.
+
+        Orders that cost the same count half; None as in `ranks`.
+        """
+        ranks = self.ranks(slippage_bps)
+        return None if ranks is None else ranks[0] + ranks[1] / 2.0
+
+    def told(self, slippage_bps: float | None) -> str:
+        """Return in words how an order did beside the baseline's, or ""."""
+        ranks = self.ranks(slippage_bps)
+        if ranks is not None:
+            better, alike = ranks
+            return (
+                f"of 100 of the baseline's orders {better:.0f} did better and {alike:.0f} as well"
+            )
+        return f"all of the baseline's orders had {self.spread[0]:+.2f} bp" if self.spread else ""
 
 
 def _measured(report: Report) -> list[tuple[float, float]]:

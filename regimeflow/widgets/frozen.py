@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
 
 from regimeflow.analytics import svg
+from regimeflow.analytics.gaps import breaks
 from regimeflow.analytics.months import local, zone_of
+from regimeflow.model.text import escape
 from regimeflow.widgets.board import Board, Parts
+from regimeflow.widgets.slippage import DRAWN, GROUPS
 from regimeflow.widgets.words import (
+    NONE,
+    books_line,
     bp,
+    data_line,
     lasted,
+    link_line,
     money,
     number,
     percent,
@@ -23,7 +29,7 @@ from regimeflow.widgets.words import (
     state_line,
 )
 
-_FILLS, _LOG = 20, 12
+_FILLS, _LOG, _GROUP, _HELD = 20, 12, 6, 20
 _DIM = "opacity:.7;font-size:12px"
 _RULE = "1px solid rgba(128,138,150,.35)"
 _WRONG = "border-left:3px solid rgb(200,90,0);padding:2px 9px;margin:4px 0"
@@ -39,6 +45,9 @@ path{fill:none;stroke-linejoin:round}
 .rf-price{stroke:#8a94a0;stroke-width:1.2}
 .rf-buy{fill:#1f8ace}
 .rf-sell{fill:#dd7a1a}
+.rf-bar{fill:#1f8ace;fill-opacity:.65}
+.rf-mean{stroke:#dd7a1a;stroke-width:1.6}
+.rf-model{stroke:#808a96;stroke-width:1.4;stroke-dasharray:4 3}
 """
 
 
@@ -90,11 +99,12 @@ def _board(parts: Parts) -> str:
             f"<div><b>{escape(state['mode_words'])}</b> &middot; {stands}</div>",
             f'<div style="{_DIM}">{place}</div>',
             _tiles(state),
+            _facts(state, clock),
             _drift(parts),
             _fills(parts, clock),
             _slippage(parts["slippage"]),
             _holdings(parts, clock),
-            _log(parts["log"], clock),
+            _log(parts["log"], state["lines"], clock),
             "</div>",
         ]
     )
@@ -110,11 +120,26 @@ def _tiles(state: Parts) -> str:
         ("fees", money(state["fees"])),
         ("fills", number(state["fills"])),
         ("working", number(state["working"])),
-        ("unknown orders", number(state["unknown"])),
     ]
     labels = "".join(f'<td align="left" style="{_SMALL}">{name}</td>' for name, _ in cells)
     values = "".join(f'<td align="left" style="{_LARGE}"><b>{v}</b></td>' for _, v in cells)
     return _scroll(f"<tbody><tr>{labels}</tr><tr>{values}</tr></tbody>")
+
+
+def _facts(state: Parts, clock: Clock) -> str:
+    unknown = number(state["unknown"])
+    if state["unknown"]:
+        unknown += f", the oldest for {lasted(state['unknown_ms'])}"
+    memory, lag = state["memory_mb"], lasted(state["lag_ms"])
+    rows = [
+        ("session time", clock(state["at"]) if state["at"] else NONE),
+        ("data age", data_line(state)),
+        ("venue link", link_line(state)),
+        ("books", books_line(state, clock)),
+        ("unknown orders", unknown),
+        ("process", NONE if memory is None else f"{number(memory)} MB, lag {lag}"),
+    ]
+    return _table(("", ""), rows, left=(0, 1))
 
 
 def _drift(parts: Parts) -> str:
@@ -143,6 +168,7 @@ def _equity(rows: Sequence[Any], head: Parts) -> str:
         zone_of(head["zone"]),
         "equity of live, shadow and twin",
         (columns[:, 4], columns[:, 5]),
+        breaks(ts, round(head["step_s"] * 1e9)),
     )
     cone = ", within the baseline's 95 % cone" if head["cone"] else ""
     return _picture(chart, f"equity: live solid, shadow dashed, twin dotted{cone}")
@@ -161,7 +187,8 @@ def _price(parts: Parts) -> str:
         np.array([fill[3] == "buy" for fill in mine], dtype=np.bool_),
     )
     label = f"price of {head['symbol']} with the last {len(mine)} fills"
-    return _picture(svg.trades_chart(ts, close, fills, zone_of(head["zone"]), label), label)
+    after = breaks(ts, round(head["step_s"] * 1e9))
+    return _picture(svg.trades_chart(ts, close, fills, zone_of(head["zone"]), label, after), label)
 
 
 def _picture(chart: str, label: str) -> str:
@@ -189,7 +216,7 @@ def _fills(parts: Parts, clock: Clock) -> str:
         "model, bp", *(("percentile",) if percentiles else ()), "latency", "fee",
     )  # fmt: skip
     count = parts["state"]["fills"]
-    title = f"Fills: the last {len(rows)} of {count:,}" if rows else "Fills: none"
+    title = f"Fills: {_last(len(rows), count)}" if rows else "Fills: none"
     return _title(title) + _table(heads, rows, left=(0, 1, 2))
 
 
@@ -200,46 +227,72 @@ def _slippage(slippage: Parts) -> str:
         facts.append(f"the model assumes {signed(bp(slippage['model']))} bp")
     if slippage["baseline"] is not None:
         facts.append(f"the baseline had {signed(bp(slippage['baseline']))} bp")
-    rows = [
-        (f"{name}: {key}", number(n), number(qty), signed(bp(slip)), signed(money(cost)))
-        for name in ("symbol", "type", "size")
-        for key, n, qty, slip, cost in slippage["groups"][name][:6]
-    ]
-    heads = ("", "fills", "qty", "slippage bp", "money")
     words = f"<div style='{_DIM}'>{' &middot; '.join(facts)}; positive is a cost</div>"
-    return _title("Slippage") + words + _table(heads, rows, left=(0,))
+    out = _title("Slippage") + words
+    if slippage["bins"]:
+        marks = (
+            ("rf-model", "model", slippage["model"]),
+            ("rf-mean", "mean", slippage["mean"]),
+        )
+        label = f"units by slippage, {_of(min(slippage['fills'], DRAWN), slippage['fills'])} fills"
+        out += _picture(svg.bars_chart(slippage["bins"], marks, "bp", label), label)
+    groups = "".join(f"<div>{_group(slippage, *one)}</div>" for one in GROUPS)
+    return f'{out}<div style="display:flex;flex-wrap:wrap;gap:0 22px">{groups}</div>'
+
+
+def _group(slippage: Parts, name: str, title: str) -> str:
+    groups, of = slippage["groups"][name], slippage["of"][name]
+    shown = groups if name == "hour" else groups[:_GROUP]
+    rows = [
+        (key, number(n), number(qty), signed(bp(slip)), signed(money(cost)))
+        for key, n, qty, slip, cost in shown
+    ]
+    few = "" if len(rows) == of else f", {_of(len(rows), of)}"
+    return _table((f"{title}{few}", "fills", "qty", "slippage bp", "money"), rows, left=(0,))
+
+
+def _last(shown: int, all_of_them: int) -> str:
+    return f"{'the last ' * (shown < all_of_them)}{_of(shown, all_of_them)}"
+
+
+def _of(shown: int, all_of_them: int) -> str:
+    return f"{shown:,}" if shown == all_of_them else f"{shown:,} of {all_of_them:,}"
 
 
 def _holdings(parts: Parts, clock: Clock) -> str:
     positions = [
         (symbol, number(qty), price(average), price(last), money(value), signed(money(profit)))
-        for symbol, qty, average, last, value, profit in parts["positions"][:20]
+        for symbol, qty, average, last, value, profit in parts["positions"][:_HELD]
     ]
     orders = [
         (clock(o[1]), o[2], o[3], o[4], number(o[5]), number(o[6]), o[9])
-        for o in parts["orders"][:20]
+        for o in parts["orders"][:_HELD]
     ]
     limits = [
         (name, text if used is None else f"{percent(used)} of {text}")
         for name, text, used in parts["limits"]
     ]
-    out = _title("Positions" if positions else "Positions: flat")
+    held, working = parts["state"]["held"], parts["state"]["working"]
+    out = _title(f"Positions: {_of(len(positions), held)}" if positions else "Positions: flat")
     out += _table(
         ("symbol", "held", "average", "last", "value", "open profit"), positions, left=(0,)
     )
     if orders:
         heads = (clock.title, "side", "symbol", "type", "qty", "filled", "status")
-        out += _title("Working orders") + _table(heads, orders, left=(0, 1, 2, 3, 6))
+        out += _title(f"Working orders: {_of(len(orders), working)}") + _table(
+            heads, orders, left=(0, 1, 2, 3, 6)
+        )
     if limits:
         out += _title("Limits, used") + _table(("", ""), limits, left=(0,))
     return out
 
 
-def _log(lines: Sequence[Any], clock: Clock) -> str:
+def _log(lines: Sequence[Any], count: int, clock: Clock) -> str:
     rows = [(clock(at), level, text[:400]) for at, level, text in reversed(lines[-_LOG:])]
-    return (
-        _title("Log") + _table((clock.title, "level", "text"), rows, left=(0, 1, 2)) if rows else ""
-    )
+    if not rows:
+        return ""
+    title = _title(f"Log: {_last(len(rows), count)}")
+    return title + _table((clock.title, "level", "text"), rows, left=(0, 1, 2))
 
 
 # ---------------------------------------------------------------- pieces
@@ -258,9 +311,9 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[i
 
     # Tables of notebooks stand to the right by themselves; the attribute is for all others.
     def cell(tag: str, text: str, place: int, style: str = "") -> str:
-        style += "padding:2px 5px;"
-        if len(text) <= 60:
-            style += "white-space:nowrap;"
+        style += "padding:2px 5px"
+        if " " in text and len(text) <= 60:
+            style += ";white-space:nowrap"
         if place in left:
             return f'<{tag} style="text-align:left;{style}">{escape(text)}</{tag}>'
         return f'<{tag} align="right" style="{style}">{escape(text)}</{tag}>'

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from PIL import Image  # matplotlib brings it
 
-from regimeflow.analytics.plots import GAIN, LOSS, QUIET, Levels, Picture, plain, time_axis
+from regimeflow.analytics.gaps import breaks, torn
+from regimeflow.analytics.plots import GAIN, LOSS, QUIET, SHADOW, Levels, Picture, plain, time_axis
+from regimeflow.model.market import FloatArray
+from regimeflow.model.text import line
 from regimeflow.widgets.board import Parts
 from regimeflow.widgets.words import state_line
 
-_SHADOW = "#12a07c"
 #: Latin, Greek and Cyrillic letters come before it; beyond, the font has holes.
 _DRAWABLE = 0x0530
 #: Between a pane and its title, in points.
@@ -23,6 +26,11 @@ _ABOVE_LEGEND = 18.0
 
 def draw(boards: Sequence[Parts]) -> bytes:
     """Return a PNG: two panes a board, equity and price."""
+    return _small(figure_of(boards)._repr_png_())
+
+
+def figure_of(boards: Sequence[Parts]) -> Picture:
+    """Return the figure that `draw` makes a PNG of."""
     figure = Picture(8.2, 4.0 * len(boards))
     figure.set_dpi(90)
     axes = figure.axes_of(2 * len(boards))
@@ -33,11 +41,22 @@ def draw(boards: Sequence[Parts]) -> bytes:
         head, state = parts["head"], parts["state"]
         title = f"{head['title']} on {head['venue']} · {state['mode_words']} · {state_line(state)}"
         top.set_title(_text(title[:110]), loc="left", fontsize=9, color=QUIET, pad=_ABOVE_LEGEND)
+        _warn(top, [said for said in (head["differs"], state["error"]) if said])
         for one in (top, low):
             one.tick_params(labelsize=7)
             time_axis(one, head["zone"])
             plain(one)
-    return _small(figure._repr_png_())
+    return figure
+
+
+def _warn(axes: Axes, said: Sequence[str]) -> None:
+    """Write what is wrong above the title."""
+    lines = [part for one in said for part in wrap(_text(one), 112)[:2]]
+    if lines:
+        axes.annotate(
+            "\n".join(lines), (0.0, 1.0), (0.0, _ABOVE_LEGEND + 14.0), "axes fraction", "offset points",
+            fontsize=9, color=LOSS, va="bottom",
+        )  # fmt: skip
 
 
 def _small(png: bytes) -> bytes:
@@ -55,14 +74,20 @@ def _equity(axes: Axes, parts: Parts) -> None:
     if not rows:
         return
     columns = np.array([[np.nan if v is None else v for v in row] for row in rows])
-    at = _dates(columns[:, 0])
+    at, columns = _open(columns, parts["head"])
     if not np.isnan(columns[:, 4]).all():
         axes.fill_between(
-            at, columns[:, 4], columns[:, 5], color=QUIET, alpha=0.15, linewidth=0, label="cone"
+            at,
+            columns[:, 4],
+            columns[:, 5],
+            color=QUIET,
+            alpha=0.15,
+            linewidth=0,
+            label="95 % cone",
         )
     for name, column, colour, style in (
         ("twin", 3, LOSS, ":"),
-        ("shadow", 2, _SHADOW, "--"),
+        ("shadow", 2, SHADOW, "--"),
         ("live", 1, GAIN, "-"),
     ):
         axes.plot(at, columns[:, column], style, color=colour, linewidth=1.2, label=name)
@@ -75,7 +100,8 @@ def _price(axes: Axes, parts: Parts) -> None:
     axes.set_ylabel(_text(f"price of {head['symbol']}"[:40]), fontsize=8)
     if not bars:
         return
-    axes.plot(_dates([bar[0] for bar in bars]), [bar[4] for bar in bars], color=QUIET, linewidth=1)
+    at, columns = _open(np.array([(bar[0], bar[4]) for bar in bars]), head)
+    axes.plot(at, columns[:, 1], color=QUIET, linewidth=1)
     first = bars[0][0] * 1e3
     for side, marker, colour in (("buy", "^", GAIN), ("sell", "v", LOSS)):
         some = [
@@ -91,18 +117,23 @@ def _price(axes: Axes, parts: Parts) -> None:
 
 
 def _legend(axes: Axes) -> None:
-    """Say what the lines are, above them: inside, they would run through the words."""
+    """Show a pane's legend above its lines, not on them."""
     axes.legend(
         frameon=False, ncols=4, fontsize=7, labelcolor=QUIET, borderaxespad=0.0, borderpad=0.2,
         loc="lower left", bbox_to_anchor=(0.0, 1.0),
     )  # fmt: skip
 
 
+def _open(columns: FloatArray, head: Parts) -> tuple[Any, FloatArray]:
+    """Return dates and columns whose first is the time in seconds, left open at gaps."""
+    ts = np.round(columns[:, 0] * 1e9).astype(np.int64)
+    at, columns = torn(ts, columns, breaks(ts, round(head["step_s"] * 1e9)))
+    return at.astype("datetime64[ns]"), columns
+
+
 def _text(text: str) -> str:
     """Return foreign text as the font can draw it; a dollar sign would start a formula."""
-    known = "".join(
-        c if (c.isprintable() and ord(c) < _DRAWABLE) or c in "·−" else "?" for c in text
-    )
+    known = "".join(c if ord(c) < _DRAWABLE or c in "·−–…" else "?" for c in line(text))
     return known.replace("$", r"\$")
 
 

@@ -70,8 +70,7 @@ class FileRows:
         self._rest = ""
         self._bar = 0
         self.start = math.nan
-        finest = min((t for t in begin.timeframes if t), default=0)
-        self.expectation = None if baseline is None else Expectation(baseline, finest)
+        self.expectation = None if baseline is None else Expectation(baseline, begin.finest)
 
     def fresh(self) -> list[DriftRow]:
         """Return the rows that were written since the last call."""

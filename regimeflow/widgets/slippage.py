@@ -17,7 +17,11 @@ from regimeflow.model.order import Order
 _BINS = 24
 _ROWS = 12
 #: The distribution is that of so many of the newest fills; sums are of all.
-_DRAWN = 5_000
+DRAWN = 5_000
+#: What fills are grouped by, and how that is called.
+GROUPS = (
+    ("symbol", "by symbol"), ("hour", "by hour"), ("size", "by size"), ("type", "by order type"),
+)  # fmt: skip
 #: Units of a fill, in steps that traders think in.
 _SIZES = (1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0)
 
@@ -49,10 +53,8 @@ class SlippageFold:
         self._zone = zone_of(timezone)
         self._all = _Sum()
         self._absolute = 0.0
-        self._groups: dict[str, dict[str, _Sum]] = {
-            name: {} for name in ("symbol", "hour", "size", "type")
-        }
-        self._slips: deque[tuple[float, float]] = deque(maxlen=_DRAWN)
+        self._groups: dict[str, dict[str, _Sum]] = {name: {} for name, _ in GROUPS}
+        self._slips: deque[tuple[float, float]] = deque(maxlen=DRAWN)
 
     def add(self, fill: FillQuality, order: Order | None) -> None:
         """Count a fill, if anybody knows what it should have cost."""
@@ -61,7 +63,8 @@ class SlippageFold:
             return
         self._all.add(fill.qty, slip, money)
         self._absolute += fill.qty * abs(slip)
-        self._slips.append((slip, fill.qty))
+        # What arithmetic adds must not part fills that cost the same.
+        self._slips.append((round(slip, 6), fill.qty))
         keys = {
             "symbol": fill.symbol,
             "hour": f"{local(fill.time, self._zone).hour:02d}:00",
@@ -87,6 +90,7 @@ class SlippageFold:
             "baseline": baseline,
             "bins": self._bins(),
             "groups": {name: _rows(name, sums) for name, sums in self._groups.items()},
+            "of": {name: len(sums) for name, sums in self._groups.items()},
         }
 
     def _bins(self) -> list[tuple[float, float, float]]:

@@ -280,7 +280,8 @@ class Views:
                 )
             lines.append((fill.executed_at or fill.ts, "execution", words))
         if order is None:
-            title = f"order {order_id}: the report has its fills only"
+            what = "the report has its fills only" if fills else "it is not of this report"
+            title = f"order {order_id}: {what}"
         else:
             title = _titled(order)
             price = f"last price {order.decision_price:g}" if order.decision_price > 0 else ""

@@ -5,18 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from regimeflow.widgets.board import Parts
 
 NONE = "–"
+#: Phases in which nothing more happens.
+ENDED = ("stopped", "failed")
+#: Reasons that say no more than the state itself.
+_IDLE = {"stopped": "stop", "halted": "halt", "exits only": "pause"}
 
 
 def money(value: float | None) -> str:
     """Return money with cents.
 
-    >>> money(-1234.5), money(None)
-    ('−1,234.50', '–')
+    >>> money(-1234.5), money(None), money(-0.001)
+    ('−1,234.50', '–', '0.00')
     """
-    return NONE if value is None else f"{value:,.2f}".replace("-", "−")
+    return NONE if value is None else _fixed(value, 2)
 
 
 def bp(value: float | None) -> str:
@@ -36,10 +42,10 @@ def number(value: float | None) -> str:
 def percent(value: float | None) -> str:
     """Return a fraction as percent.
 
-    >>> percent(0.01234)
-    '1.23 %'
+    >>> percent(0.01234), percent(-1e-9)
+    ('1.23 %', '0.00 %')
     """
-    return NONE if value is None else f"{100 * value:,.2f} %".replace("-", "−")
+    return NONE if value is None else f"{_fixed(100.0 * value, 2)} %"
 
 
 def signed(text: str) -> str:
@@ -64,7 +70,12 @@ def price(value: float | None) -> str:
     if value is None:
         return NONE
     digits = 2 if abs(value) >= 1_000.0 else 4 if abs(value) >= 1.0 else 6
-    return f"{value:,.{digits}f}".replace("-", "−")
+    return _fixed(value, digits)
+
+
+def _fixed(value: float, digits: int) -> str:
+    # What is added turns a zero with a sign into one without.
+    return f"{round(value, digits) + 0.0:,.{digits}f}".replace("-", "−")
 
 
 def lasted(ms: float | None) -> str:
@@ -96,7 +107,49 @@ def state_line(state: Parts) -> str:
     if phase == "new":
         return "not started"
     words = {"active": "trading", "reducing": "exits only", "halted": "halted"}
-    now = (
-        phase if phase in ("stopped", "failed") else words.get(state["state"], str(state["state"]))
-    )
-    return f"{now}: {why}" if why else now
+    now = phase if phase in ENDED else words.get(state["state"], str(state["state"]))
+    return now if why in ("", _IDLE.get(now)) else f"{now}: {why}"
+
+
+def data_line(state: Parts, most: int = 50) -> str:
+    """Return how old the data are, in a line: of a session that has ended, at its end.
+
+    Args:
+        state: how the session stands.
+        most: symbols that are named, the oldest first; all that are too old are.
+    """
+    if state["phase"] == "new":
+        return NONE
+    known = [one for one in state["ages"] if one[1] is not None]
+    known.sort(key=lambda one: -one[1])
+    old = [one for one in state["ages"] if one[3] or one[4]]
+    shown = old or known[:most]
+    if not shown:
+        return NONE if state["phase"] in ENDED else "none yet"
+    told = " · ".join(map(_age, shown))
+    if len(state["ages"]) > len(shown) and not old:
+        told += f" · {len(state['ages']) - len(shown):,} more"
+    return f"at its end {told}" if state["phase"] in ENDED else told
+
+
+def _age(one: tuple[str, float | None, float | None, bool, bool]) -> str:
+    symbol, age, limit, stale, held = one
+    most = "" if limit is None else f" of {lasted(limit)}"
+    return f"{symbol} {lasted(age)}{most}{' STALE' * stale}{', exits only' * held}"
+
+
+def link_line(state: Parts) -> str:
+    """Return whether the venue can be reached, or could at the session's end."""
+    if state["connected"] is None:
+        return NONE
+    link = "up" if state["connected"] else "DOWN"
+    return f"{link} at its end" if state["phase"] in ENDED else link
+
+
+def books_line(state: Parts, clock: Callable[[int], str]) -> str:
+    """Return when the books were last compared with the venue's, and what came of it."""
+    if not state["reconciled_at"]:
+        return "never compared"
+    agree = "agree" if state["reconciled_ok"] else "DO NOT AGREE"
+    foreign = f", {state['foreign']:,} foreign orders" if state["foreign"] else ""
+    return f"{agree}, {clock(state['reconciled_at'])}{foreign}"

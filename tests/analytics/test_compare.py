@@ -138,3 +138,14 @@ def test_a_report_of_metrics_alone_stands_beside_others(tmp_path):
 def test_what_cannot_be_compared_is_refused(reports, error):
     with pytest.raises(rf.ConfigError, match=error):
         rf.compare(*reports())
+
+
+def test_lists_of_reports_are_compared_like_their_reports():
+    one, two = run(), run(units=2.0)
+    for given in (([one, two],), (one, [two]), ((report for report in (one, two)),)):
+        assert list(rf.compare(*given).reports.values()) == [one, two]
+    with pytest.raises(rf.ConfigError, match="one report under a name"):
+        rf.compare(both=[one, two])
+    for wrong in (["ab", one], [{"one": one}, two], [None, one]):
+        with pytest.raises(rf.ConfigError, match=r"not (str|dict|NoneType)"):
+            rf.compare(wrong)

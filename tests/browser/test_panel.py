@@ -167,7 +167,8 @@ def test_it_moves_answers_comes_back_and_freezes(notebook):
     interrupt(book, 3)
     book.until("() => !document.querySelector('.rf-board')")
     page.wait_for_selector(".jp-OutputArea img[alt^=equity]")
-    assert "realised" in page.inner_text(".jp-RenderedHTMLCommon table >> nth=2")
+    assert "venue link" in page.inner_text(".jp-RenderedHTMLCommon table >> nth=1")
+    assert "realised" in page.inner_text(".jp-RenderedHTMLCommon table >> nth=3")
     fits(book, 1020)
     book.shot("frozen-light", "")
     outputs = book.saved()["cells"][1]["outputs"]

@@ -137,6 +137,7 @@ def test_the_story_of_an_order(report, views):
     ]  # fmt: skip
     assert "bp against the price it was decided at" in said["lines"][3][2]
     assert views.story("nonesuch")["lines"] == []
+    assert views.story("nonesuch")["title"] == "order nonesuch: it is not of this report"
 
 
 def test_a_loaded_report_tells_what_its_orders_came_to(report, tmp_path):

@@ -11,7 +11,8 @@ function fixed(value, digits) {
       new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits }),
     );
   }
-  return formats.get(digits).format(value).replace("-", MINUS);
+  const text = formats.get(digits).format(value);
+  return /[1-9]/.test(text) ? text.replace("-", MINUS) : text.replace("-", ""); // no zero with a sign
 }
 
 const known = (value) => typeof value === "number" && Number.isFinite(value);

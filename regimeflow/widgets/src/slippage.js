@@ -47,7 +47,7 @@ export class Slippage {
     const { fills, mean, absolute, model, baseline } = slippage;
     const parts = [`${whole(fills)} fills`, `mean ${signed(bp(mean))} bp`, `absolute ${bp(absolute)} bp`];
     if (model !== null) parts.push(`the model assumes ${signed(bp(model))} bp`);
-    if (baseline) parts.push(`the baseline had ${signed(bp(baseline))} bp`);
+    if (baseline !== null) parts.push(`the baseline had ${signed(bp(baseline))} bp`);
     say(this.words, parts.join(" · "));
     this.table.set(slippage.groups[this.group]);
     this.#draw(slippage);

@@ -3,6 +3,7 @@ import { h, mark, say } from "./dom.js";
 import { lasted, money, percent, signed, units, whole } from "./format.js";
 
 const GLYPHS = { active: "●", reducing: "◐", halted: "■", stopped: "□", failed: "✕", new: "○" };
+const IDLE = { stopped: "stop", halted: "halt", reducing: "pause" }; // reasons that say no more than the state
 const STATE_WORDS = { active: "trading", reducing: "exits only", halted: "halted" };
 
 export class State {
@@ -55,17 +56,19 @@ export class State {
     mark(this.mode, state.mode);
     const over = state.phase === "stopped" || state.phase === "failed";
     const shown = over ? state.phase : state.phase === "new" ? "new" : state.state;
-    const words = over || state.phase === "new" ? state.phase : STATE_WORDS[state.state] || state.state;
-    say(this.trading, `${GLYPHS[shown] || ""} ${words}${state.why && shown !== "active" ? `: ${state.why}` : ""}`);
+    const words = over || state.phase === "new" ? (over ? state.phase : "not started") : STATE_WORDS[state.state] || state.state;
+    const why = state.why && state.why !== IDLE[shown] && shown !== "new" ? `: ${state.why}` : "";
+    say(this.trading, `${GLYPHS[shown] || ""} ${words}${why}`);
     mark(this.trading, shown);
     const tile = (name, text, kind = "") => {
       say(this.tiles.get(name), text);
       mark(this.tiles.get(name), kind);
     };
-    const side = (value) => (value > 0 ? "gain" : value < 0 ? "loss" : "");
+    const side = (text) => (text.startsWith("+") ? "gain" : text.startsWith("−") ? "loss" : ""); // what is shown as 0 is neither
+    const result = (name, text) => tile(name, text, side(text));
     tile("equity", money(state.equity));
-    tile("pnl", signed(money(state.pnl)), side(state.pnl));
-    tile("ret", signed(percent(state.ret)), side(state.ret));
+    result("pnl", signed(money(state.pnl)));
+    result("ret", signed(percent(state.ret)));
     tile("dd", percent(state.dd));
     tile("cash", money(state.cash));
     tile("fees", money(state.fees));
@@ -91,8 +94,12 @@ export class State {
       return `${symbol} ${lasted(age)}${most}${old ? " STALE" : ""}${held ? ", exits only" : ""}`;
     });
     const more = state.ages.length - some.length;
-    fact("data", ages.length ? ages.join(" · ") + (more > 0 ? ` · ${more} more` : "") : "none yet", stale.length ? "bad" : "good");
-    fact("venue", state.connected ? "up" : "DOWN", state.connected ? "good" : "bad");
+    const over = state.phase === "stopped" || state.phase === "failed";
+    const end = over ? "at its end " : "";
+    const told = some.length ? end + ages.join(" · ") + (more > 0 ? ` · ${more} more` : "") : over || state.phase === "new" ? "–" : "none yet";
+    fact("data", told, stale.length ? "bad" : some.length && !over ? "good" : "");
+    if (state.connected === null) fact("venue", "–");
+    else fact("venue", `${state.connected ? "up" : "DOWN"}${over ? " at its end" : ""}`, state.connected ? (over ? "" : "good") : "bad");
     if (!state.reconciled_at) fact("books", "never");
     else {
       const foreign = state.foreign ? ` · ${state.foreign} foreign orders` : "";
@@ -100,7 +107,7 @@ export class State {
       fact("books", `${text}, ${this.clock.full(state.reconciled_at)}${foreign}`, state.reconciled_ok ? "good" : "bad");
     }
     const oldest = state.unknown ? `, the oldest for ${lasted(state.unknown_ms)}` : "";
-    fact("unknown", `${units(state.unknown)}${oldest}`, state.unknown ? "bad" : "good");
+    fact("unknown", `${units(state.unknown)}${oldest}`, state.unknown ? "bad" : state.unknown === null ? "" : "good");
     fact("process", state.memory_mb === null ? "not looked at" : `${whole(state.memory_mb)} MB · lag ${lasted(state.lag_ms)}`);
   }
 
