@@ -77,8 +77,6 @@ class Keeper:
     def __init__(self) -> None:
         self.fold = OrderFold()
         self.log: list[tuple[int, str, str]] = []
-        #: Lines of the log ever, those included that are not kept any more.
-        self.lines = 0
         self.done = 0
         #: Why the trading state changed last, of a symbol or the whole; and of the whole.
         self.why = self.whole_why = ""
@@ -118,7 +116,6 @@ class Keeper:
 
     def note(self, at: int, level: str, text: str) -> None:
         self.log.append((at, level, text))
-        self.lines += 1
         if len(self.log) > 2 * _KEPT_LOG:
             del self.log[:-_KEPT_LOG]
 
