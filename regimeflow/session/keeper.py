@@ -78,8 +78,6 @@ class Keeper:
     def __init__(self) -> None:
         self.fold = OrderFold()
         self.log: list[tuple[int, str, str]] = []
-        #: Lines of the log ever, those included that are not kept any more.
-        self.lines = 0
         self.done = 0
         #: The trading state of the whole session.
         self.state = StateFold()
@@ -123,7 +121,6 @@ class Keeper:
 
     def note(self, at: int, level: str, text: str) -> None:
         self.log.append((at, level, text))
-        self.lines += 1
         if len(self.log) > 2 * _KEPT_LOG:
             del self.log[:-_KEPT_LOG]
 

@@ -95,6 +95,22 @@ class Candles:
         return fresh
 
 
+class CountingKeeper(Keeper):
+    """Counts the lines of its log, those included that are not kept any more.
+
+    Attributes:
+        lines: how many there ever were.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines = 0
+
+    def note(self, at: int, level: str, text: str) -> None:
+        super().note(at, level, text)
+        self.lines += 1
+
+
 class RunFold:
     """Everything a board shows that a journal tells.
 
@@ -109,7 +125,7 @@ class RunFold:
     """
 
     def __init__(self) -> None:
-        self.keeper = Keeper()
+        self.keeper = CountingKeeper()
         self.metrics = MetricsFold()
         self.quality = QualityFold(seconds=(), bars=())
         self.candles = Candles()
