@@ -54,8 +54,8 @@ def _warn(axes: Axes, said: Sequence[str]) -> None:
     lines = [part for one in said for part in wrap(_text(one), 112)[:2]]
     if lines:
         axes.annotate(
-            "\n".join(lines), (0.0, 1.0), (0.0, _ABOVE_LEGEND + 14.0), "axes fraction", "offset points",
-            fontsize=9, color=LOSS, va="bottom",
+            "\n".join(lines), (0.0, 1.0), (0.0, _ABOVE_LEGEND + 14.0), "axes fraction",
+            "offset points", fontsize=9, color=LOSS, va="bottom",
         )  # fmt: skip
 
 
