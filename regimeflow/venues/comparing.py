@@ -98,7 +98,7 @@ class Comparing:
 
     def soon(self) -> None:
         """Compare again as soon as possible."""
-        self._orders_at = self._positions_at = self._runtime.now()
+        self._orders_at = self._positions_at = self._account_at = self._runtime.now()
 
     def doubt(self, why: str) -> list[Found]:
         """Compare again as soon as possible; until then nothing new is risked."""

@@ -110,13 +110,13 @@ def test_the_wire_carries_exact_decimals(tmp_path):
         venue.connect(Ear())
         fx.do(fx.exchange.tick, "EUR/USD", 1.2)
         assert venue.instruments(["EUR/USD"])[0].tick == 0.00005
-        venue.submit(order(symbol="EUR/USD", qty=20_000_000.0, limit=1.10005))
+        venue.submit(order(symbol="EUR/USD", qty=1_500_000.0, limit=1.10005))
         venue.submit(order("run-2", symbol="EUR/USD", qty=25_000.0, limit=0.00005))
     finally:
         venue.close()
         fx.close()
     sent = [text.split(",")[17:20] for text in fx.written(3)]
-    assert sent == [["20000000", "LMT", "1.10005"], ["25000", "LMT", "0.00005"]]
+    assert sent == [["1500000", "LMT", "1.10005"], ["25000", "LMT", "0.00005"]]
 
 
 ONE_WRITE = [
