@@ -80,22 +80,25 @@ class Context:
 
     def quote(self, symbol: str) -> Quote | None:
         """Return the newest best bid and ask, None before the first."""
-        if symbol not in self._engine.quotes:
+        found = self._engine.quotes.get(symbol)
+        if found is None:
             self._known(symbol)
-        return self._engine.quotes.get(symbol)
+        return found
 
     def book(self, symbol: str) -> Book | None:
         """Return the newest order book, None before the first."""
-        if symbol not in self._engine.books:
+        found = self._engine.books.get(symbol)
+        if found is None:
             self._known(symbol)
-        return self._engine.books.get(symbol)
+        return found
 
     def position(self, symbol: str) -> float:
         """Return the units held, negative when short."""
         position = self._held.get(symbol)
         if position is not None:
             return position.qty
-        self._known(symbol)
+        if symbol not in self._engine.symbol_set:  # not `_known`: a call per bar
+            self._unknown(symbol)
         return 0.0
 
     @property

@@ -6,6 +6,8 @@ fixture ``sandbox``.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import pytest
 from sessions import (
     LOST,
@@ -56,7 +58,7 @@ def works(session):
     return session.orders["order_id"].iloc[0]
 
 
-class BrokerSessions:
+class BrokerSessions(ABC):
     """Tests of one broker.
 
     Attributes:
@@ -77,13 +79,13 @@ class BrokerSessions:
     gone: str
     received = 1.0
 
+    @abstractmethod
     def trading(self, sandbox, run_dir, strategy=None, **how):
         """Return a session that is stopped at the end, and then judged."""
-        raise NotImplementedError
 
+    @abstractmethod
     def posts(self, sandbox):
         """Return client order id -> how many requests to place it came over the wire."""
-        raise NotImplementedError
 
     # ------------------------------------------------------------ requests
 
