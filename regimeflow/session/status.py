@@ -70,7 +70,8 @@ class Status(msgspec.Struct, frozen=True):
         wrong = self.error or self.stalled
         error = f", {wrong}" if wrong else ""
         over = self.state == ENDED and self.phase == "stopped"
-        trading = self.trading if self.state == CONNECTING else self.state
+        # What ended it is said once.
+        trading = self.trading if self.state == CONNECTING and not self.error else self.state
         state = self.phase if over else f"{self.phase}, {trading}"
         return (
             f"<{self.strategy} on {self.venue}: {state}, {at}, "

@@ -6,6 +6,7 @@ After each of them the exchange's own record is held against the journal by the 
 from __future__ import annotations
 
 import json
+import traceback
 import urllib.parse
 
 import msgspec
@@ -215,11 +216,12 @@ def test_no_key_is_in_any_file_of_a_run(sandbox, tmp_path):
         Lively, venue, symbols=SYMBOLS, run_dir=tmp_path / "run", intervals=settings()
     )
     session.start()
-    asked = lambda: sum("exchangeInfo" in str(row.detail) for row in sandbox.rows())  # noqa: E731
-    await_(lambda: asked() > 2, "attempts to connect")
-    session.stop()
+    await_(lambda: session.status.phase == "failed", "the exchange's refusal")
+    with pytest.raises(rf.SessionError, match="Invalid API-key") as refused:
+        session.stop()
+    told = "".join(traceback.format_exception(refused.value))
     files = [p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()]
     for canary in canaries:
         assert not any(canary.encode() in content for content in files)
-        assert canary not in repr(session) + repr(venue)
+        assert canary not in repr(session) + repr(venue) + told
     assert canaries[1] not in sandbox.ledger.read_text()
