@@ -513,11 +513,17 @@ _BY_KEY = frozenset({"state", "drift"})
 
 _MONEY: Callable[[float], str] = "{:,.0f}".format
 _SHARE: Callable[[float], str] = "{:.4g} of equity".format
+
+
+def _percent(of_what: str) -> Callable[[float], str]:
+    return lambda share: f"{100.0 * share:.4g} % {of_what}"
+
+
 #: In the order in which they are shown.
 _LIMITS: tuple[tuple[str, Callable[[Any], str]], ...] = (
     ("daily_loss", _MONEY),
-    ("daily_loss_pct", "{:.2%} of the day's first equity".format),
-    ("max_drawdown", "{:.2%} from the high".format),
+    ("daily_loss_pct", _percent("of the day's first equity")),
+    ("max_drawdown", _percent("from the high")),
     ("max_position", "{:g} units".format),
     ("max_position_pct", _SHARE),
     ("max_gross_exposure", _SHARE),
