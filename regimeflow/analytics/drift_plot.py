@@ -65,7 +65,7 @@ def draw(drift: Drift) -> Picture:
         plain(axes)
     # A dollar sign would start a formula: names are text, not mathematics.
     title = f"{cut(drift.name, 44)}: drift".replace("$", r"\$")
-    top.set_title(title, loc="left", fontsize=11, color=QUIET)
+    top.set_title(title, loc="left", fontsize=11, color=QUIET, pad=20)  # above the legend
     time_axis(low, drift.timezone)
     return figure
 

@@ -13,7 +13,7 @@ import msgspec
 
 from regimeflow.data.out import frame
 from regimeflow.model.text import escape
-from regimeflow.model.timeframe import NS_PER_MS, iso
+from regimeflow.model.timeframe import NS_PER_MS, iso, lasted
 
 if TYPE_CHECKING:
     from regimeflow.analytics.plots import Picture
@@ -336,10 +336,10 @@ class ExecutionQuality(msgspec.Struct, frozen=True, kw_only=True):
     def _repr_html_(self) -> str:
         lost, at = self.shortfall, self.last_timestamp
         counts = (
-            f"{self.submitted:,} orders · {self.filled:,} filled · "
-            f"{self.partially_filled:,} partly · {self.cancelled:,} cancelled · "
+            f"{self.submitted:,} orders · {self.filled:,} filled · {self.cancelled:,} cancelled · "
             f"{self.expired:,} expired · {self.submit_rejected:,} denied by us · "
-            f"{self.broker_rejected:,} rejected · {self.errored:,} with an open fate"
+            f"{self.broker_rejected:,} rejected; {self.partially_filled:,} of them in parts, "
+            f"{self.errored:,} unknown for a while"
         )
         shortfall = (
             f"shortfall {lost.total:,.2f} ({_shown(lost.bps, 'bp')}) = delay {lost.delay:,.2f} + "
@@ -389,7 +389,7 @@ _SHOWN: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("slippage bp", "average_signed_slippage_bps", "{:,.2f}".format),
     ("slippage", "slippage_money", "{:,.2f}".format),
     ("effective spread bp", "average_effective_spread_bps", "{:,.2f}".format),
-    ("fill latency ms", "average_fill_latency_ms", "{:,.1f}".format),
+    ("fill latency", "average_fill_latency_ms", lasted),
     ("fees", "fees", "{:,.2f}".format),
 )
 

@@ -92,3 +92,27 @@ def iso(ns: int) -> str:
     minute, second = divmod(seconds, 60)
     decimals = f".{fraction:09d}".rstrip("0") if fraction else ""
     return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}{decimals}Z"
+
+
+def lasted(ms: float | None) -> str:
+    """Return a duration in the unit that suits it; "–" where nobody knows it.
+
+    >>> lasted(2.345), lasted(266.9), lasted(60_000.0), lasted(172_805_000.0)
+    ('2.3 ms', '267 ms', '60.0 s', '2.0 d')
+    """
+    if ms is None:
+        return "–"
+    for below, size, digits, unit in _SPANS:
+        if ms < below:
+            return f"{ms / size:,.{digits}f} {unit}"
+    return f"{ms / 86_400_000:,.1f} d"
+
+
+#: Of durations: below how many ms, what one unit is, its digits and its name.
+_SPANS = (
+    (10.0, 1.0, 1, "ms"),
+    (1_000.0, 1.0, 0, "ms"),
+    (120_000.0, 1_000.0, 1, "s"),
+    (7_200_000.0, 60_000.0, 0, "min"),
+    (172_800_000.0, 3_600_000.0, 1, "h"),
+)

@@ -20,6 +20,7 @@ from regimeflow.errors import SessionError
 from regimeflow.journal import Tail
 from regimeflow.model.events import Input, Output
 from regimeflow.model.order import Order
+from regimeflow.model.timeframe import lasted
 from regimeflow.session.live import LiveSession
 from regimeflow.session.metrics import LiveMetrics
 from regimeflow.session.status import Status
@@ -28,7 +29,7 @@ from regimeflow.widgets.fold import Candle, RunFold
 from regimeflow.widgets.modes import mode_of
 from regimeflow.widgets.rows import Rows, rows_of
 from regimeflow.widgets.slippage import SlippageFold
-from regimeflow.widgets.words import ENDED, lasted
+from regimeflow.widgets.words import ENDED
 
 #: What a snapshot holds at most.
 BARS, FILLS, LOG = 2_000, 200, 300

@@ -12,6 +12,7 @@ from regimeflow.analytics import svg
 from regimeflow.analytics.gaps import breaks
 from regimeflow.analytics.months import local, zone_of
 from regimeflow.model.text import escape
+from regimeflow.model.timeframe import lasted
 from regimeflow.widgets.board import Board, Parts
 from regimeflow.widgets.slippage import DRAWN, GROUPS
 from regimeflow.widgets.words import (
@@ -19,7 +20,6 @@ from regimeflow.widgets.words import (
     books_line,
     bp,
     data_line,
-    lasted,
     link_line,
     money,
     number,

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from regimeflow.model.text import line
-from regimeflow.model.timeframe import iso
+from regimeflow.model.timeframe import iso, lasted
 from regimeflow.widgets.board import Board, Parts
 from regimeflow.widgets.slippage import GROUPS
 from regimeflow.widgets.words import (
     books_line,
     bp,
     data_line,
-    lasted,
     link_line,
     money,
     number,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from regimeflow.model.timeframe import lasted
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -76,29 +78,6 @@ def price(value: float | None) -> str:
 def _fixed(value: float, digits: int) -> str:
     # What is added turns a zero with a sign into one without.
     return f"{round(value, digits) + 0.0:,.{digits}f}".replace("-", "−")
-
-
-def lasted(ms: float | None) -> str:
-    """Return a duration in the unit that suits it, like the panel.
-
-    >>> lasted(2.345), lasted(266.9), lasted(60_000.0), lasted(172_805_000.0)
-    ('2.3 ms', '267 ms', '60.0 s', '2.0 d')
-    """
-    if ms is None:
-        return NONE
-    for below, size, digits, unit in _SPANS:
-        if ms < below:
-            return f"{ms / size:,.{digits}f} {unit}"
-    return f"{ms / 86_400_000:,.1f} d"
-
-
-_SPANS = (
-    (10.0, 1.0, 1, "ms"),
-    (1_000.0, 1.0, 0, "ms"),
-    (120_000.0, 1_000.0, 1, "s"),
-    (7_200_000.0, 60_000.0, 0, "min"),
-    (172_800_000.0, 3_600_000.0, 1, "h"),
-)
 
 
 def state_line(state: Parts) -> str:
