@@ -64,7 +64,7 @@ def test_a_session_lives_through_what_happens_to_its_kernel(kernel):
     assert kernel.cell(CELLS["look"]) == "active {'asset': 10.0} True"
 
     # An interrupt ends the waiting, not the session.
-    waiting = "session.wait(progress=lambda done: print('waiting', flush=True)); print(session)"
+    waiting = "session.wait(progress=lambda done: print('waiting\\n', end='')); print(session)"
     told = kernel.cell(waiting, during=kernel.manager.interrupt_kernel).split("\n")
     assert set(told) == {"waiting", RUNNING}
     assert told[-1] == RUNNING

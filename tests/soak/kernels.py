@@ -119,7 +119,8 @@ _START = """
     session.start(detached=True)
     print(session)
 """
-_WAIT = "session.wait(progress=lambda done: print('waiting', flush=True)); print(session)"
+# One write a line: an interrupt may come between any two.
+_WAIT = "session.wait(progress=lambda done: print('waiting\\n', end='')); print(session)"
 #: What the session holds before: ten units, and one order that works.
 _WHOLE = ("active", 10.0, 1)
 #: Policy -> trading state, units held and orders working once it is obeyed, the commands for it,
