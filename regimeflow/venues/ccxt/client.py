@@ -235,10 +235,13 @@ class _Wired:
             return None
         return await super().throttle(cost)  # type: ignore[misc]
 
-    def handle_option_integer_and_params(self, params: Any, methodName: Any, optionName: Any,
-                                         defaultValue: Any = None) -> Any:  # fmt: skip
-        """Let no setting of one request alone switch ccxt's retries on again."""
-        told = super().handle_option_integer_and_params(  # type: ignore[misc]
+    def handle_option_and_params(self, params: Any, methodName: Any, optionName: Any,
+                                 defaultValue: Any = None) -> Any:  # fmt: skip
+        """Let no setting of one request alone switch ccxt's retries on again.
+
+        Every version looks for them here, newer ones by way of a method for integers.
+        """
+        told = super().handle_option_and_params(  # type: ignore[misc]
             params, methodName, optionName, defaultValue
         )
         return [0, told[1]] if optionName == "maxRetriesOnFailure" else told
