@@ -336,10 +336,10 @@ class ExecutionQuality(msgspec.Struct, frozen=True, kw_only=True):
     def _repr_html_(self) -> str:
         lost, at = self.shortfall, self.last_timestamp
         counts = (
-            f"{self.submitted:,} orders · {self.filled:,} filled · {self.cancelled:,} cancelled · "
-            f"{self.expired:,} expired · {self.submit_rejected:,} denied by us · "
-            f"{self.broker_rejected:,} rejected; {self.partially_filled:,} of them in parts, "
-            f"{self.errored:,} unknown for a while"
+            f"{self.submitted:,} orders, {self.partially_filled:,} of them in parts, "
+            f"{self.errored:,} unknown for a while: {self.filled:,} filled · "
+            f"{self.cancelled:,} cancelled · {self.expired:,} expired · "
+            f"{self.submit_rejected:,} denied by us · {self.broker_rejected:,} rejected"
         )
         shortfall = (
             f"shortfall {lost.total:,.2f} ({_shown(lost.bps, 'bp')}) = delay {lost.delay:,.2f} + "

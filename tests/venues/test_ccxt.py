@@ -279,8 +279,11 @@ def test_a_setting_for_orders_alone_does_not_switch_retries_on(exchange, heard):
     sent = order(type="market")
     with pytest.raises(VenueError):
         venue.submit(sent)
+    heard.wait(lambda said: isinstance(said, Fill) and said.order_id == sent.order_id)
+    own = [fill for fill in venue.executions(0) if fill.order_id == sent.order_id]
     venue.close()
     assert posts(exchange, sent) == 1
+    assert len(own) == 1
 
 
 @pytest.mark.parametrize("wrong", ["api_key", "secret_key"])

@@ -172,6 +172,7 @@ def test_capabilities_say_what_a_market_of_swaps_can_do():
     [
         ("kraken", "has no swaps"),
         ("cryptocom", "what was paid as funding"),
+        ("deribit", "what was paid as funding"),
     ],
 )
 def test_swaps_that_could_not_be_booked_are_refused(exchange, says):
