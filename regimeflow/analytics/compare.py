@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from regimeflow.analytics.fold import step
+from regimeflow.analytics.gaps import Gaps, find_gaps
 from regimeflow.analytics.metrics import SPECS
 from regimeflow.analytics.months import local, zone_of
 from regimeflow.analytics.report import Report
@@ -138,6 +139,13 @@ class Comparison:
                 ts = np.append(np.array([curve.start_ts], dtype=np.int64), curve.ts)
                 lines[name] = (ts, np.append(0.0, curve.equity / curve.start - 1.0))
         return lines
+
+    def gaps(self) -> dict[str, Gaps]:
+        """Return when each line of :meth:`growth` has no data."""
+        return {
+            name: find_gaps(ts[1:], self.reports[name].data.timeframe)
+            for name, (ts, _) in self.growth().items()
+        }
 
     @property
     def timezone(self) -> str | None:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from regimeflow.analytics import svg
-from regimeflow.analytics.gaps import breaks
 from regimeflow.analytics.html import cut, tile_names
 from regimeflow.analytics.metrics import show, spec_of
 from regimeflow.analytics.months import zone_of
@@ -76,19 +75,11 @@ def _chart(comparison: Comparison) -> str:
     lines = comparison.growth()
     if not lines:
         return ""
-    drawn = []
+    drawn, gaps = [], comparison.gaps()
     for place, name in enumerate(comparison.names):
         if name in lines:
             colour, dashes = INKS[place % len(INKS)]
-            drawn.append(
-                (
-                    cut(name, _LEGEND_CHARS),
-                    colour,
-                    dashes,
-                    *lines[name],
-                    breaks(lines[name][0], comparison.reports[name].data.timeframe),
-                )
-            )
+            drawn.append((cut(name, _LEGEND_CHARS), colour, dashes, *lines[name], gaps[name]))
     label = "Return since the start: " + ", ".join(
         f"{cut(name, _LEGEND_CHARS)} {100 * values[-1]:,.2f} %"
         for name, _, _, _, values, _ in drawn

@@ -8,7 +8,7 @@ from matplotlib.ticker import PercentFormatter
 
 from regimeflow.analytics import svg
 from regimeflow.analytics.compare_face import INKS
-from regimeflow.analytics.gaps import breaks, torn
+from regimeflow.analytics.gaps import TimeAxis, torn
 from regimeflow.analytics.html import cut
 from regimeflow.analytics.plots import QUIET, Picture, plain, time_axis
 
@@ -23,11 +23,12 @@ def draw(comparison: Comparison) -> Picture:
     figure = Picture(9.0, 4.2)
     (axes,) = figure.axes_of()
     lines = comparison.growth()
+    gaps = comparison.gaps()
+    axis = TimeAxis(*gaps.values())
     for place, name in enumerate(comparison.names):
         if name not in lines:
             continue
-        after = breaks(lines[name][0], comparison.reports[name].data.timeframe)
-        ts, values = torn(*svg.decimate(*lines[name], _BUCKETS), after)
+        ts, values = torn(*svg.decimate(*lines[name], _BUCKETS), axis.seen(gaps[name]))
         colour, dashes = INKS[place % len(INKS)]
         axes.plot(
             ts.astype("datetime64[ns]"), values, color=colour, linewidth=1.3,
@@ -40,5 +41,5 @@ def draw(comparison: Comparison) -> Picture:
     axes.set_ylabel("return since the start")
     axes.legend(frameon=False, fontsize=8, labelcolor=QUIET)
     plain(axes)
-    time_axis(axes, comparison.timezone)
+    time_axis(axes, comparison.timezone, axis)
     return figure

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
-from regimeflow.analytics.gaps import breaks, torn
+from regimeflow.analytics.gaps import TimeAxis, find_gaps, torn
 from regimeflow.analytics.html import cut
 from regimeflow.analytics.plots import GAIN, LOSS, QUIET, SHADOW, Levels, Picture, plain, time_axis
 from regimeflow.errors import DataError
@@ -27,12 +27,14 @@ def draw(drift: Drift) -> Picture:
     count = len(drift.rows)
     at = np.unique(np.linspace(0, count - 1, min(count, _POINTS)).astype(np.int64))
     ts = np.array([row.time for row in drift.rows], dtype=np.int64)
-    after = breaks(ts, drift.timeframe)
+    gaps = find_gaps(ts, drift.timeframe)
+    axis = TimeAxis(gaps)
+    seen = axis.seen(gaps)
 
     def shown(values: FloatArray) -> FloatArray:
-        return torn(ts[at], values[at], after)[1]
+        return torn(ts[at], values[at], seen)[1]
 
-    dates = torn(ts[at], np.zeros(len(at)), after)[0].astype("datetime64[ns]")
+    dates = torn(ts[at], np.zeros(len(at)), seen)[0].astype("datetime64[ns]")
     figure = Picture(9.0, 4.8)
     top, low = figure.axes_of(2, sharex=True, height_ratios=(2, 1))
     edges = [shown(edge) for edge in drift.cone_columns()]
@@ -66,7 +68,7 @@ def draw(drift: Drift) -> Picture:
     # A dollar sign would start a formula: names are text, not mathematics.
     title = f"{cut(drift.name, 44)}: drift".replace("$", r"\$")
     top.set_title(title, loc="left", fontsize=11, color=QUIET, pad=20)  # above the legend
-    time_axis(low, drift.timezone)
+    time_axis(low, drift.timezone, axis)
     return figure
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from regimeflow.analytics import svg
 from regimeflow.analytics.fold import priced, rows_by_symbol, step
-from regimeflow.analytics.gaps import breaks
+from regimeflow.analytics.gaps import find_gaps
 from regimeflow.analytics.metrics import SPECS, Metrics, by_regime, show, spec_of
 from regimeflow.analytics.months import local, monthly_returns, percent, yearly_returns, zone_of
 from regimeflow.analytics.trips import Trips
@@ -206,7 +206,7 @@ def equity_svg(report: Report) -> str:
         (curve.start_ts, curve.start),
         zone_of(report.timezone),
         _benchmark(report),
-        breaks(curve.ts, report.data.timeframe),
+        find_gaps(curve.ts, report.data.timeframe),
     )
 
 
@@ -293,7 +293,7 @@ def _trade_pictures(report: Report) -> list[str]:
         series = prices[symbol]
         chart = svg.trades_chart(
             series.ts, series.close, marks, zone_of(report.timezone), label,
-            breaks(series.ts, report.data.timeframe),
+            find_gaps(series.ts, report.data.timeframe),
         )  # fmt: skip
         out.append(
             f'<div class="rf-keep"><div class="rf-dim rf-small">{escape(label)} (buys point up, '

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import tzinfo
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
-from matplotlib.ticker import Formatter, PercentFormatter
+from matplotlib.ticker import Formatter, Locator, PercentFormatter
 
 from regimeflow.analytics import svg
 from regimeflow.analytics.fold import priced, rows_by_symbol
-from regimeflow.analytics.gaps import breaks, torn
-from regimeflow.analytics.months import monthly_returns, percent, yearly_returns, zone_of
+from regimeflow.analytics.gaps import EVEN, TimeAxis, find_gaps, torn
+from regimeflow.analytics.months import local, monthly_returns, percent, yearly_returns, zone_of
+from regimeflow.analytics.ticks import time_ticks
 from regimeflow.errors import ConfigError, DataError, did_you_mean
 from regimeflow.model.market import FloatArray, IntArray
+from regimeflow.model.timeframe import NS_PER_DAY
 
 if TYPE_CHECKING:
     from regimeflow.analytics.report import Report
@@ -31,6 +35,8 @@ GAIN, LOSS, QUIET = "#1f8ace", "#dd7a1a", "#707b86"
 SHADOW = "#12a07c"
 _GRID, _NUMBER = "#808a9640", QUIET
 _BUCKETS = 1000
+#: Along an axis with gaps: its texts are wide.
+_TICKS = 6
 _MONTHS = "JFMAMJJASOND"
 _Drawn = TypeVar("_Drawn")
 
@@ -74,14 +80,89 @@ def plain(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def time_axis(axes: Axes, zone: str | None) -> None:
-    """Write the times below axes in the zone of a run."""
+def time_axis(axes: Axes, zone: str | None, axis: TimeAxis = EVEN) -> None:
+    """Write the times below axes in the zone of a run, and fold the gaps between them."""
+    if len(axis.starts):
+        _fold(axes, zone_of(zone), axis)
+        return
     locator = AutoDateLocator(tz=zone_of(zone))  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     formatter = ConciseDateFormatter(locator, tz=zone_of(zone))  # type: ignore[no-untyped-call]
     # Seconds alone, such as 55.4, are read as anything but a time.
     formatter.formats[5], formatter.zero_formats[5] = "%H:%M:%S.%f", "%H:%M:%S"
     axes.xaxis.set_major_formatter(formatter)
+
+
+def _fold(axes: Axes, zone: tzinfo, axis: TimeAxis) -> None:
+    """Fold gaps. Dates stay dates: whatever is drawn later, and pointed at, falls into place."""
+    # Not lambdas: figures can be pickled.
+    functions = partial(_in_days, axis.place), partial(_in_days, axis.time)
+    axes.set_xscale("function", functions=functions)
+    locator = _OpenTimes(zone, axis)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(_OpenTimesFormatter(locator))
+
+
+class _OpenTimes(Locator):
+    """Finds ticks outside of gaps."""
+
+    def __init__(self, zone: tzinfo, axis: TimeAxis) -> None:
+        self.zone = zone
+        self._times = axis
+
+    def names(self) -> dict[float, str]:
+        """Return the ticks within view, matplotlib's days, with what to call them."""
+        first, last = (round(float(_to_ns(days))) for days in self.view())
+        ticks = time_ticks(first, last, self.zone, self._times, _TICKS)
+        return {float(_to_days(at)): name for at, name in ticks}
+
+    def view(self) -> tuple[float, float]:
+        """Return what is in view, matplotlib's days."""
+        assert self.axis is not None
+        first, last = self.axis.get_view_interval()
+        return min(first, last), max(first, last)
+
+    def __call__(self) -> Any:
+        """Return the ticks within view."""
+        return np.array(list(self.names()))
+
+
+class _OpenTimesFormatter(Formatter):
+    """Names the ticks that `_OpenTimes` finds, and any other time in full."""
+
+    def __init__(self, locator: _OpenTimes) -> None:
+        self._locator = locator
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        """Return the text of every tick."""
+        names = self._locator.names()
+        return [names.get(value) or self(value) for value in values]
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """Return the text of a time that is pointed at."""
+        return f"{local(round(float(_to_ns(x))), self._locator.zone):%Y-%m-%d %H:%M:%S}"
+
+    def get_offset(self) -> str:
+        """Return the year, where no tick tells it."""
+        year = self(self._locator.view()[1])[:4]
+        return "" if any(year in name for name in self._locator.names().values()) else year
+
+
+def _in_days(function: Callable[[Any], Any], days: Any) -> Any:
+    return _to_days(function(_to_ns(days)))
+
+
+def _to_ns(days: Any) -> Any:
+    return (np.asarray(days) - _epoch()) * NS_PER_DAY
+
+
+def _to_days(ns: Any) -> Any:
+    return np.asarray(ns) / NS_PER_DAY + _epoch()
+
+
+def _epoch() -> Any:
+    """Return 1970 in matplotlib's days, which users may count from elsewhere."""
+    return date2num(np.datetime64(0, "s"))  # type: ignore[no-untyped-call]
 
 
 class Levels(Formatter):
@@ -123,20 +204,22 @@ def _equity(report: Report, symbol: str | None) -> Picture:
     del symbol
     curve, figure = report.curve, Picture(9.0, 4.6)
     top, low = figure.axes_of(2, sharex=True, height_ratios=(3, 1))
-    after = breaks(curve.ts, report.data.timeframe)
-    at, levels = torn(*svg.decimate(curve.ts, curve.equity, _BUCKETS), after)
+    gaps = find_gaps(curve.ts, report.data.timeframe)
+    axis = TimeAxis(gaps)
+    seen = axis.seen(gaps)
+    at, levels = torn(*svg.decimate(curve.ts, curve.equity, _BUCKETS), seen)
     at, levels = np.append([curve.start_ts], at), np.append([curve.start], levels)
     top.plot(_dates(at), levels, color=GAIN, linewidth=1.3)
     top.axhline(curve.start, color=QUIET, linewidth=0.8, linestyle=(0, (3, 4)))
     top.yaxis.set_major_formatter(Levels())
     top.set_ylabel("equity")
-    at, depth = torn(*svg.decimate(curve.ts, np.nan_to_num(report.drawdown), _BUCKETS), after)
+    at, depth = torn(*svg.decimate(curve.ts, np.nan_to_num(report.drawdown), _BUCKETS), seen)
     low.fill_between(_dates(at), depth, 0.0, color=LOSS, alpha=0.3, linewidth=0)
     low.plot(_dates(at), depth, color=LOSS, linewidth=0.8)
     low.yaxis.set_major_formatter(PercentFormatter(1.0))
     low.set_ylabel("drawdown")
     _finish(report, top, "equity")
-    time_axis(low, report.timezone)
+    time_axis(low, report.timezone, axis)
     plain(low)
     return figure
 
@@ -173,8 +256,9 @@ def _trades(report: Report, symbol: str | None) -> Picture:
     symbol, series, mine = traded(report, symbol)
     fills, figure = report.fill_columns, Picture(9.0, 4.2)
     (axes,) = figure.axes_of()
-    after = breaks(series.ts, report.data.timeframe)
-    at, close = torn(*svg.decimate(series.ts, series.close, _BUCKETS), after)
+    gaps = find_gaps(series.ts, report.data.timeframe)
+    axis = TimeAxis(gaps)
+    at, close = torn(*svg.decimate(series.ts, series.close, _BUCKETS), axis.seen(gaps))
     axes.plot(_dates(at), close, color=QUIET, linewidth=1.0, label="close")
     for sign, marker, colour, name in ((1, "^", GAIN, "buys"), (-1, "v", LOSS, "sells")):
         some = mine[fills.signed[mine] * sign > 0]
@@ -185,7 +269,7 @@ def _trades(report: Report, symbol: str | None) -> Picture:
     axes.legend(frameon=False, ncols=3, fontsize=9, labelcolor=QUIET)
     axes.set_ylabel("price")
     _finish(report, axes, f"trades in {symbol}")
-    time_axis(axes, report.timezone)
+    time_axis(axes, report.timezone, axis)
     return figure
 
 

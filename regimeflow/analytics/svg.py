@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta, tzinfo
+from datetime import tzinfo
 from itertools import pairwise
 
 import numpy as np
 
 from regimeflow.analytics.fold import BoolArray
-from regimeflow.analytics.gaps import torn
-from regimeflow.analytics.months import local, to_ns
+from regimeflow.analytics.gaps import NO_GAPS, Gaps, TimeAxis, torn
+from regimeflow.analytics.ticks import time_ticks
 from regimeflow.model.market import FloatArray, IntArray
 from regimeflow.model.text import escape
 
@@ -24,9 +24,6 @@ BUCKETS = 300
 MARKERS = 1500
 #: Of each of several lines: it is kept in a notebook for good.
 _POINTS = 240
-
-#: No time follows on a gap.
-UNBROKEN: IntArray = np.empty(0, dtype=np.int64)
 
 Scale = Callable[[float], float]
 
@@ -38,7 +35,7 @@ def equity_chart(
     start: tuple[int, float],
     zone: tzinfo,
     benchmark: FloatArray | None = None,
-    after: IntArray = UNBROKEN,
+    gaps: Gaps = NO_GAPS,
 ) -> str:
     """Return equity above its drawdown.
 
@@ -46,26 +43,27 @@ def equity_chart(
         ts, equity, drawdown: shape ``(n,)``, at least one point.
         start: time and value of the starting capital, drawn as the level it is held against.
         benchmark: what the starting capital would have become, shape ``(n,)``, NaN where unknown.
-        after: times that follow on a gap; here and below nothing is drawn across one.
+        gaps: in ``ts``; here and below they take little room, and nothing is drawn across them.
     """
-    x = _time_scale(start[0], int(ts[-1]))
-    at, levels = torn(*decimate(ts, equity), after)
+    axis = TimeAxis(gaps)
+    seen, x = axis.seen(gaps), _time_scale(start[0], int(ts[-1]), axis)
+    at, levels = torn(*decimate(ts, equity), seen)
     shown = [levels, np.array([start[1]])]
     lines = []
     if benchmark is not None and (known := ~np.isnan(benchmark)).any():
-        b_at, b_levels = torn(*decimate(ts[known], benchmark[known]), after)
+        b_at, b_levels = torn(*decimate(ts[known], benchmark[known]), seen)
         shown.append(b_levels)
         lines.append((b_at, b_levels))
     every = np.concatenate(shown)
     y, ticks = _value_scale(float(np.nanmin(every)), float(np.nanmax(every)), 6.0, 176.0)
-    d_at, depth = torn(*decimate(ts, np.nan_to_num(drawdown)), after)
+    d_at, depth = torn(*decimate(ts, np.nan_to_num(drawdown)), seen)
     floor = min(float(np.nanmin(depth)), -1e-4)
     y_depth: Scale = lambda v: 196.0 + 56.0 * v / floor  # noqa: E731
     path = _line([start[0], *at.tolist()], [start[1], *levels.tolist()], x, y)
     hill = _hill([start[0], *d_at.tolist()], [0.0, *depth.tolist()], x, y_depth)
     parts = [
         _grid(ticks, y),
-        _time_axis(start[0], int(ts[-1]), zone, x, 6.0, 252.0),
+        _time_axis(start[0], int(ts[-1]), zone, axis, 6.0, 252.0),
         _rule(y(start[1]), "rf-start"),
         *(f'<path class="rf-bench" d="{_line(a.tolist(), v.tolist(), x, y)}"/>' for a, v in lines),
         f'<path class="rf-line" d="{path}"/>',
@@ -83,7 +81,7 @@ def trades_chart(
     fills: tuple[IntArray, FloatArray, BoolArray],
     zone: tzinfo,
     label: str,
-    after: IntArray = UNBROKEN,
+    gaps: Gaps = NO_GAPS,
 ) -> str:
     """Return a price with its fills: triangles up for buys, down for sells.
 
@@ -95,11 +93,12 @@ def trades_chart(
         when, price, buy = when[keep], price[keep], buy[keep]
     ends = [*ts[[0, -1]].tolist(), *when[:1].tolist(), *when[-1:].tolist()]
     first, last = min(ends), max(ends)
-    x = _time_scale(first, last)
+    axis = TimeAxis(gaps)
+    x = _time_scale(first, last, axis)
     at, levels = decimate(ts, close)
     every = np.concatenate((levels, price))
     y, ticks = _value_scale(float(every.min()), float(every.max()), 6.0, 196.0)
-    at, levels = torn(at, levels, after)
+    at, levels = torn(at, levels, axis.seen(gaps))
     ups = "".join(
         f"M{x(t):.1f} {y(p) + 2:.1f}l4 8h-8z"
         for t, p in zip(when[buy].tolist(), price[buy].tolist(), strict=True)
@@ -110,7 +109,7 @@ def trades_chart(
     )
     parts = [
         _grid(ticks, y),
-        _time_axis(first, last, zone, x, 6.0, 200.0),
+        _time_axis(first, last, zone, axis, 6.0, 200.0),
         f'<path class="rf-price" d="{_line(at.tolist(), levels.tolist(), x, y)}"/>',
         f'<path class="rf-buy" d="{ups}"/><path class="rf-sell" d="{downs}"/>',
     ]
@@ -123,7 +122,7 @@ def lines_chart(
     zone: tzinfo,
     label: str,
     band: tuple[FloatArray, FloatArray] | None = None,
-    after: IntArray = UNBROKEN,
+    gaps: Gaps = NO_GAPS,
 ) -> str:
     """Return lines on one time axis, each with a class of the style sheet, over a band.
 
@@ -140,12 +139,13 @@ def lines_chart(
     known = np.concatenate(shown)
     known = known[~np.isnan(known)]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
-    x = _time_scale(int(ts[0]), int(ts[-1]))
+    axis = TimeAxis(gaps)
+    seen, x = axis.seen(gaps), _time_scale(int(ts[0]), int(ts[-1]), axis)
     y, ticks = _value_scale(low, high, 6.0, 196.0)
-    parts = [_grid(ticks, y), _time_axis(int(ts[0]), int(ts[-1]), zone, x, 6.0, 200.0)]
+    parts = [_grid(ticks, y), _time_axis(int(ts[0]), int(ts[-1]), zone, axis, 6.0, 200.0)]
     if band is not None and not np.isnan(band[0]).any():
         around = ""
-        for part in np.split(np.arange(len(at)), np.searchsorted(at, after)):
+        for part in np.split(np.arange(len(at)), np.searchsorted(at, seen)):
             under, over = (edge[keep][part].tolist() for edge in band)
             times = at[part].tolist()
             around += _line([*times, *times[::-1]], [*over, *under[::-1]], x, y) + "Z"
@@ -153,32 +153,33 @@ def lines_chart(
     for kind, values in lines:
         known = ~np.isnan(values[keep])
         if known.any():
-            line_at, levels = torn(at[known], values[keep][known], after)
+            line_at, levels = torn(at[known], values[keep][known], seen)
             path = _line(line_at.tolist(), levels.tolist(), x, y)
             parts.append(f'<path class="{kind}" d="{path}"/>')
     return _svg(218.0, label, parts)
 
 
 def overlaid(
-    lines: Sequence[tuple[str, str, tuple[int, ...], IntArray, FloatArray, IntArray]],
+    lines: Sequence[tuple[str, str, tuple[int, ...], IntArray, FloatArray, Gaps]],
     zone: tzinfo,
     label: str,
 ) -> str:
     """Return returns since the start, several on one time axis, with their names in the picture.
 
     Args:
-        lines: name, colour, dashes, times, fractions, and the times that follow on a gap; times
-            and fractions of shape ``(n,)``.
+        lines: name, colour, dashes, times, fractions, and the gaps in them; times and fractions of
+            shape ``(n,)``.
     """
-    thin = [torn(*decimate(ts, v * 100.0), after) for _, _, _, ts, v, after in lines]
+    axis = TimeAxis(*(gaps for *_, gaps in lines))
+    thin = [torn(*decimate(ts, v * 100.0), axis.seen(gaps)) for _, _, _, ts, v, gaps in lines]
     every = np.concatenate([values for _, values in thin])
     first = min(int(ts[0]) for ts, _ in thin)
     last = max(int(ts[-1]) for ts, _ in thin)
-    x = _time_scale(first, last)
+    x = _time_scale(first, last, axis)
     top = 14.0 + 15.0 * len(lines)
     bottom = top + 200.0
     y, ticks = _value_scale(float(np.nanmin(every)), float(np.nanmax(every)), top, bottom)
-    parts = [_time_axis(first, last, zone, x, top, bottom)]
+    parts = [_time_axis(first, last, zone, axis, top, bottom)]
     for tick, level in zip(ticks, alike(ticks), strict=True):
         parts.append(_rule(y(tick), "rf-rule"))
         parts.append(_text(LEFT - 6, y(tick) + 4, f"{level} %", "end"))
@@ -275,34 +276,6 @@ def value_ticks(low: float, high: float, count: int = 4) -> list[float]:
     return [i * width for i in range(first, last + 1)]
 
 
-_DAY = timedelta(days=1)
-_FINE = [timedelta(seconds=s) for s in (1, 2, 5, 10, 15, 30)]
-_FINE += [timedelta(minutes=m) for m in (1, 2, 5, 10, 15, 30, 60, 120, 240, 480, 720)]
-_FINE += [_DAY * d for d in (1, 2, 5, 10)]
-_COARSE = [1, 2, 3, 6, 12, 24, 60, 120, 240, 600, 1200]  # months
-
-
-def time_ticks(first: int, last: int, zone: tzinfo, count: int = 8) -> list[tuple[int, str]]:
-    """Return at most about ``count`` round times between two, with what to call them."""
-    begin, end = local(first, zone), local(last, zone)
-    for width in _FINE:
-        if (end - begin) / width <= count:
-            style = "%d %b"
-            if width < _DAY:
-                style = "%H:%M" if width.seconds % 60 == 0 else "%H:%M:%S"
-            midnight = begin.replace(hour=0, minute=0, second=0, microsecond=0)
-            steps = range(int((begin - midnight) / width), int((end - midnight) / width) + 1)
-            whens = (midnight + width * i for i in steps)
-            return [(to_ns(w), _called(w, style)) for w in whens if w >= begin]
-    months = (end.year - begin.year) * 12 + end.month - begin.month
-    each = next((m for m in _COARSE if months / m <= count), _COARSE[-1])
-    style = "%Y" if each >= 12 else "%b %Y"
-    zero = begin.year * 12 + begin.month - 1
-    starts = range(-(-zero // each) * each, zero + months + 1, each)
-    whens = (datetime(m // 12, m % 12 + 1, 1, tzinfo=zone) for m in starts)
-    return [(to_ns(w), w.strftime(style)) for w in whens if w >= begin]
-
-
 def short(value: float) -> str:
     """Return a number as an axis shows it.
 
@@ -338,13 +311,10 @@ def _digits(values: Sequence[float]) -> int:
     return next((d for d in range(12) if all(abs(v - round(v, d)) <= least for v in values)), 12)
 
 
-def _called(when: datetime, style: str) -> str:
-    return when.strftime("%d %b" if (when.hour, when.minute) == (0, 0) else style)
-
-
-def _time_scale(first: int, last: int) -> Scale:
-    span = max(last - first, 1)
-    return lambda t: LEFT + (WIDTH - LEFT - RIGHT) * (t - first) / span
+def _time_scale(first: int, last: int, axis: TimeAxis) -> Scale:
+    begin = axis.place(first)
+    span = max(axis.place(last) - begin, 1)
+    return lambda t: LEFT + (WIDTH - LEFT - RIGHT) * (axis.place(t) - begin) / span
 
 
 def _value_scale(low: float, high: float, top: float, bottom: float) -> tuple[Scale, list[float]]:
@@ -383,12 +353,16 @@ def _grid(ticks: list[float], y: Scale) -> str:
     )
 
 
-def _time_axis(first: int, last: int, zone: tzinfo, x: Scale, top: float, bottom: float) -> str:
-    out = []
-    for at, name in time_ticks(first, last, zone):
+def _time_axis(
+    first: int, last: int, zone: tzinfo, axis: TimeAxis, top: float, bottom: float
+) -> str:
+    x, out = _time_scale(first, last, axis), []
+    # Dates stand where a session begins, and the first of them begins at the left edge.
+    left = LEFT - 1 if len(axis.starts) else LEFT + 16
+    for at, name in time_ticks(first, last, zone, axis):
         px = x(at)
         out.append(f'<path class="rf-rule" d="M{px:.1f} {top:.1f}V{bottom:.1f}"/>')
-        if LEFT + 16 < px < WIDTH - 24:
+        if left < px < WIDTH - 24:
             out.append(_text(px, bottom + 15, name, "middle"))
     return "".join(out)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from regimeflow.analytics import svg
-from regimeflow.analytics.gaps import breaks
+from regimeflow.analytics.gaps import find_gaps
 from regimeflow.analytics.months import local, zone_of
 from regimeflow.model.text import escape
 from regimeflow.model.timeframe import lasted
@@ -168,7 +168,7 @@ def _equity(rows: Sequence[Any], head: Parts) -> str:
         zone_of(head["zone"]),
         "equity of live, shadow and twin",
         (columns[:, 4], columns[:, 5]),
-        breaks(ts, round(head["step_s"] * 1e9)),
+        find_gaps(ts, round(head["step_s"] * 1e9)),
     )
     cone = ", within the baseline's 95 % cone" if head["cone"] else ""
     return _picture(chart, f"equity: live solid, shadow dashed, twin dotted{cone}")
@@ -187,8 +187,8 @@ def _price(parts: Parts) -> str:
         np.array([fill[3] == "buy" for fill in mine], dtype=np.bool_),
     )
     label = f"price of {head['symbol']} with the last {len(mine)} fills"
-    after = breaks(ts, round(head["step_s"] * 1e9))
-    return _picture(svg.trades_chart(ts, close, fills, zone_of(head["zone"]), label, after), label)
+    gaps = find_gaps(ts, round(head["step_s"] * 1e9))
+    return _picture(svg.trades_chart(ts, close, fills, zone_of(head["zone"]), label, gaps), label)
 
 
 def _picture(chart: str, label: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from PIL import Image  # matplotlib brings it
 
-from regimeflow.analytics.gaps import breaks, torn
+from regimeflow.analytics.gaps import EVEN, TimeAxis, find_gaps, torn
 from regimeflow.analytics.plots import GAIN, LOSS, QUIET, SHADOW, Levels, Picture, plain, time_axis
 from regimeflow.model.market import FloatArray
 from regimeflow.model.text import line
@@ -36,15 +36,14 @@ def figure_of(boards: Sequence[Parts]) -> Picture:
     axes = figure.axes_of(2 * len(boards))
     for place, parts in enumerate(boards):
         top, low = axes[2 * place], axes[2 * place + 1]
-        _equity(top, parts)
-        _price(low, parts)
+        drawn = {top: _equity(top, parts), low: _price(low, parts)}
         head, state = parts["head"], parts["state"]
         title = f"{head['title']} on {head['venue']} · {state['mode_words']} · {state_line(state)}"
         top.set_title(_text(title[:110]), loc="left", fontsize=9, color=QUIET, pad=_ABOVE_LEGEND)
         _warn(top, [said for said in (head["differs"], state["error"]) if said])
-        for one in (top, low):
+        for one, axis in drawn.items():
             one.tick_params(labelsize=7)
-            time_axis(one, head["zone"])
+            time_axis(one, head["zone"], axis)
             plain(one)
     return figure
 
@@ -68,13 +67,13 @@ def _small(png: bytes) -> bytes:
     return out.getvalue()
 
 
-def _equity(axes: Axes, parts: Parts) -> None:
+def _equity(axes: Axes, parts: Parts) -> TimeAxis:
     axes.set_ylabel("equity, money", fontsize=8)
     rows = parts["equity"]
     if not rows:
-        return
+        return EVEN
     columns = np.array([[np.nan if v is None else v for v in row] for row in rows])
-    at, columns = _open(columns, parts["head"])
+    axis, at, columns = _open(columns, parts["head"])
     if not np.isnan(columns[:, 4]).all():
         axes.fill_between(
             at,
@@ -93,14 +92,15 @@ def _equity(axes: Axes, parts: Parts) -> None:
         axes.plot(at, columns[:, column], style, color=colour, linewidth=1.2, label=name)
     axes.yaxis.set_major_formatter(Levels())
     _legend(axes)
+    return axis
 
 
-def _price(axes: Axes, parts: Parts) -> None:
+def _price(axes: Axes, parts: Parts) -> TimeAxis:
     head, bars = parts["head"], parts["bars"]
     axes.set_ylabel(_text(f"price of {head['symbol']}"[:40]), fontsize=8)
     if not bars:
-        return
-    at, columns = _open(np.array([(bar[0], bar[4]) for bar in bars]), head)
+        return EVEN
+    axis, at, columns = _open(np.array([(bar[0], bar[4]) for bar in bars]), head)
     axes.plot(at, columns[:, 1], color=QUIET, linewidth=1)
     first = bars[0][0] * 1e3
     for side, marker, colour in (("buy", "^", GAIN), ("sell", "v", LOSS)):
@@ -114,6 +114,7 @@ def _price(axes: Axes, parts: Parts) -> None:
             color=colour, zorder=3, linewidths=0, label=f"{side} ({len(some)})",
         )  # fmt: skip
     _legend(axes)
+    return axis
 
 
 def _legend(axes: Axes) -> None:
@@ -124,11 +125,13 @@ def _legend(axes: Axes) -> None:
     )  # fmt: skip
 
 
-def _open(columns: FloatArray, head: Parts) -> tuple[Any, FloatArray]:
-    """Return dates and columns whose first is the time in seconds, left open at gaps."""
+def _open(columns: FloatArray, head: Parts) -> tuple[TimeAxis, Any, FloatArray]:
+    """Return an axis, dates and columns whose first is the time in seconds, left open at gaps."""
     ts = np.round(columns[:, 0] * 1e9).astype(np.int64)
-    at, columns = torn(ts, columns, breaks(ts, round(head["step_s"] * 1e9)))
-    return at.astype("datetime64[ns]"), columns
+    gaps = find_gaps(ts, round(head["step_s"] * 1e9))
+    axis = TimeAxis(gaps)
+    at, columns = torn(ts, columns, axis.seen(gaps))
+    return axis, at.astype("datetime64[ns]"), columns
 
 
 def _text(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC
 
 import numpy as np
 import pandas as pd
@@ -104,17 +103,6 @@ def test_pictures_can_be_read_on_white_and_on_black(session, page):
 )
 def test_the_levels_of_an_axis_are_written_alike(levels, told):
     assert svg.alike(levels) == told
-
-
-@pytest.mark.parametrize(
-    ("seconds", "first"),
-    [(6, "09:30:01"), (50, "09:30:10"), (600, "09:32"), (5_400, "09:45")],
-)
-def test_a_short_run_has_times_below_its_chart(seconds, first):
-    begin = pd.Timestamp("2024-01-02 09:30:00.5", tz="UTC").value
-    ticks = svg.time_ticks(begin, begin + seconds * 10**9, UTC)
-    assert ticks[0][1] == first
-    assert 3 <= len(ticks) <= 9
 
 
 @pytest.mark.parametrize(
