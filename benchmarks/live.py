@@ -136,8 +136,8 @@ def latencies(
     shown = [_shown(session) for _ in range(dashboards)]
     while not run_dir.with_suffix(".json").exists():
         time.sleep(0.2)
-    for pump in shown:
-        pump.stop()
+    for dashboard in shown:
+        dashboard.close()
     session.stop()
     requests = json.loads(run_dir.with_suffix(".json").read_text())[_FIRST:]
     plain, durable = (sorted(column) for column in zip(*requests, strict=True))
@@ -150,12 +150,9 @@ def latencies(
 
 
 def _shown(session: Any) -> Any:
-    """Return a dashboard's pump with a page that has asked for it."""
-    from regimeflow.widgets.board import Board
-    from regimeflow.widgets.panel import Panel
-    from regimeflow.widgets.pump import Pump
+    """Return a dashboard, as a cell makes one, with a page that has asked for it."""
+    import regimeflow as rf
 
-    pump = Pump([Board(session)], Panel(lambda content: None), lambda: None)
-    pump.start()
-    pump.hear({"kind": "hello"})
-    return pump
+    dashboard = rf.Dashboard(session)
+    dashboard.panel._on_page(None, {"kind": "hello"}, [])
+    return dashboard

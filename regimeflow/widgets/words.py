@@ -128,7 +128,8 @@ def link_line(state: Parts) -> str:
 def books_line(state: Parts, clock: Callable[[int], str]) -> str:
     """Return when the books were last compared with the venue's, and what came of it."""
     if not state["reconciled_at"]:
-        return "never compared"
+        own = state["mode_words"] == "SIMULATED"
+        return "the simulator's own" if own else "never compared"
     agree = "agree" if state["reconciled_ok"] else "DO NOT AGREE"
     foreign = f", {state['foreign']:,} foreign orders" if state["foreign"] else ""
     return f"{agree}, {clock(state['reconciled_at'])}{foreign}"

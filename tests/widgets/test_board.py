@@ -403,7 +403,7 @@ def test_a_frozen_board_has_what_the_panel_has_and_says_what_it_leaves_out(tmp_p
     for fact in ("session time", "data age", "venue link", "books", "unknown orders", "process"):
         assert f">{fact}</td>" in html
     assert "up at its end" in html
-    assert "never compared" in html
+    assert "the simulator&#x27;s own" in html
     assert all(f"s{i} 14." in html for i in range(25))  # hours, of each symbol
     assert "by symbol, 6 of 25" in html
     assert ">by hour</th>" in html
@@ -461,7 +461,7 @@ def test_a_session_that_has_not_begun_can_be_looked_at(tmp_path):
     assert (view["state"]["equity"], view["state"]["cash"]) == (100_000.0, 100_000.0)
     assert "not started" in frozen.html([board])
     shown = terminal.text(board, width=200)
-    assert "unknown orders – · venue – · data – · books never compared" in shown
+    assert "unknown orders – · venue – · data – · books the simulator's own" in shown
     assert "equity 100,000.00  today –  return –  drawdown –" in shown
     assert frozen.picture([board]).startswith(b"\x89PNG")
     assert not board.over

@@ -100,7 +100,7 @@ export class State {
     fact("data", told, stale.length ? "bad" : some.length && !over ? "good" : "");
     if (state.connected === null) fact("venue", "–");
     else fact("venue", `${state.connected ? "up" : "DOWN"}${over ? " at its end" : ""}`, state.connected ? (over ? "" : "good") : "bad");
-    if (!state.reconciled_at) fact("books", "never");
+    if (!state.reconciled_at) fact("books", state.mode_words === "SIMULATED" ? "the simulator's own" : "never compared");
     else {
       const foreign = state.foreign ? ` · ${state.foreign} foreign orders` : "";
       const text = state.reconciled_ok ? "agree" : "DO NOT AGREE";
