@@ -50,7 +50,8 @@ def _between_gaps(first: int, last: int, zone: tzinfo, axis: TimeAxis, count: in
     for width in _FINE:
         if shown / (width.total_seconds() * 1e9) > count:
             continue
-        days = data_from(_times(begin, end, max(width, _DAY)))
+        # Every so many days that have data: a weekend between them is none of them.
+        days = data_from(_times(begin, end, _DAY))[:: max(1, width // _DAY)]
         if len(days) <= count + 1:
             named = [(at, f"{local(at, zone):%d %b}") for at in days]
             # The end of a session is left to the date that follows.

@@ -67,6 +67,12 @@ def test_a_weekend_has_no_days():
     ]  # fmt: skip
 
 
+def test_of_many_sessions_every_second_is_named_whatever_lies_between():
+    _, ticks = ticks_of(sessions(10))
+    names = [name for _, name in ticks]
+    assert names == ["02 Jan", "04 Jan", "08 Jan", "10 Jan", "12 Jan"]
+
+
 def test_a_session_that_ends_at_midnight_leaves_the_next_day_its_name():
     _, ticks = ticks_of(sessions(2), ZoneInfo("Europe/Moscow"))  # 17:30 to 24:00
     days = [tick for tick in told(ticks) if "Jan" in tick[1]]
