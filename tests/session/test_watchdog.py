@@ -155,7 +155,9 @@ def test_a_session_shows_and_tells_that_a_callback_has_not_come_back(tmp_path):
 def test_a_kill_file_is_seen_while_a_callback_is_in_the_way_and_said_once(tmp_path):
     live = session(tmp_path / "s").start()
     await_((tmp_path / "s" / "there").exists)
-    (live.run_dir / "kill").write_text("enough")
+    # At once with its text: a file that is seen before that halts as well, and says less.
+    (live.run_dir / "part").write_text("enough")
+    (live.run_dir / "part").rename(live.run_dir / "kill")
     inbox = live.worker.link.inbox
     await_(lambda: inbox._commands)
     (tmp_path / "s" / "go").touch()
