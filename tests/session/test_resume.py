@@ -162,7 +162,8 @@ def test_a_kill_file_halts_until_it_is_gone(tmp_path):
         EveryBar(), rf.venues.Simulated(FRAME, speed=50.0), run_dir=tmp_path / "run"
     )
     live.start()
-    (tmp_path / "run" / "kill").write_text("enough")
+    (tmp_path / "part").write_text("enough")
+    (tmp_path / "part").rename(tmp_path / "run" / "kill")
     while live.status.state != "halted":
         live.wait(timeout_s=0.05, progress=False)
     assert "enough" in live.status.why
